@@ -1,0 +1,20 @@
+"""Conformance tests for the operators of convolutional networks, across frameworks.
+
+`load_runs` is the Python face; everything else is reached from the command line or pytest. Nothing is imported
+until it is asked for: a worker process that needs one adapter must not pay for, or depend on, the rest.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conformance.run.store import load_runs
+
+__all__ = ["load_runs"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_runs":
+        from conformance.run.store import load_runs
+
+        return load_runs
+    raise AttributeError(f"module 'conformance' has no attribute {name!r}")

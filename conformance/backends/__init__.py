@@ -1,0 +1,1 @@
+"""Who answers: one module a framework, each imported only inside a worker process."""

@@ -1,0 +1,235 @@
+"""What every backend shares: the conversation with the host, and the record of native calls.
+
+A backend translates; it never computes, rescues or hides. For every operator that it has, it defines one method named
+as the operator, `conv2d(self, attributes, x, w, b=None)`, which calls the framework in its own idiom. A missing
+method is the answer `Unsupported`; a framework that raises is the answer `Refused`.
+"""
+
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from conformance.case.job import Description, Job, Outputs, Refused, Tensor, Unsupported
+from conformance.case.operators import OPERATORS, Chain, operand_of
+from conformance.errors import NotTranslatable
+
+# A framework's tensor: every adapter knows its own type, nothing here looks inside.
+Native = Any
+Natives = dict[str, Native]
+Tap = Callable[[str, Native], Native]
+
+
+class CallLog:
+    """Native calls as they are made, written as the lines of a script."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._names: dict[int, str] = {}
+        self._kept: list[Native] = []  # an id stays unique only while its object lives
+
+    def name(self, value: Native, name: str) -> None:
+        """Says how a value is called in the lines."""
+        self._names[id(value)] = name
+        self._kept.append(value)
+
+    def record(self, callee: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Native) -> None:
+        """Writes down one call and names its result."""
+        given = [self._text(arg) for arg in args] + [f"{key}={self._text(arg)}" for key, arg in kwargs.items()]
+        name = f"t{len(self._lines) + 1}"
+        if isinstance(result, (tuple, list)):
+            for place, item in enumerate(result):
+                self.name(item, f"{name}[{place}]")
+        else:
+            self.name(result, name)
+        self._lines.append(f"{name} = {callee}({', '.join(given)})")
+
+    def lines(self, outputs: Natives) -> tuple[str, ...]:
+        """The script, with the outputs under their own names."""
+        text = "\n".join(self._lines)
+        for name, value in outputs.items():
+            own = self._names.get(id(value), "")
+            if re.fullmatch(r"t\d+", own):
+                text = re.sub(rf"\b{own}\b", re.sub(r"\W", "_", name), text)
+            elif own and own != name:
+                text += f"\n{name} = {own}"
+        return tuple(text.splitlines())
+
+    def _text(self, value: Any) -> str:
+        if id(value) in self._names:
+            return self._names[id(value)]
+        if isinstance(value, (tuple, list)):
+            inside = ", ".join(self._text(item) for item in value)
+            return f"({inside}{',' if len(value) == 1 else ''})" if isinstance(value, tuple) else f"[{inside}]"
+        if callable(value):
+            module = getattr(value, "__module__", "").split(".")[0]
+            return f"{module}.{getattr(value, '__name__', value)}".removeprefix("builtins.")
+        if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+            return f"<array of shape {tuple(np.shape(value))}>"
+        return repr(value)
+
+
+class Recorded:
+    """A framework's module under a short name: whatever is called through it is written to a log."""
+
+    def __init__(self, module: Any, name: str, log: CallLog) -> None:
+        self._module = module
+        self._name = name
+        self._log = log
+
+    def __getattr__(self, attribute: str) -> Callable[..., Native]:
+        function = getattr(self._module, attribute)
+
+        def call(*args: Any, **kwargs: Any) -> Native:
+            result = function(*args, **kwargs)
+            self._log.record(f"{self._name}.{attribute}", args, kwargs, result)
+            return result
+
+        return call
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a job asks, without its numbers: an operator or a chain. Hashable, so that compiled code can be kept."""
+
+    operator: str
+    attributes: Any
+
+    def run(self, backend: "Backend", values: Mapping[str, Native], tap: Tap) -> Natives:
+        """Says it in the backend's idiom; the outputs of a chain are those of all its layers.
+
+        Raises:
+            NotTranslatable: if the backend lacks a method.
+        """
+        if self.operator != "chain":
+            result = backend.method(self.operator)(self.attributes, **values)
+            return dict(result) if isinstance(result, dict) else {OPERATORS[self.operator].outputs[0]: result}
+        chain: Chain = self.attributes
+        x = values["x"]
+        outputs = {}
+        for layer in chain.layers:
+            own = {
+                name.partition("/")[2]: value for name, value in values.items() if name.startswith(f"{layer.name}/")
+            }
+            first = OPERATORS[layer.operator].operands[0].name
+            x = tap(layer.name, backend.method(layer.operator)(layer.attributes, **{first: x}, **own))
+            outputs[layer.name] = x
+        return outputs
+
+
+class Backend(ABC):
+    """One framework in one process.
+
+    Attributes:
+        module: what must be importable, for the message when it is not.
+        install: the line that installs it.
+        absent: operators (globs), or `operator:gradients`, that the framework is known not to have.
+    """
+
+    module: ClassVar[str]
+    install: ClassVar[str]
+    absent: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        """Imports the framework and sets its precision switches.
+
+        Raises:
+            NotTranslatable: if there is no such device or mode here.
+        """
+        self.device = device
+        self.modes = modes
+        self.log = CallLog()
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """Versions, device, switches and accumulators, as the framework tells them."""
+
+    @abstractmethod
+    def put(self, tensor: Tensor) -> Native:
+        """A native tensor with a copy of the numbers, on the device."""
+
+    @abstractmethod
+    def get(self, native: Native) -> Tensor:
+        """The numbers of a native tensor, in the format in which the framework holds them."""
+
+    @abstractmethod
+    def evaluate(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, dict[str, Native | Refused]]:
+        """Runs a program and, given cotangents, its vector-Jacobian product.
+
+        Args:
+            program: what to run, with `program.run(self, operands, tap)`.
+            operands: by name.
+            sources: what gradients are asked for: names of operands, and of a chain's layers but the last.
+            cotangents: by output name; empty if only outputs are asked.
+
+        Returns:
+            Outputs and gradients by name; no gradients where an output has not its cotangent's shape.
+        """
+
+    def method(self, operator: str) -> Callable[..., Native]:
+        """The adapter's method for an operator.
+
+        Raises:
+            NotTranslatable: if there is none.
+        """
+        found = getattr(self, operator, None) if operator in OPERATORS and operator != "chain" else None
+        if found is None:
+            raise NotTranslatable(f"{type(self).__name__} has no {operator}")
+        return found  # type: ignore[no-any-return]
+
+    def operators(self) -> tuple[str, ...]:
+        """The operators that this adapter has."""
+        return tuple(name for name in OPERATORS if name == "chain" or hasattr(self, name))
+
+    def answer(self, job: Job) -> Outputs:
+        """Answers one job; whatever the framework raises passes through.
+
+        Raises:
+            NotTranslatable: if the adapter has no counterpart for it.
+        """
+        program = Program(job.operator, job.attributes)
+        self.log = CallLog()
+        operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
+        cotangents = {name: self.put(tensor) for name, tensor in job.cotangents.items()}
+        for name, value in operands.items():
+            self.log.name(value, re.sub(r"\W", "_", name))
+        sources: tuple[str, ...] = ()
+        if cotangents:
+            sources = tuple(
+                name for name in operands if operand_of(job.operator, job.attributes, name).differentiable
+            )
+            if job.operator == "chain":
+                sources += tuple(layer.name for layer in job.attributes.layers[:-1])
+        started = time.perf_counter()
+        outputs, gradients = self.evaluate(program, operands, sources, cotangents)
+        got = {name: self.get(value) for name, value in outputs.items()}
+        got_gradients: dict[str, Tensor | Unsupported | Refused] = {
+            name: value if isinstance(value, Refused) else self.get(value) for name, value in gradients.items()
+        }
+        seconds = time.perf_counter() - started
+        return Outputs(
+            outputs=got,
+            gradients=got_gradients,
+            calls=self.calls(outputs),
+            mutated=tuple(
+                name
+                for name, value in operands.items()
+                if self.get(value).data.tobytes() != job.operands[name].data.tobytes()
+            ),
+            seconds=seconds,
+        )
+
+    def calls(self, outputs: Natives) -> tuple[str, ...]:
+        """The native calls of the last evaluation, as lines of a script."""
+        return self.log.lines(outputs)
+
+
+def refused(error: Exception) -> Refused:
+    """A framework's exception as an answer; long texts are cut."""
+    return Refused(error=type(error).__name__, message=str(error).strip()[:2000])

@@ -1,0 +1,346 @@
+"""PyTorch, eager, as its users write it: `torch.nn.functional` on channels-first tensors."""
+
+import math
+import platform
+from typing import Any, ClassVar
+
+import numpy as np
+
+from conformance.backends.base import Backend, Native, Natives, Program, Recorded, refused
+from conformance.case.geometry import extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import Description, Refused, Tensor
+from conformance.case.operators import (
+    Adam,
+    AveragePool,
+    Convolution,
+    CrossEntropy,
+    Dropout,
+    MaxPool,
+    NoAttributes,
+    Pad,
+    Polynomial,
+    Sgd,
+    Signal,
+    Softmax,
+    TransposedConvolution,
+)
+from conformance.errors import NotTranslatable
+
+
+class TorchBackend(Backend):
+    """`torch.nn.functional`, with TF32 off and one thread."""
+
+    module: ClassVar[str] = "torch"
+    install: ClassVar[str] = 'pip install "torch>=2.6,<2.14"'
+    # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__(device, modes)
+        import torch
+
+        self._torch = torch
+        if modes:
+            raise NotTranslatable(f"torch has no mode {modes[0]!r} here")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise NotTranslatable("this torch sees no CUDA device")
+        if device not in ("cpu", "cuda"):
+            raise NotTranslatable(f"torch has no device {device!r} here")
+        torch.set_num_threads(1)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        self._formats = {
+            torch.float64: "float64",
+            torch.float32: "float32",
+            torch.bfloat16: "bfloat16",
+            torch.float16: "float16",
+            torch.int64: "int64",
+            torch.bool: "bool",
+        }
+
+    def describe(self) -> Description:
+        torch = self._torch
+        device = torch.cuda.get_device_name() if self.device == "cuda" else platform.machine()
+        return Description(
+            backend="torch",
+            versions={"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            device=f"{self.device} ({device})",
+            cpu_features=(torch.backends.cpu.get_cpu_capability(),),
+            switches={"tf32": "off", "threads": "1", "mkldnn": str(torch.backends.mkldnn.is_available())},
+            accumulators=(("*", "bfloat16", "outputs", "float32"), ("*", "float16", "outputs", "float32")),
+            absent=self.absent,
+            operators=self.operators(),
+        )
+
+    def put(self, tensor: Tensor) -> Native:
+        torch = self._torch
+        # Copied: from_numpy would alias the job's memory. An array of no axes needs its scalar kept an array.
+        data = np.array(tensor.data, order="C")
+        if tensor.format == "bfloat16":
+            return torch.from_numpy(data.view(np.int16)).view(torch.bfloat16).to(self.device)
+        return torch.from_numpy(data).to(self.device)
+
+    def get(self, native: Native) -> Tensor:
+        torch = self._torch
+        name = self._formats.get(native.dtype, str(native.dtype))
+        native = native.detach().cpu().contiguous()
+        if name == "bfloat16":
+            return Tensor(name, native.view(torch.int16).numpy().view(np.uint16).copy())
+        return Tensor(name, native.numpy().copy())
+
+    def evaluate(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, dict[str, Native | Refused]]:
+        torch = self._torch
+        self.torch = Recorded(torch, "torch", self.log)
+        self.F = Recorded(torch.nn.functional, "F", self.log)
+        for name in sources:
+            if name in operands:
+                operands[name].requires_grad_()
+        outputs = program.run(self, operands, lambda _, value: value)
+        if not cotangents or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
+            return outputs, {}
+        wanted = [operands[name] if name in operands else outputs[name] for name in sources]
+        heads = [outputs[name] for name in cotangents]
+        try:
+            found = torch.autograd.grad(heads, wanted, list(cotangents.values()), allow_unused=False)
+        except Exception as error:
+            return outputs, dict.fromkeys(sources, refused(error))
+        return outputs, dict(zip(sources, found, strict=True))
+
+    # Layout: channels-last in, channels-first for the framework, and back.
+
+    def _first(self, x: Native) -> Native:
+        return self.torch.permute(x, (0, x.ndim - 1, *range(1, x.ndim - 1)))
+
+    def _last(self, y: Native) -> Native:
+        return self.torch.permute(y, (0, *range(2, y.ndim), 1))
+
+    def _pad(self, x: Native, pads: tuple[tuple[int, int], ...], value: float = 0.0) -> Native:
+        flat = tuple(n for pair in reversed(pads) for n in pair)
+        return self.F.pad(x, flat, value=value) if any(flat) else x
+
+    # Convolution
+
+    def _conv(self, a: Convolution, x: Native, w: Native, b: Native | None) -> Native:
+        rank = len(a.stride)
+        x = self._first(x)
+        w = self.torch.permute(w, (rank + 1, rank, *range(rank)))
+        padding: Any = 0
+        if a.padding == "same" and set(a.stride) == {1}:
+            padding = "same"  # torch has it for stride 1 alone
+        else:
+            pads = resolve_pads(a.padding, tuple(x.shape[2:]), tuple(w.shape[2:]), a.stride, a.dilation)
+            if all(low == high for low, high in pads):
+                padding = tuple(low for low, _ in pads)
+            else:
+                x = self._pad(x, pads)
+        function = getattr(self.F, f"conv{rank}d")
+        return self._last(function(x, w, b, stride=a.stride, padding=padding, dilation=a.dilation, groups=a.groups))
+
+    def conv1d(self, attributes: Convolution, x: Native, w: Native, b: Native | None = None) -> Native:
+        return self._conv(attributes, x, w, b)
+
+    conv2d = conv3d = conv1d
+
+    def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        rank = len(a.stride)
+        sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
+        starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
+        x = self._first(x)
+        # Both lay groups along the input channels: (in, out / groups, *spatial) in torch.
+        w = self.torch.permute(w, (rank + 1, rank, *range(rank)))
+        crops, extra = [], []
+        for n, k, s, d, start, size in zip(sizes, kernel, a.stride, a.dilation, starts, outputs, strict=True):
+            end = (n - 1) * s + extent(k, d) - start - size  # elements of the canvas after the result
+            crop = min(start, max(end, 0))
+            crops.append(crop)
+            extra.append(max(-end, 0) if start == crop else 0)
+        function = getattr(self.F, f"conv_transpose{rank}d")
+        y = function(
+            x,
+            w,
+            b,
+            stride=a.stride,
+            padding=tuple(crops),
+            output_padding=tuple(extra),
+            groups=a.groups,
+            dilation=a.dilation,
+        )
+        for axis, (start, crop, size) in enumerate(zip(starts, crops, outputs, strict=True)):
+            if start - crop + size > y.shape[axis + 2]:
+                raise NotTranslatable(f"torch cannot extend axis {axis} by {start - crop + size - y.shape[axis + 2]}")
+            if y.shape[axis + 2] != size:
+                y = self.torch.narrow(y, axis + 2, start - crop, size)
+        return self._last(y)
+
+    def conv1d_transpose(
+        self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
+    ) -> Native:
+        return self._conv_transpose(attributes, x, w, b)
+
+    conv2d_transpose = conv3d_transpose = conv1d_transpose
+
+    # Pooling
+
+    def _windows(
+        self, a: MaxPool | AveragePool, sizes: tuple[int, ...], dilation: tuple[int, ...]
+    ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
+        pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
+        return pads, window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=a.ceil_mode)
+
+    def _max_pool(self, a: MaxPool, x: Native) -> Native:
+        rank = len(a.window)
+        pads, counts = self._windows(a, tuple(x.shape[1:-1]), a.dilation)
+        x = self._first(x)
+        ceil_mode, padding = a.ceil_mode, tuple(low for low, _ in pads)
+        if any(low != high for low, high in pads):
+            # Padded by hand with what never wins, up to the end of the last window.
+            ends = tuple(
+                max((count - 1) * s + extent(k, d) - n - low, 0)
+                for count, s, k, d, n, (low, _) in zip(
+                    counts, a.stride, a.window, a.dilation, x.shape[2:], pads, strict=True
+                )
+            )
+            x = self._pad(x, tuple((low, end) for (low, _), end in zip(pads, ends, strict=True)), -math.inf)
+            ceil_mode, padding = False, (0,) * rank
+        function = getattr(self.F, f"max_pool{rank}d")
+        return self._last(
+            function(x, a.window, stride=a.stride, padding=padding, dilation=a.dilation, ceil_mode=ceil_mode)
+        )
+
+    def max_pool1d(self, attributes: MaxPool, x: Native) -> Native:
+        return self._max_pool(attributes, x)
+
+    max_pool2d = max_pool3d = max_pool1d
+
+    def _average_pool(self, a: AveragePool, x: Native) -> Native:
+        rank = len(a.window)
+        ones = (1,) * rank
+        pads, counts = self._windows(a, tuple(x.shape[1:-1]), ones)
+        x = self._first(x)
+        function = getattr(self.F, f"avg_pool{rank}d")
+        if all(low == high for low, high in pads):
+            return self._last(
+                function(
+                    x,
+                    a.window,
+                    stride=a.stride,
+                    padding=tuple(low for low, _ in pads),
+                    ceil_mode=a.ceil_mode,
+                    count_include_pad=a.count_padding,
+                )
+            )
+        # Unequal pads: the mean over the padded input, divided by the share of elements that count.
+        ends = tuple(
+            max((count - 1) * s + k - n - low, 0)
+            for count, s, k, n, (low, _) in zip(counts, a.stride, a.window, x.shape[2:], pads, strict=True)
+        )
+        covered = tuple((low, end) for (low, _), end in zip(pads, ends, strict=True))
+        counted = self.torch.ones_like(x)
+        if a.count_padding:
+            inside = tuple((low, min(high, end)) for (low, high), end in zip(pads, ends, strict=True))
+            counted = self._pad(counted, inside, 1.0)
+            counted = self._pad(
+                counted, tuple((0, end - high) for (_, end), (_, high) in zip(covered, inside, strict=True))
+            )
+        else:
+            counted = self._pad(counted, covered)
+        mean = function(self._pad(x, covered), a.window, stride=a.stride)
+        return self._last(self.torch.div(mean, function(counted, a.window, stride=a.stride)))
+
+    def average_pool1d(self, attributes: AveragePool, x: Native) -> Native:
+        return self._average_pool(attributes, x)
+
+    average_pool2d = average_pool3d = average_pool1d
+
+    # Everything else
+
+    def pad(self, attributes: Pad, x: Native) -> Native:
+        return self._pad(x, attributes.padding, attributes.value)
+
+    def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
+        return self.F.linear(x, self.torch.t(w), b)
+
+    def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
+        return self.torch.add(x, b)
+
+    def flatten(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.torch.flatten(x, 1)
+
+    def relu(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.F.relu(x)
+
+    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.torch.sigmoid(x)
+
+    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.torch.tanh(x)
+
+    def softmax(self, attributes: Softmax, x: Native) -> Native:
+        return self.F.softmax(x, dim=attributes.axis)
+
+    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
+        return self.F.cross_entropy(logits, labels, reduction=attributes.reduction)
+
+    def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
+        return self.torch.div(self.torch.mul(x, mask), attributes.keep)
+
+    def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
+        parameter = parameter.clone()
+        parameter.grad = gradient
+        self._torch.optim.SGD([parameter], lr=attributes.learning_rate).step()
+        self.log.record("torch.optim.SGD", ([parameter],), {"lr": attributes.learning_rate}, parameter)
+        return {"parameter": parameter}
+
+    def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
+        # torch adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
+        correction = math.sqrt(1 - attributes.beta2**attributes.step) if attributes.epsilon_hat else 1.0
+        parameter = parameter.clone()
+        parameter.grad = gradient
+        settings = {
+            "lr": attributes.learning_rate,
+            "betas": (attributes.beta1, attributes.beta2),
+            "eps": attributes.epsilon / correction,
+        }
+        optimizer = self._torch.optim.Adam([parameter], **settings)
+        state = {
+            "step": self._torch.tensor(float(attributes.step - 1)),
+            "exp_avg": m.clone(),
+            "exp_avg_sq": v.clone(),
+        }
+        optimizer.state[parameter] = state
+        optimizer.step()
+        self.log.record("torch.optim.Adam", ([parameter],), settings, parameter)
+        return {"parameter": parameter, "m": state["exp_avg"], "v": state["exp_avg_sq"]}
+
+    def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
+        rank = x.ndim
+        if mode == "valid" and any(n < k for n, k in zip(x.shape, w.shape, strict=True)):
+            raise NotTranslatable("torch slides the second operand over the first, never the reverse")
+        axes = tuple(range(rank))
+        if flip:
+            w = self.torch.flip(w, axes)
+        pads: tuple[tuple[int, int], ...] = ((0, 0),) * rank
+        if mode == "full":
+            pads = tuple((k - 1, k - 1) for k in w.shape)
+        elif mode == "same":  # centred on full: starts (k - 1) // 2 elements into it
+            pads = tuple((k - 1 - (k - 1) // 2, (k - 1) // 2) for k in w.shape)
+        x = self._pad(x, pads)
+        x, w = self.torch.reshape(x, (1, 1, *x.shape)), self.torch.reshape(w, (1, 1, *w.shape))
+        y = getattr(self.F, f"conv{rank}d")(x, w)
+        return self.torch.reshape(y, tuple(y.shape[2:]))
+
+    def convolve(self, attributes: Signal, x: Native, w: Native) -> Native:
+        return self._signal(x, w, attributes.mode, flip=True)
+
+    def correlate(self, attributes: Signal, x: Native, w: Native) -> Native:
+        return self._signal(x, w, attributes.mode, flip=False)
+
+    def polynomial(self, attributes: Polynomial, x: Native) -> Native:
+        first, *rest = attributes.coefficients
+        y = self.torch.full_like(x, first)
+        for coefficient in rest:
+            y = self.torch.add(self.torch.mul(y, x), coefficient)
+        return y

@@ -1,0 +1,118 @@
+"""Sizes, pads and windows of sliding operators, in closed form.
+
+The adapters, the plan and the drawings use this module; the reference enumerates windows from the definition in its
+own `padding.py`, and a property test compares the two.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from conformance.case.model import Shape
+from conformance.errors import ImpossibleShape
+
+Pads = tuple[tuple[int, int], ...]
+Padding = Literal["same", "same_lower", "valid"] | Pads
+
+
+def extent(kernel: int, dilation: int) -> int:
+    """How many input elements a kernel spans: (k - 1) d + 1."""
+    return (kernel - 1) * dilation + 1
+
+
+def resolve_pads(
+    padding: Padding, sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> Pads:
+    """The pads (low, high) of every spatial axis.
+
+    SAME is TensorFlow's: as many windows as strides fit into the input, ceil(n / s), and the odd pixel at the high
+    end (`same_lower`: at the low end). The total depends on the stride.
+    """
+    if padding == "valid":
+        return tuple((0, 0) for _ in sizes)
+    if isinstance(padding, tuple):
+        return padding
+    pads = []
+    for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + extent(k, d) - n, 0)
+        less, more = total // 2, total - total // 2
+        pads.append((less, more) if padding == "same" else (more, less))
+    return tuple(pads)
+
+
+def window_count(
+    sizes: Sequence[int],
+    pads: Pads,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    *,
+    ceil_mode: bool = False,
+) -> Shape:
+    """How many windows each axis takes: floor((n + low + high - extent) / s) + 1.
+
+    With `ceil_mode` the last window may hang over the end, as long as it starts inside the input or the low pad.
+
+    Raises:
+        ImpossibleShape: if a kernel, stride or dilation is less than 1, or a kernel spans more than the padded input.
+    """
+    counts = []
+    for axis, (n, (low, high), k, s, d) in enumerate(zip(sizes, pads, kernel, stride, dilation, strict=True)):
+        for name, value in (("kernel size", k), ("stride", s), ("dilation", d)):
+            if value < 1:
+                raise ImpossibleShape(f"spatial axis {axis}: {name} must be at least 1, got {value}")
+        free = n + low + high - extent(k, d)
+        if free < 0:
+            raise ImpossibleShape(
+                f"spatial axis {axis}: the kernel spans {extent(k, d)} elements, "
+                f"the padded input has only {n + low + high}"
+            )
+        count = free // s + 1
+        if ceil_mode and free % s and count * s < n + low:
+            count += 1
+        counts.append(count)
+    return tuple(counts)
+
+
+def transposed_crop(
+    padding: Padding,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    output_padding: Sequence[int],
+) -> tuple[Shape, Shape]:
+    """Where the result of a transposed convolution starts on its canvas, and its size, by axis.
+
+    The canvas holds the kernel, scaled and placed at every stride, overlaps added: (n - 1) s + extent elements. VALID
+    keeps n s + max(extent - s, 0) (zeros follow where strides leave gaps), SAME keeps n s of them, cropping the odd
+    element at the high end; explicit pads crop both ends, and output padding extends the high one.
+
+    Raises:
+        ImpossibleShape: if a stride, dilation or kernel is less than 1, output padding comes without explicit pads or
+            is not smaller than the stride or dilation, or nothing is left.
+    """
+    starts, outputs = [], []
+    for axis, (n, k, s, d, more) in enumerate(zip(sizes, kernel, stride, dilation, output_padding, strict=True)):
+        for name, value in (("kernel size", k), ("stride", s), ("dilation", d)):
+            if value < 1:
+                raise ImpossibleShape(f"spatial axis {axis}: {name} must be at least 1, got {value}")
+        overlap = max(extent(k, d) - s, 0)
+        if isinstance(padding, tuple):
+            low, high = padding[axis]
+            if not 0 <= more < max(s, d):
+                raise ImpossibleShape(
+                    f"spatial axis {axis}: output padding must be below the stride or the dilation "
+                    f"({max(s, d)}) and not negative, got {more}"
+                )
+            start, size = low, (n - 1) * s + extent(k, d) - low - high + more
+        elif more:
+            raise ImpossibleShape(f"output padding goes with explicit pads, got {more} with {padding!r}")
+        elif padding == "valid":
+            start, size = 0, n * s + overlap
+        else:
+            start, size = (overlap // 2 if padding == "same" else overlap - overlap // 2), n * s
+        if size < 1:
+            raise ImpossibleShape(f"spatial axis {axis}: the pads crop everything, {size} elements are left")
+        starts.append(start)
+        outputs.append(size)
+    return tuple(starts), tuple(outputs)

@@ -1,0 +1,172 @@
+"""The question and the answer as they travel: targets, jobs and answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conformance.case.model import DataSet, FormatName, Layout
+from conformance.errors import InvalidTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Who is asked: a backend on a device, in a mode, in an interpreter.
+
+    Attributes:
+        backend: the entry point's name in the group `conformance.backends`.
+        interpreter: the Python that has the framework; empty for this one.
+        device: `cpu` or `cuda`.
+        modes: how the framework is driven; none is its strict, eager default (jitted for JAX).
+    """
+
+    backend: str
+    interpreter: str = ""
+    device: str = "cpu"
+    modes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The target's text, as a user types it; also the name of its folder of runs."""
+        text = self.backend
+        if self.device != "cpu":
+            text += f":{self.device}"
+        text += "".join(f"+{mode}" for mode in self.modes)
+        if self.interpreter:
+            text += f"@{self.interpreter}"
+        return text
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """Reads `BACKEND[:DEVICE][+MODE...][@INTERPRETER]`.
+
+        Raises:
+            InvalidTarget: if a part is empty.
+        """
+        head, at, interpreter = text.partition("@")
+        head, *modes = head.split("+")
+        backend, colon, device = head.partition(":")
+        for part, given, what in (
+            (backend, True, "the backend's name is missing"),
+            (device, colon, "the device's name is missing"),
+            (interpreter, at, "the interpreter's path is missing"),
+        ):
+            if given and not part:
+                raise InvalidTarget(text, what)
+        if not all(modes):
+            raise InvalidTarget(text, "a mode's name is missing")
+        return cls(backend=backend, interpreter=interpreter, device=device or "cpu", modes=tuple(modes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """An array as it travels: a format's name (`float32`, `bfloat16`, `int64`, `bool`) and the stored numbers."""
+
+    format: str
+    data: NDArray[np.generic]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        return self.data.shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """One question with its numbers; it never carries an expected value.
+
+    Attributes:
+        case_id: where it comes from, for messages.
+        operator: a name of the operators' table, or `chain`.
+        attributes: the operator's dataclass.
+        operands: by name, stored in the job's format (integers and masks in their own).
+        cotangents: by output name; empty when no gradient is asked.
+    """
+
+    case_id: str
+    operator: str
+    attributes: Any
+    format: FormatName
+    layout: Layout
+    data: DataSet
+    operands: Mapping[str, Tensor]
+    cotangents: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsupported:
+    """The adapter has no counterpart for this."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The framework raised."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashed:
+    """The worker process died: by which signal or exit code, and the end of its standard error."""
+
+    cause: str
+    last_words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut:
+    """No answer came in time; the worker was killed."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outputs:
+    """What a backend gave.
+
+    Attributes:
+        outputs: by name, as the framework stored them.
+        gradients: with respect to each differentiable operand, or why there is none.
+        calls: the native calls as they were really made, in order.
+        mutated: operands that changed while the framework had them.
+        seconds: the framework's own time, for the harness's overhead.
+    """
+
+    outputs: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor | Unsupported | Refused] = field(default_factory=dict)
+    calls: tuple[str, ...] = ()
+    mutated: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+Answer = Outputs | Unsupported | Refused | Crashed | TimedOut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a backend tells of itself; the parent never imports an adapter.
+
+    Attributes:
+        versions: of the framework and what it stands on.
+        device: the device as the framework names it.
+        cpu_features: what the framework may use, for deviations that depend on it.
+        switches: precision and determinism settings, as text.
+        accumulators: (operator glob, storage format, check) -> accumulator's format, where it is not the storage
+            format itself; the first match counts.
+        absent: `operator` or `operator:gradients`, what this backend is known not to have.
+        operators: every operator that the adapter has.
+    """
+
+    backend: str
+    versions: Mapping[str, str]
+    device: str
+    cpu_features: tuple[str, ...]
+    switches: Mapping[str, str]
+    accumulators: tuple[tuple[str, str, str, str], ...]
+    absent: tuple[str, ...]
+    operators: tuple[str, ...]

@@ -1,0 +1,139 @@
+"""The question as a person writes it: cases and their tensors, frozen and validated.
+
+Nothing here computes, and nothing here needs NumPy: listing cases must stay quick.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+Shape = tuple[int, ...]
+FormatName = Literal["float64", "float32", "bfloat16", "float16"]
+Layout = Literal["channels_last", "channels_first"]
+DataSet = Literal["wide", "normal", "special", "given"]
+Check = Literal["outputs", "gradients"]
+Tier = Literal["smoke", "core", "full"]
+
+TIERS: Final[tuple[Tier, ...]] = ("smoke", "core", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in a case file; line and column count from 1."""
+
+    path: Path
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """Generated numbers, the same on every machine, seeded by the question.
+
+    `normal`, `wide` and `special` are the data sets of the verdict's rule; `uniform` is in [0, 1); `integers` is in
+    low..high, both included; `mask` is true with probability `keep`; `one_hot` puts one 1 in every row of the last
+    axis.
+    """
+
+    kind: Literal["normal", "wide", "special", "uniform", "integers", "arange", "ones", "zeros", "mask", "one_hot"]
+    low: int = -3
+    high: int = 3
+    keep: float = 0.5
+    start: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """Numbers written in the case file, flattened in row-major order."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """Numbers in a `.npy` file, or in a member `key` of a `.npz` file."""
+
+    path: Path
+    key: str | None = None
+
+
+Source = Fill | Values | File
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """A tensor to be made: its shape, and where its numbers come from (None: the data sets of the operator)."""
+
+    shape: Shape
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """Numbers that a case states: as expected, or as claimed.
+
+    `decimals` says what they carry: None for exact numbers, n for n decimals. `computed` names the format whose
+    arithmetic produced them, and adds that arithmetic's bound.
+    """
+
+    tensor: TensorSpec
+    decimals: int | None = None
+    computed: FormatName | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expect:
+    """What a case states beside the reference; the reference is held to it too."""
+
+    shape: Shape | None = None
+    outputs: Mapping[str, Stated] = field(default_factory=dict)
+    gradients: Mapping[str, Stated] = field(default_factory=dict)
+    error: Literal["no", "required", "allowed"] = "no"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a source says about a case, and whether it holds; evaluated on the reference and on every backend."""
+
+    says: str
+    holds: bool
+    shape: Shape | None = None
+    outputs: Mapping[str, Stated] = field(default_factory=dict)
+    gradients: Mapping[str, Stated] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One question: an operator, its attributes, its inputs.
+
+    Attributes:
+        id: a path, `conv2d/same-stride2-even-kernel`.
+        operator: a name of the operators' table, or `chain`.
+        attributes: the operator's own frozen dataclass, resolved (no default left open).
+        inputs: every operand given, by name; `layer/operand` within a chain.
+        cotangents: by output; those left out are generated.
+        data: the data sets that are asked.
+        tier: the smallest tier that runs it.
+        text: the YAML of this one case, to read and to paste.
+    """
+
+    id: str
+    operator: str
+    attributes: Any
+    inputs: Mapping[str, TensorSpec]
+    cotangents: Mapping[str, TensorSpec] = field(default_factory=dict)
+    data: tuple[DataSet, ...] = ("wide", "normal")
+    formats: tuple[FormatName, ...] = ("float32", "float64")
+    layouts: tuple[Layout, ...] = ("channels_last",)
+    checks: tuple[Check, ...] = ("outputs", "gradients")
+    tier: Tier = "core"
+    expect: Expect = field(default_factory=Expect)
+    claims: tuple[Claim, ...] = ()
+    about: str = ""
+    source: str = ""
+    where: Where
+    text: str = field(default="", repr=False)

@@ -1,0 +1,214 @@
+"""The parent's side: starts workers, feeds them jobs, and survives whatever happens to them.
+
+One worker is one process with one backend on one device. Its end shows as a closed channel (abort, segmentation
+fault, kill) or as silence (hang); either way the question in flight gets an answer, and the next one a new process.
+"""
+
+import contextlib
+import shlex
+import signal
+import sys
+import tempfile
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any, Final
+
+import execnet
+
+from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut
+from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
+from conformance.worker.wire import decode, encode
+
+# One thread a worker: two cores in contention make timings collapse.
+ENVIRONMENT: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+START_SECONDS: Final = 180.0
+LAST_WORDS: Final = 4000
+
+# What a foreign interpreter is sent; in_order: packages before their modules.
+SHIPPED: Final = ("errors", "formats", "case", "backends", "worker")
+
+_BOOTSTRAP: Final = """
+import sys
+sources, paths = channel.receive()
+sys.path.extend(path for path in paths if path not in sys.path)
+if sources:
+    import importlib.abc, importlib.machinery, importlib.util
+    class Shipped(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+        def find_spec(self, name, path=None, target=None):
+            if name in sources:
+                return importlib.machinery.ModuleSpec(name, self, is_package=sources[name][0])
+        def is_package(self, name):
+            return sources[name][0]
+        def get_source(self, name):
+            return sources[name][1]
+    sys.meta_path.insert(0, Shipped())
+try:
+    import numpy
+except ImportError:
+    channel.send({"missing": {"module": "numpy", "install": 'pip install "numpy>=1.26"'}, "text": ""})
+else:
+    from conformance.worker.host import serve
+    serve(channel, *channel.receive())
+"""
+
+
+def known_backends() -> dict[str, str]:
+    """The backends that installed packages offer: name -> `module:Class`."""
+    return {entry.name: entry.value for entry in metadata.entry_points(group="conformance.backends")}
+
+
+def shipped_sources() -> dict[str, tuple[bool, str]]:
+    """The modules that a worker needs, as source: name -> (is a package, text)."""
+    sources = {"conformance": (True, "")}
+    root = resources.files("conformance")
+    for name in SHIPPED:
+        entry = root / name
+        if not entry.is_dir():
+            sources[f"conformance.{name}"] = (False, (root / f"{name}.py").read_text(encoding="utf-8"))
+            continue
+        for file in entry.iterdir():
+            if file.name.endswith(".py"):
+                stem = file.name.removesuffix(".py")
+                module = f"conformance.{name}" + ("" if stem == "__init__" else f".{stem}")
+                sources[module] = (stem == "__init__", file.read_text(encoding="utf-8"))
+    return sources
+
+
+class Worker:
+    """A process that answers jobs for one target; it is started again when it has died.
+
+    Raises (from `start`, and from the questions that start it):
+        UnknownBackend, BackendMissing, WorkerFailed
+    """
+
+    def __init__(self, target: Target, path: str = "") -> None:
+        """Nothing starts yet.
+
+        Args:
+            target: who is asked.
+            path: `module:Class` of the adapter; looked up among the entry points if empty.
+        """
+        self.target = target
+        self._path = path
+        self._group: Any = None
+        self._gateway: Any = None
+        self._channel: Any = None
+        self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
+        self._output = Path(self._folder.name) / "output.txt"
+        self.starts = 0
+
+    def start(self) -> Description:
+        """Starts the process and waits for the backend to describe itself."""
+        path = self._path or known_backends().get(self.target.backend, "")
+        if not path and not self.target.interpreter:
+            raise _unknown(self.target.backend)
+        self.stop()
+        self._output.write_bytes(b"")
+        spec = "popen" + "".join(f"//env:{name}={value}" for name, value in ENVIRONMENT.items())
+        sources: dict[str, tuple[bool, str]] = {}
+        if self.target.interpreter:
+            spec += f"//python={shlex.quote(self.target.interpreter)}"
+            sources = shipped_sources()
+        self._group = execnet.Group()
+        try:
+            self._gateway = self._group.makegateway(spec)
+        except (OSError, EOFError) as error:
+            raise WorkerFailed(self.target.name, f"{type(error).__name__}: {error}", "") from error
+        self._channel = self._gateway.remote_exec(_BOOTSTRAP)
+        self.starts += 1
+        try:
+            self._channel.send((sources, [] if sources else [entry for entry in sys.path if entry]))
+            self._channel.send((self.target.backend, path, self.target.device, self.target.modes, str(self._output)))
+            message = self._channel.receive(timeout=START_SECONDS)
+        except self._channel.TimeoutError:
+            words = self._last_words()
+            self.stop()
+            raise WorkerFailed(self.target.name, f"silent for {START_SECONDS:.0f} s", words) from None
+        except (EOFError, OSError, self._channel.RemoteError) as error:
+            words = self._last_words()
+            self.stop()
+            raise WorkerFailed(self.target.name, str(error) or "it closed the channel", words) from None
+        if "missing" in message:
+            self.stop()
+            missing = message["missing"]
+            raise BackendMissing(
+                self.target.name, missing["module"], self.target.interpreter or sys.executable, missing["install"]
+            )
+        if "failed" in message:
+            self.stop()
+            raise WorkerFailed(self.target.name, message["failed"], "")
+        description: Description = decode(message["ready"])
+        return description
+
+    def send(self, job: Job) -> None:
+        """Sends a job, starting the process if none is running; the answer is fetched by `receive`."""
+        if self._channel is None:
+            self.start()
+        with contextlib.suppress(OSError):  # a process that just died is noticed by `receive`
+            self._channel.send(encode(job))
+
+    def receive(self, timeout: float) -> Answer:
+        """The answer to the job sent last; after a death or a time-out the next `send` starts a new process."""
+        try:
+            answer: Answer = decode(self._channel.receive(timeout=timeout))
+        except self._channel.TimeoutError:
+            self.stop()
+            return TimedOut(seconds=timeout)
+        except (EOFError, OSError, self._channel.RemoteError) as error:
+            return self._obituary(error)
+        return answer
+
+    def ask(self, job: Job, timeout: float) -> Answer:
+        """Sends a job and waits for its answer."""
+        self.send(job)
+        return self.receive(timeout)
+
+    def stop(self) -> None:
+        """Ends the process, by force."""
+        if self._gateway is not None:
+            with contextlib.suppress(Exception):
+                self._gateway._io.kill()
+                self._gateway._io.wait()
+            with contextlib.suppress(Exception):
+                self._group.terminate(timeout=0.5)
+        self._group = self._gateway = self._channel = None
+
+    def close(self) -> None:
+        """Ends the process and removes its files."""
+        self.stop()
+        self._folder.cleanup()
+
+    def _obituary(self, error: BaseException) -> Crashed:
+        code = None
+        with contextlib.suppress(Exception):
+            code = self._gateway._io.popen.wait(timeout=10)
+        if code is None:
+            cause = f"the channel broke: {error}"
+        elif code < 0:
+            cause = signal.Signals(-code).name
+        else:
+            cause = f"exit code {code}"
+        words = self._last_words()
+        self.stop()
+        return Crashed(cause=cause, last_words=words)
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._output.read_bytes()[-LAST_WORDS:].decode(errors="replace").strip()
+        return ""
+
+
+def _unknown(name: str) -> UnknownBackend:
+    import difflib
+
+    known = sorted(known_backends())
+    close = difflib.get_close_matches(name, known, 1)
+    return UnknownBackend(name, known, close[0] if close else "")

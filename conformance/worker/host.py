@@ -1,0 +1,74 @@
+"""The worker's side: hosts one backend, answers until the channel closes.
+
+It runs in a process of its own, perhaps under another interpreter where this package is not installed; then the
+gateway sends the sources of `case`, `backends`, `worker`, `formats` and `errors`, and NumPy is all they need.
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import os
+from importlib import metadata
+from typing import Any
+
+from conformance.backends.base import Backend, refused
+from conformance.case.job import Job, Unsupported
+from conformance.errors import NotTranslatable
+from conformance.worker.wire import decode, encode
+
+
+def find_backend(name: str, path: str) -> type[Backend]:
+    """The adapter's class, from `module:Class`, or by the entry point's name if no path is given.
+
+    Raises:
+        NotTranslatable: if no entry point has the name.
+    """
+    if not path:
+        found = metadata.entry_points(group="conformance.backends", name=name)
+        if not found:
+            raise NotTranslatable(f"no backend is named {name!r} in this interpreter")
+        path = next(iter(found)).value
+    module, _, attribute = path.partition(":")
+    adapter: type[Backend] = getattr(importlib.import_module(module), attribute)
+    return adapter
+
+
+def redirect_output(path: str) -> None:
+    """Sends file descriptors 1 and 2 to a file, so that native code's last words are kept and stdout stays clean."""
+    sink = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(sink, descriptor)
+    os.close(sink)
+    faulthandler.enable()
+
+
+def serve(channel: Any, name: str, path: str, device: str, modes: tuple[str, ...], output: str) -> None:
+    """Imports the backend, says so, then answers message by message until the parent closes the channel."""
+    redirect_output(output)
+    try:
+        adapter = find_backend(name, path)
+        backend = adapter(device, modes)
+    except NotTranslatable as error:
+        channel.send({"failed": str(error)})
+        return
+    except ImportError as error:
+        missing = {"module": error.name or str(error), "install": ""}
+        with contextlib.suppress(NameError):
+            missing = {"module": error.name or adapter.module, "install": adapter.install}
+        channel.send({"missing": missing, "text": str(error)})
+        return
+    channel.send({"ready": encode(backend.describe())})
+    for message in channel:
+        channel.send(encode(respond(backend, decode(message))))
+
+
+def respond(backend: Backend, message: Any) -> Any:
+    """One answer to one message; what the framework raises is an answer too."""
+    try:
+        if isinstance(message, Job):
+            return backend.answer(message)
+        raise NotTranslatable(f"this worker cannot answer a {type(message).__name__}")
+    except NotTranslatable as error:
+        return Unsupported(reason=str(error))
+    except Exception as error:
+        return refused(error)

@@ -1,0 +1,181 @@
+"""Transposed convolution: every input element places the scaled kernel on a canvas, and overlaps add up.
+
+Neighbouring elements place theirs one stride apart. With n input elements along an axis, and
+`reach = (taps - 1) * dilation + 1`, the canvas has `(n - 1) * stride + reach` elements, of which the output shows a
+part; for every group of channels
+
+    canvas[m, q, a] = sum over i, t, b with i * stride + t * dilation = q of x[m, i, b] * w[t, a, b]
+    y[m, p, a] = bias[a] + canvas[m, p + low, a]        (no terms beyond the canvas' end)
+
+It is the gradient of a convolution with respect to its input (Dumoulin & Visin, A guide to convolution arithmetic for
+deep learning, 2016, chapter 4), which is also how it is computed: the output is the large array of `sliding.scatter`,
+the input the small one.
+"""
+
+from collections.abc import Sequence
+
+from conformance.reference.conv import (
+    bias_gradient,
+    bias_gradient_magnitude,
+    require_data,
+    require_groups,
+)
+from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs
+from conformance.reference.padding import (
+    InvalidShape,
+    Padding,
+    Window,
+    named_padding,
+    require_counts,
+    require_pairs,
+    require_shape,
+)
+from conformance.reference.sliding import (
+    correlate,
+    correlate_magnitude,
+    gather,
+    gather_magnitude,
+    scatter,
+    scatter_magnitude,
+)
+
+
+def forward(
+    *,
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    padding: Padding,
+    output_padding: Sequence[int],
+) -> Outputs:
+    """Places the kernel w scaled by each element of x, adds up, and adds b.
+
+    Args:
+        x: (batch, *spatial, in), one to three spatial axes; the batch may be 0.
+        w: (*taps, out / groups, in).
+        b: (out,), or None.
+        stride: positions between the kernels of neighbouring elements, one number a spatial axis.
+        dilation: positions between neighbouring taps, one number a spatial axis.
+        groups: into how many independent parts the channels are split; divides in and out.
+        padding: which part of the canvas is the output. "same": `n * stride` elements, where a "same" convolution of
+            an input of that size has its windows ("same_lower" likewise). "valid": the whole canvas, or `n * stride`
+            elements if that is more. Pairs (low, high): so many elements fewer at each end.
+        output_padding: so many elements more at the high end, one number a spatial axis; they show the canvas, and
+            zeros beyond it. Zero unless padding is explicit.
+
+    Returns:
+        "output", (batch, *sizes, out).
+
+    Raises:
+        InvalidShape: shapes and attributes do not fit each other, or no element of the canvas is left.
+    """
+    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding)
+    return {"output": scatter(x, w, over, groups=groups, bias=b)}
+
+
+def vjp(
+    cotangents: Outputs,
+    *,
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    padding: Padding,
+    output_padding: Sequence[int],
+) -> Gradients:
+    """Pulls the cotangent of "output" back to x, w and (if given) b; arguments and errors as for `forward`."""
+    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding)
+    cotangent = _cotangent(cotangents, x, w, groups, over)
+    gradients = {
+        "x": gather(cotangent, w, over, groups=groups),
+        "w": correlate(cotangent, x, over, groups=groups),
+    }
+    if b is not None:
+        gradients["b"] = bias_gradient(cotangent)
+    return gradients
+
+
+def magnitude(
+    cotangents: Outputs | None,
+    *,
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    padding: Padding,
+    output_padding: Sequence[int],
+) -> Magnitudes:
+    """Every result is a sum of products: as many terms as taps land on it, one more for a bias.
+
+    Arguments and errors as for `forward`.
+    """
+    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding)
+    outputs = {"output": scatter_magnitude(x, w, over, groups=groups, bias=b)}
+    gradients: dict[str, Magnitude] = {}
+    if cotangents is not None:
+        cotangent = _cotangent(cotangents, x, w, groups, over)
+        gradients["x"] = gather_magnitude(cotangent, w, over, groups=groups)
+        gradients["w"] = correlate_magnitude(cotangent, x, over, groups=groups)
+        if b is not None:
+            gradients["b"] = bias_gradient_magnitude(cotangent)
+    return Magnitudes(outputs=outputs, gradients=gradients)
+
+
+def _windows(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    padding: Padding,
+    output_padding: Sequence[int],
+) -> tuple[Window, ...]:
+    """Returns the windows of the convolution from the output to x whose gradient this is."""
+    rank = require_data("x", x, kernel=w)
+    require_groups(groups, divided={"input channels": x.shape[-1]})
+    if w.shape[-1] != x.shape[-1]:
+        raise InvalidShape("last axis of w", got=w.shape[-1], required=f"{x.shape[-1]}, the channels of x")
+    if w.shape[-2] < 1:
+        raise InvalidShape("output channels a group of w", got=w.shape[-2], required="at least 1")
+    if b is not None:
+        require_shape("b", b, (w.shape[-2] * groups,))
+    kernel = w.shape[:rank]
+    for name, values in (("kernel", kernel), ("stride", stride), ("dilation", dilation)):
+        require_counts(name, values, rank=rank)
+    if len(output_padding) != rank or min(output_padding) < 0:
+        raise InvalidShape("output_padding", got=tuple(output_padding), required=f"{rank} values of at least 0")
+    if isinstance(padding, str) and any(output_padding):
+        raise InvalidShape(
+            "output_padding", got=tuple(output_padding), required=f"zeros, the padding being {padding!r}"
+        )
+    pairs = None if isinstance(padding, str) else require_pairs(padding, rank=rank)
+    made = []
+    for axis, (n, taps, step, spread) in enumerate(zip(x.shape[1:-1], kernel, stride, dilation, strict=True)):
+        canvas = (n - 1) * step + (taps - 1) * spread + 1
+        if pairs is not None:
+            low, high = pairs[axis]
+            size = canvas - low - high + output_padding[axis]
+        else:
+            low, high = named_padding(str(padding), n * step, taps, step, spread)
+            size = max(n * step, canvas) if padding == "valid" else n * step
+        if n < 1 or size < 1:
+            raise InvalidShape(
+                f"output elements on spatial axis {axis}",
+                got=size if n else 0,
+                required=f"at least 1, of a canvas of {canvas}",
+            )
+        made.append(Window(size, n, taps, step, spread, low, high))
+    return tuple(made)
+
+
+def _cotangent(cotangents: Outputs, x: Array, w: Array, groups: int, over: Sequence[Window]) -> Array:
+    shape = (x.shape[0], *(window.size for window in over), w.shape[-2] * groups)
+    return require_shape("the cotangent of output", cotangents["output"], shape)

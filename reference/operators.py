@@ -1,0 +1,123 @@
+"""The table of all operators by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from conformance.reference import (
+    activations,
+    conv,
+    conv_transpose,
+    dense,
+    initializers,
+    losses,
+    optimizers,
+    padding,
+    polynomial,
+    pooling,
+    signal,
+)
+from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs
+from conformance.reference.padding import InvalidShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """An operator's three functions; operands and attributes are keyword arguments of the same names in all of them.
+
+    Attributes:
+        forward: returns the outputs by name.
+        vjp: takes cotangents of all outputs, returns the gradients of the differentiable operands by name.
+        magnitude: takes cotangents or None, returns what the rounding-error bounds of outputs and gradients need.
+    """
+
+    forward: Callable[..., Outputs]
+    vjp: Callable[..., Gradients]
+    magnitude: Callable[..., Magnitudes]
+
+
+def _of_rank(rank: int, reference: Reference) -> Reference:
+    """Returns the functions with a check that x has `rank` spatial axes: by themselves they take one to three."""
+
+    def checked(operands: dict[str, Any]) -> None:
+        x: Array = operands["x"]
+        if x.ndim != rank + 2:
+            raise InvalidShape("axes of x", got=x.ndim, required=f"{rank + 2}: batch, {rank} spatial, channels")
+
+    def forward(**operands: Any) -> Outputs:
+        checked(operands)
+        return reference.forward(**operands)
+
+    def vjp(cotangents: Outputs, **operands: Any) -> Gradients:
+        checked(operands)
+        return reference.vjp(cotangents, **operands)
+
+    def magnitude(cotangents: Outputs | None, **operands: Any) -> Magnitudes:
+        checked(operands)
+        return reference.magnitude(cotangents, **operands)
+
+    return Reference(forward=forward, vjp=vjp, magnitude=magnitude)
+
+
+_CONV = Reference(forward=conv.forward, vjp=conv.vjp, magnitude=conv.magnitude)
+_CONV_TRANSPOSE = Reference(
+    forward=conv_transpose.forward, vjp=conv_transpose.vjp, magnitude=conv_transpose.magnitude
+)
+_MAX_POOL = Reference(
+    forward=pooling.max_pool_forward, vjp=pooling.max_pool_vjp, magnitude=pooling.max_pool_magnitude
+)
+_AVERAGE_POOL = Reference(
+    forward=pooling.average_pool_forward, vjp=pooling.average_pool_vjp, magnitude=pooling.average_pool_magnitude
+)
+
+OPERATORS: Mapping[str, Reference] = MappingProxyType(
+    {
+        "conv1d": _of_rank(1, _CONV),
+        "conv2d": _of_rank(2, _CONV),
+        "conv3d": _of_rank(3, _CONV),
+        "conv1d_transpose": _of_rank(1, _CONV_TRANSPOSE),
+        "conv2d_transpose": _of_rank(2, _CONV_TRANSPOSE),
+        "conv3d_transpose": _of_rank(3, _CONV_TRANSPOSE),
+        "max_pool1d": _of_rank(1, _MAX_POOL),
+        "max_pool2d": _of_rank(2, _MAX_POOL),
+        "max_pool3d": _of_rank(3, _MAX_POOL),
+        "average_pool1d": _of_rank(1, _AVERAGE_POOL),
+        "average_pool2d": _of_rank(2, _AVERAGE_POOL),
+        "average_pool3d": _of_rank(3, _AVERAGE_POOL),
+        "pad": Reference(forward=padding.pad_forward, vjp=padding.pad_vjp, magnitude=padding.pad_magnitude),
+        "dense": Reference(forward=dense.dense_forward, vjp=dense.dense_vjp, magnitude=dense.dense_magnitude),
+        "bias_add": Reference(
+            forward=dense.bias_add_forward, vjp=dense.bias_add_vjp, magnitude=dense.bias_add_magnitude
+        ),
+        "flatten": Reference(forward=dense.flatten_forward, vjp=dense.flatten_vjp, magnitude=dense.flatten_magnitude),
+        "relu": Reference(
+            forward=activations.relu_forward, vjp=activations.relu_vjp, magnitude=activations.relu_magnitude
+        ),
+        "sigmoid": Reference(
+            forward=activations.sigmoid_forward, vjp=activations.sigmoid_vjp, magnitude=activations.sigmoid_magnitude
+        ),
+        "tanh": Reference(
+            forward=activations.tanh_forward, vjp=activations.tanh_vjp, magnitude=activations.tanh_magnitude
+        ),
+        "softmax": Reference(
+            forward=activations.softmax_forward, vjp=activations.softmax_vjp, magnitude=activations.softmax_magnitude
+        ),
+        "softmax_cross_entropy": Reference(forward=losses.forward, vjp=losses.vjp, magnitude=losses.magnitude),
+        "dropout": Reference(forward=dense.dropout_forward, vjp=dense.dropout_vjp, magnitude=dense.dropout_magnitude),
+        "sgd": Reference(forward=optimizers.sgd_forward, vjp=optimizers.sgd_vjp, magnitude=optimizers.sgd_magnitude),
+        "adam": Reference(
+            forward=optimizers.adam_forward, vjp=optimizers.adam_vjp, magnitude=optimizers.adam_magnitude
+        ),
+        "glorot_uniform": Reference(
+            forward=initializers.forward, vjp=initializers.vjp, magnitude=initializers.magnitude
+        ),
+        "convolve": Reference(
+            forward=signal.convolve_forward, vjp=signal.convolve_vjp, magnitude=signal.convolve_magnitude
+        ),
+        "correlate": Reference(
+            forward=signal.correlate_forward, vjp=signal.correlate_vjp, magnitude=signal.correlate_magnitude
+        ),
+        "polynomial": Reference(forward=polynomial.forward, vjp=polynomial.vjp, magnitude=polynomial.magnitude),
+    }
+)

@@ -5,16 +5,33 @@ as the operator, `conv2d(self, attributes, x, w, b=None)`, which calls the frame
 method is the answer `Unsupported`; a framework that raises is the answer `Refused`.
 """
 
+import math
 import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from conformance.case.job import Description, Job, Outputs, Refused, Tensor, Unsupported
+from conformance.case.job import (
+    BuildNetwork,
+    Built,
+    Description,
+    Failure,
+    Job,
+    Outputs,
+    Predicted,
+    Refused,
+    Stepped,
+    Tensor,
+    TrainingMessage,
+    TrainStep,
+    Unsupported,
+)
 from conformance.case.operators import OPERATORS, Chain, operand_of
 from conformance.errors import NotTranslatable
 
@@ -22,6 +39,19 @@ from conformance.errors import NotTranslatable
 Native = Any
 Natives = dict[str, Native]
 Tap = Callable[[str, Native], Native]
+Gradients = dict[str, Native | Failure]
+
+# Instructions that change which kernel a framework takes, and with it the roundings.
+CPU_FLAGS: Final = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_bf16",
+    "amx_fp16",
+)
 
 
 class CallLog:
@@ -36,6 +66,10 @@ class CallLog:
         """Says how a value is called in the lines."""
         self._names[id(value)] = name
         self._kept.append(value)
+
+    def alias(self, value: Native, other: Native) -> None:
+        """Says that a value is called as another one that is in the lines already."""
+        self.name(value, self._text(other))
 
     def record(self, callee: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Native) -> None:
         """Writes down one call and names its result."""
@@ -68,6 +102,8 @@ class CallLog:
         if callable(value):
             module = getattr(value, "__module__", "").split(".")[0]
             return f"{module}.{getattr(value, '__name__', value)}".removeprefix("builtins.")
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"float('{value}')"
         if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
             return f"<array of shape {tuple(np.shape(value))}>"
         return repr(value)
@@ -121,6 +157,22 @@ class Program:
         return outputs
 
 
+class Trainer(ABC):
+    """A network in training, built as the framework's users write it; it keeps its parameters between steps."""
+
+    @abstractmethod
+    def text(self) -> str:
+        """The network as the framework prints it."""
+
+    @abstractmethod
+    def step(self, step: TrainStep) -> Stepped:
+        """One step: forward, backward, update; captured from the very pass if asked."""
+
+    @abstractmethod
+    def predict(self, x: Tensor) -> Tensor:
+        """The logits, without the layers that take masks or labels."""
+
+
 class Backend(ABC):
     """One framework in one process.
 
@@ -143,6 +195,7 @@ class Backend(ABC):
         self.device = device
         self.modes = modes
         self.log = CallLog()
+        self._trainer: Trainer | None = None
 
     @abstractmethod
     def describe(self) -> Description:
@@ -159,7 +212,7 @@ class Backend(ABC):
     @abstractmethod
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
-    ) -> tuple[Natives, dict[str, Native | Refused]]:
+    ) -> tuple[Natives, Gradients]:
         """Runs a program and, given cotangents, its vector-Jacobian product.
 
         Args:
@@ -169,7 +222,8 @@ class Backend(ABC):
             cotangents: by output name; empty if only outputs are asked.
 
         Returns:
-            Outputs and gradients by name; no gradients where an output has not its cotangent's shape.
+            Outputs and gradients by name, each gradient an array or the reason why there is none; no gradients
+            where an output has not its cotangent's shape.
         """
 
     def method(self, operator: str) -> Callable[..., Native]:
@@ -185,7 +239,11 @@ class Backend(ABC):
 
     def operators(self) -> tuple[str, ...]:
         """The operators that this adapter has."""
-        return tuple(name for name in OPERATORS if name == "chain" or hasattr(self, name))
+        return tuple(
+            name
+            for name in OPERATORS
+            if (name == "chain" or hasattr(self, name)) and not any(fnmatchcase(name, glob) for glob in self.absent)
+        )
 
     def answer(self, job: Job) -> Outputs:
         """Answers one job; whatever the framework raises passes through.
@@ -209,8 +267,9 @@ class Backend(ABC):
         started = time.perf_counter()
         outputs, gradients = self.evaluate(program, operands, sources, cotangents)
         got = {name: self.get(value) for name, value in outputs.items()}
-        got_gradients: dict[str, Tensor | Unsupported | Refused] = {
-            name: value if isinstance(value, Refused) else self.get(value) for name, value in gradients.items()
+        got_gradients: dict[str, Tensor | Failure] = {
+            name: value if isinstance(value, (Unsupported, Refused)) else self.get(value)
+            for name, value in gradients.items()
         }
         seconds = time.perf_counter() - started
         return Outputs(
@@ -225,9 +284,54 @@ class Backend(ABC):
             seconds=seconds,
         )
 
+    def trainer(self, build: BuildNetwork) -> Trainer:
+        """A network of this framework, ready to be trained.
+
+        Raises:
+            NotTranslatable: if the adapter trains no networks.
+        """
+        raise NotTranslatable(f"{type(self).__name__} trains no networks")
+
+    def train(self, message: TrainingMessage) -> Built | Stepped | Predicted:
+        """Answers one message of a training; the network lives from one to the next.
+
+        Raises:
+            NotTranslatable: if no network was built, or none can be.
+        """
+        if isinstance(message, BuildNetwork):
+            self._trainer = self.trainer(message)
+            return Built(text=self._trainer.text())
+        if self._trainer is None:
+            raise NotTranslatable("no network was built")
+        if isinstance(message, TrainStep):
+            return self._trainer.step(message)
+        return Predicted(logits=self._trainer.predict(message.x))
+
     def calls(self, outputs: Natives) -> tuple[str, ...]:
         """The native calls of the last evaluation, as lines of a script."""
         return self.log.lines(outputs)
+
+
+def one_at_a_time(sources: Sequence[str], pull: Callable[[str], Native]) -> Gradients:
+    """Gradients asked one by one, each an array or a refusal: for when all of them at once were refused."""
+    gradients: Gradients = {}
+    for name in sources:
+        try:
+            gradients[name] = pull(name)
+        except Exception as error:
+            gradients[name] = refused(error)
+    return gradients
+
+
+def cpu_flags() -> tuple[str, ...]:
+    """Those of `CPU_FLAGS` that this processor has; empty where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    flags = found[1].split() if found else []
+    return tuple(flag for flag in CPU_FLAGS if flag in flags)
 
 
 def refused(error: Exception) -> Refused:

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from conformance.backends.base import Backend, Native, Natives, Program, Recorded, refused
-from conformance.case.geometry import extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import Description, Refused, Tensor
+from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Recorded, Trainer, one_at_a_time
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.case.operators import (
     Adam,
     AveragePool,
@@ -91,7 +91,7 @@ class TorchBackend(Backend):
 
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
-    ) -> tuple[Natives, dict[str, Native | Refused]]:
+    ) -> tuple[Natives, Gradients]:
         torch = self._torch
         self.torch = Recorded(torch, "torch", self.log)
         self.F = Recorded(torch.nn.functional, "F", self.log)
@@ -99,20 +99,31 @@ class TorchBackend(Backend):
             if name in operands:
                 operands[name].requires_grad_()
         outputs = program.run(self, operands, lambda _, value: value)
-        if not cotangents or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
+        if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
             return outputs, {}
-        wanted = [operands[name] if name in operands else outputs[name] for name in sources]
+        wanted = {name: operands[name] if name in operands else outputs[name] for name in sources}
         heads = [outputs[name] for name in cotangents]
-        try:
-            found = torch.autograd.grad(heads, wanted, list(cotangents.values()), allow_unused=False)
-        except Exception as error:
-            return outputs, dict.fromkeys(sources, refused(error))
-        return outputs, dict(zip(sources, found, strict=True))
 
-    # Layout: channels-last in, channels-first for the framework, and back.
+        def pull(*names: str) -> Native:
+            return torch.autograd.grad(
+                heads, [wanted[name] for name in names], list(cotangents.values()), retain_graph=True
+            )
+
+        try:
+            return outputs, dict(zip(sources, pull(*sources), strict=True))
+        except Exception:
+            return outputs, one_at_a_time(sources, lambda name: pull(name)[0])
+
+    def trainer(self, build: BuildNetwork) -> Trainer:
+        from conformance.backends.torch_training import TorchTrainer
+
+        return TorchTrainer(self, build)
+
+    # Layout: channels-last in, channels-first for the framework, and back. Copied, because torch's users hold tensors
+    # that are contiguous in torch's layout, and some of its gradients refuse views.
 
     def _first(self, x: Native) -> Native:
-        return self.torch.permute(x, (0, x.ndim - 1, *range(1, x.ndim - 1)))
+        return self.torch.permute_copy(x, (0, x.ndim - 1, *range(1, x.ndim - 1)))
 
     def _last(self, y: Native) -> Native:
         return self.torch.permute(y, (0, *range(2, y.ndim), 1))
@@ -126,7 +137,7 @@ class TorchBackend(Backend):
     def _conv(self, a: Convolution, x: Native, w: Native, b: Native | None) -> Native:
         rank = len(a.stride)
         x = self._first(x)
-        w = self.torch.permute(w, (rank + 1, rank, *range(rank)))
+        w = self.torch.permute_copy(w, (rank + 1, rank, *range(rank)))
         padding: Any = 0
         if a.padding == "same" and set(a.stride) == {1}:
             padding = "same"  # torch has it for stride 1 alone
@@ -150,13 +161,13 @@ class TorchBackend(Backend):
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
         x = self._first(x)
         # Both lay groups along the input channels: (in, out / groups, *spatial) in torch.
-        w = self.torch.permute(w, (rank + 1, rank, *range(rank)))
+        w = self.torch.permute_copy(w, (rank + 1, rank, *range(rank)))
         crops, extra = [], []
         for n, k, s, d, start, size in zip(sizes, kernel, a.stride, a.dilation, starts, outputs, strict=True):
             end = (n - 1) * s + extent(k, d) - start - size  # elements of the canvas after the result
             crop = min(start, max(end, 0))
             crops.append(crop)
-            extra.append(max(-end, 0) if start == crop else 0)
+            extra.append(max(-end, 0))
         function = getattr(self.F, f"conv_transpose{rank}d")
         y = function(
             x,
@@ -184,26 +195,24 @@ class TorchBackend(Backend):
 
     # Pooling
 
-    def _windows(
-        self, a: MaxPool | AveragePool, sizes: tuple[int, ...], dilation: tuple[int, ...]
-    ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
-        pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
-        return pads, window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=a.ceil_mode)
+    def _covered(
+        self, a: MaxPool | AveragePool, sizes: tuple[int, ...], pads: Pads, dilation: tuple[int, ...]
+    ) -> Pads:
+        """The pads that reach to the end of the last window."""
+        counts = window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=a.ceil_mode)
+        return tuple(
+            (low, max((count - 1) * s + extent(k, d) - n - low, 0))
+            for count, s, k, d, n, (low, _) in zip(counts, a.stride, a.window, dilation, sizes, pads, strict=True)
+        )
 
     def _max_pool(self, a: MaxPool, x: Native) -> Native:
         rank = len(a.window)
-        pads, counts = self._windows(a, tuple(x.shape[1:-1]), a.dilation)
+        pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, a.dilation)
         x = self._first(x)
         ceil_mode, padding = a.ceil_mode, tuple(low for low, _ in pads)
         if any(low != high for low, high in pads):
             # Padded by hand with what never wins, up to the end of the last window.
-            ends = tuple(
-                max((count - 1) * s + extent(k, d) - n - low, 0)
-                for count, s, k, d, n, (low, _) in zip(
-                    counts, a.stride, a.window, a.dilation, x.shape[2:], pads, strict=True
-                )
-            )
-            x = self._pad(x, tuple((low, end) for (low, _), end in zip(pads, ends, strict=True)), -math.inf)
+            x = self._pad(x, self._covered(a, tuple(x.shape[2:]), pads, a.dilation), -math.inf)
             ceil_mode, padding = False, (0,) * rank
         function = getattr(self.F, f"max_pool{rank}d")
         return self._last(
@@ -218,7 +227,7 @@ class TorchBackend(Backend):
     def _average_pool(self, a: AveragePool, x: Native) -> Native:
         rank = len(a.window)
         ones = (1,) * rank
-        pads, counts = self._windows(a, tuple(x.shape[1:-1]), ones)
+        pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, ones)
         x = self._first(x)
         function = getattr(self.F, f"avg_pool{rank}d")
         if all(low == high for low, high in pads):
@@ -233,14 +242,10 @@ class TorchBackend(Backend):
                 )
             )
         # Unequal pads: the mean over the padded input, divided by the share of elements that count.
-        ends = tuple(
-            max((count - 1) * s + k - n - low, 0)
-            for count, s, k, n, (low, _) in zip(counts, a.stride, a.window, x.shape[2:], pads, strict=True)
-        )
-        covered = tuple((low, end) for (low, _), end in zip(pads, ends, strict=True))
+        covered = self._covered(a, tuple(x.shape[2:]), pads, ones)
         counted = self.torch.ones_like(x)
         if a.count_padding:
-            inside = tuple((low, min(high, end)) for (low, high), end in zip(pads, ends, strict=True))
+            inside = tuple((low, min(high, end)) for (low, high), (_, end) in zip(pads, covered, strict=True))
             counted = self._pad(counted, inside, 1.0)
             counted = self._pad(
                 counted, tuple((0, end - high) for (_, end), (_, high) in zip(covered, inside, strict=True))
@@ -317,9 +322,11 @@ class TorchBackend(Backend):
 
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
         rank = x.ndim
-        if mode == "valid" and any(n < k for n, k in zip(x.shape, w.shape, strict=True)):
-            raise NotTranslatable("torch slides the second operand over the first, never the reverse")
         axes = tuple(range(rank))
+        if mode == "valid" and any(n < k for n, k in zip(x.shape, w.shape, strict=True)):
+            # The larger one is slid over: convolution commutes, correlation then runs backwards.
+            y = self._signal(w, x, mode, flip=flip)
+            return y if flip else self.torch.flip(y, axes)
         if flip:
             w = self.torch.flip(w, axes)
         pads: tuple[tuple[int, int], ...] = ((0, 0),) * rank
@@ -339,8 +346,7 @@ class TorchBackend(Backend):
         return self._signal(x, w, attributes.mode, flip=False)
 
     def polynomial(self, attributes: Polynomial, x: Native) -> Native:
-        first, *rest = attributes.coefficients
-        y = self.torch.full_like(x, first)
-        for coefficient in rest:
+        y = self.torch.zeros_like(x)  # NumPy's recipe
+        for coefficient in attributes.coefficients:
             y = self.torch.add(self.torch.mul(y, x), coefficient)
         return y

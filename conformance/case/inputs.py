@@ -30,7 +30,8 @@ def draw_words(seed: bytes, name: str, count: int) -> Words:
     """`count` random 64-bit words that depend on the seed and on the name of what they are for."""
     digest = hashlib.sha256(seed + b"/" + name.encode()).digest()
     key = np.frombuffer(digest[:16], dtype="<u8")
-    return np.random.Philox(key=key).random_raw(count)
+    words: Words = np.random.Philox(key=key).random_raw(count)
+    return words
 
 
 def normal(words: Words) -> Float64:
@@ -39,7 +40,7 @@ def normal(words: Words) -> Float64:
     The sum of twelve uniform numbers has variance 1 and stays within +-6 (Irwin and Hall). It is summed in integers,
     exactly.
     """
-    totals = (words.reshape(-1, 12) >> np.uint64(15)).sum(axis=1).astype(np.int64) - 6 * 2**49
+    totals: NDArray[np.int64] = (words.reshape(-1, 12) >> np.uint64(15)).sum(axis=1).astype(np.int64) - 6 * 2**49
     return np.ldexp(totals.astype(np.float64), -49)
 
 
@@ -142,10 +143,8 @@ class Question:
 
     def _values(self, name: str, spec: TensorSpec, seed_name: str = "") -> Float64:
         source = spec.source
-        if isinstance(source, Values):
-            return np.array(source.values, dtype=np.float64).reshape(spec.shape)
-        if isinstance(source, File):
-            return read_array(source, spec.shape)
+        if isinstance(source, (Values, File)):
+            return literal_values(spec)
         fill = source if source is not None else Fill(kind="normal" if self.data == "given" else self.data)
         size = math.prod(spec.shape)
         domain = "real" if name == "cotangent" else self._operand(name).domain
@@ -180,6 +179,21 @@ class Question:
             return uniform(words(size))
         values = normal(words(12 * size))
         return np.abs(values) if domain == "non_negative" else values
+
+
+def literal_values(spec: TensorSpec) -> Float64:
+    """The numbers that a case states, from the file itself or from an array file beside it.
+
+    Raises:
+        TypeError: if they are generated.
+        InvalidData: if an array file cannot be read.
+    """
+    match spec.source:
+        case Values(values=values):
+            return np.array(values, dtype=np.float64).reshape(spec.shape)
+        case File():
+            return read_array(spec.source, spec.shape)
+    raise TypeError("stated numbers are written down, never generated")
 
 
 def read_array(file: File, shape: Shape) -> Float64:

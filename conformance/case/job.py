@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.case.model import DataSet, FormatName, Layout
+from conformance.case.model import DataSet, FormatName, Layout, Shape
 from conformance.errors import InvalidTarget
 
 
@@ -125,6 +125,9 @@ class TimedOut:
     seconds: float
 
 
+Failure = Unsupported | Refused | Crashed | TimedOut
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outputs:
     """What a backend gave.
@@ -138,13 +141,85 @@ class Outputs:
     """
 
     outputs: Mapping[str, Tensor]
-    gradients: Mapping[str, Tensor | Unsupported | Refused] = field(default_factory=dict)
+    gradients: Mapping[str, Tensor | Failure] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
     mutated: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
-Answer = Outputs | Unsupported | Refused | Crashed | TimedOut
+Answer = Outputs | Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BuildNetwork:
+    """Asks a backend to build a network for training, from given parameters.
+
+    Attributes:
+        network: a chain that ends in a loss; its parameters are the operands named in `parameters`, every other
+            operand beside `x` (masks, labels) comes with each step.
+        shape: of the `x` of a training step, the batch included.
+        parameters: initial values, `layer/operand`.
+        optimizer: an operator that updates (`sgd`, `adam`), with its attributes (an `Adam.step` is ignored).
+    """
+
+    network: Any
+    shape: Shape
+    parameters: Mapping[str, Tensor]
+    optimizer: str
+    optimizer_attributes: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainStep:
+    """One training step of the network that was built: `x`, masks and labels; `capture` asks for everything in it."""
+
+    operands: Mapping[str, Tensor]
+    capture: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predict:
+    """Asks for the logits of the network that was built: layers that take masks or labels are left out."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Built:
+    """The network stands; `text` shows how the framework prints it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stepped:
+    """A training step as it really went: nothing was fed to it.
+
+    Attributes:
+        loss: as the framework computed it.
+        outputs: of every layer (captured steps only).
+        gradients: with respect to the output of every layer but the last, and to every parameter.
+        before, after: parameters `layer/operand` and slots `layer/operand/m`, around the update.
+        seconds: the framework's own time.
+    """
+
+    loss: float
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    before: Mapping[str, Tensor] = field(default_factory=dict)
+    after: Mapping[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predicted:
+    """The logits."""
+
+    logits: Tensor
+
+
+TrainingMessage = BuildNetwork | TrainStep | Predict
+TrainingAnswer = Built | Stepped | Predicted | Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

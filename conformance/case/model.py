@@ -14,6 +14,7 @@ Layout = Literal["channels_last", "channels_first"]
 DataSet = Literal["wide", "normal", "special", "given"]
 Check = Literal["outputs", "gradients"]
 Tier = Literal["smoke", "core", "full"]
+FillName = Literal["normal", "wide", "special", "uniform", "integers", "arange", "ones", "zeros", "mask", "one_hot"]
 
 TIERS: Final[tuple[Tier, ...]] = ("smoke", "core", "full")
 
@@ -39,7 +40,7 @@ class Fill:
     axis.
     """
 
-    kind: Literal["normal", "wide", "special", "uniform", "integers", "arange", "ones", "zeros", "mask", "one_hot"]
+    kind: FillName
     low: int = -3
     high: int = 3
     keep: float = 0.5
@@ -118,7 +119,6 @@ class Case:
         cotangents: by output; those left out are generated.
         data: the data sets that are asked.
         tier: the smallest tier that runs it.
-        text: the YAML of this one case, to read and to paste.
     """
 
     id: str
@@ -136,4 +136,3 @@ class Case:
     about: str = ""
     source: str = ""
     where: Where
-    text: str = field(default="", repr=False)

@@ -579,3 +579,14 @@ def operand_of(operator: str, attributes: Any, name: str) -> Operand:
         layer = {layer.name: layer for layer in attributes.layers}[layer_name]
         return OPERATORS[layer.operator].operand(own)
     return OPERATORS[operator].operand(name)
+
+
+def inference_chain(network: Chain) -> Chain:
+    """The chain that predicts: without the layers that take masks or labels."""
+    return Chain(
+        layers=tuple(
+            layer
+            for layer in network.layers
+            if all(operand.kind == "float" for operand in OPERATORS[layer.operator].operands)
+        )
+    )

@@ -5,6 +5,7 @@ fault, kill) or as silence (hang); either way the question in flight gets an ans
 """
 
 import contextlib
+import importlib.util
 import shlex
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 import execnet
 
-from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut
+from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingAnswer, TrainingMessage
 from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
 from conformance.worker.wire import decode, encode
 
@@ -27,6 +28,8 @@ ENVIRONMENT: Final = {
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
+    "NPROC": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 START_SECONDS: Final = 180.0
@@ -65,6 +68,18 @@ def known_backends() -> dict[str, str]:
     return {entry.name: entry.value for entry in metadata.entry_points(group="conformance.backends")}
 
 
+def installed_backends() -> tuple[str, ...]:
+    """The backends whose framework this interpreter can import; adapters load theirs only when constructed."""
+    names = []
+    for name, path in known_backends().items():
+        module, _, attribute = path.partition(":")
+        with contextlib.suppress(ImportError, AttributeError):
+            adapter = getattr(importlib.import_module(module), attribute)
+            if importlib.util.find_spec(adapter.module.partition(".")[0]) is not None:
+                names.append(name)
+    return tuple(sorted(names))
+
+
 def shipped_sources() -> dict[str, tuple[bool, str]]:
     """The modules that a worker needs, as source: name -> (is a package, text)."""
     sources = {"conformance": (True, "")}
@@ -97,7 +112,7 @@ class Worker:
             path: `module:Class` of the adapter; looked up among the entry points if empty.
         """
         self.target = target
-        self._path = path
+        self.path = path
         self._group: Any = None
         self._gateway: Any = None
         self._channel: Any = None
@@ -107,7 +122,7 @@ class Worker:
 
     def start(self) -> Description:
         """Starts the process and waits for the backend to describe itself."""
-        path = self._path or known_backends().get(self.target.backend, "")
+        path = self.path or known_backends().get(self.target.backend, "")
         if not path and not self.target.interpreter:
             raise _unknown(self.target.backend)
         self.stop()
@@ -148,17 +163,17 @@ class Worker:
         description: Description = decode(message["ready"])
         return description
 
-    def send(self, job: Job) -> None:
-        """Sends a job, starting the process if none is running; the answer is fetched by `receive`."""
+    def send(self, message: Job | TrainingMessage) -> None:
+        """Sends a message, starting the process if none is running; the answer is fetched by `receive`."""
         if self._channel is None:
             self.start()
         with contextlib.suppress(OSError):  # a process that just died is noticed by `receive`
-            self._channel.send(encode(job))
+            self._channel.send(encode(message))
 
-    def receive(self, timeout: float) -> Answer:
-        """The answer to the job sent last; after a death or a time-out the next `send` starts a new process."""
+    def receive(self, timeout: float) -> Any:
+        """The answer to the message sent last; after a death or a time-out the next `send` starts a new process."""
         try:
-            answer: Answer = decode(self._channel.receive(timeout=timeout))
+            answer = decode(self._channel.receive(timeout=timeout))
         except self._channel.TimeoutError:
             self.stop()
             return TimedOut(seconds=timeout)
@@ -169,7 +184,14 @@ class Worker:
     def ask(self, job: Job, timeout: float) -> Answer:
         """Sends a job and waits for its answer."""
         self.send(job)
-        return self.receive(timeout)
+        answer: Answer = self.receive(timeout)
+        return answer
+
+    def train(self, message: TrainingMessage, timeout: float) -> TrainingAnswer:
+        """Sends a message of a training and waits for its answer."""
+        self.send(message)
+        answer: TrainingAnswer = self.receive(timeout)
+        return answer
 
     def stop(self) -> None:
         """Ends the process, by force."""

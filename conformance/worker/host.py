@@ -12,8 +12,8 @@ from importlib import metadata
 from typing import Any
 
 from conformance.backends.base import Backend, refused
-from conformance.case.job import Job, Unsupported
-from conformance.errors import NotTranslatable
+from conformance.case.job import Job, TrainingMessage, Unsupported
+from conformance.errors import ImpossibleShape, NotTranslatable
 from conformance.worker.wire import decode, encode
 
 
@@ -67,8 +67,10 @@ def respond(backend: Backend, message: Any) -> Any:
     try:
         if isinstance(message, Job):
             return backend.answer(message)
+        if isinstance(message, TrainingMessage):
+            return backend.train(message)
         raise NotTranslatable(f"this worker cannot answer a {type(message).__name__}")
-    except NotTranslatable as error:
+    except (NotTranslatable, ImpossibleShape) as error:  # a recipe that needs sizes finds none: nobody was asked
         return Unsupported(reason=str(error))
     except Exception as error:
         return refused(error)

@@ -1,0 +1,420 @@
+"""JAX, jitted, as its users write it: `jax.lax` and `jax.numpy` on channels-last arrays, `jax.vjp` for gradients."""
+
+import math
+import os
+import platform
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from conformance.backends.base import (
+    Backend,
+    CallLog,
+    Gradients,
+    Native,
+    Natives,
+    Program,
+    Recorded,
+    cpu_flags,
+    one_at_a_time,
+)
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import Description, Tensor
+from conformance.case.operators import (
+    Adam,
+    AveragePool,
+    Convolution,
+    CrossEntropy,
+    Dropout,
+    MaxPool,
+    NoAttributes,
+    Pad,
+    Polynomial,
+    Sgd,
+    Signal,
+    Softmax,
+    TransposedConvolution,
+)
+from conformance.errors import NotTranslatable
+
+DIMENSIONS: Final = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+# Compiled programs that stay in memory: the data sets of a case, and the layers of a training, share theirs.
+KEPT_PROGRAMS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Jitted:
+    """A program as one jitted function of operands and cotangents.
+
+    Tracing writes down its native calls, and the names of its outputs in order (jit sorts them).
+    """
+
+    function: Callable[[Natives, Natives], tuple[Natives, Natives]]
+    lines: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+class JaxBackend(Backend):
+    """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
+
+    module: ClassVar[str] = "jax"
+    install: ClassVar[str] = 'pip install "jax>=0.5,<0.11"'
+    # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__(device, modes)
+        import jax
+        import jax.example_libraries.optimizers
+        import jax.scipy.signal
+
+        self._jax = jax
+        if modes:
+            raise NotTranslatable(f"JAX has no mode {modes[0]!r} here")
+        if device not in ("cpu", "cuda"):
+            raise NotTranslatable(f"JAX has no device {device!r} here")
+        jax.config.update("jax_enable_x64", True)
+        jax.config.update("jax_default_matmul_precision", "highest")
+        # Compiling costs far more than running: what was compiled once is kept on disk, for every later run.
+        if not jax.config.jax_compilation_cache_dir:
+            caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            jax.config.update("jax_compilation_cache_dir", str(Path(caches) / "cnn-conformance" / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        try:
+            self._place = jax.devices(device)[0]
+        except RuntimeError as error:
+            raise NotTranslatable(f"this JAX sees no {device} device") from error
+        self._kept: OrderedDict[Any, Jitted] = OrderedDict()
+        self._lines: tuple[str, ...] = ()
+
+    def describe(self) -> Description:
+        jax = self._jax
+        device = self._place.device_kind if self.device == "cuda" else platform.machine()
+        return Description(
+            backend="jax",
+            versions={
+                "jax": jax.__version__,
+                "jaxlib": jax.lib.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            device=f"{self.device} ({device})",
+            cpu_features=cpu_flags(),
+            switches={"x64": "on", "precision": "highest", "jit": "on"},
+            accumulators=(
+                ("conv*", "bfloat16", "outputs", "float32"),
+                ("conv*", "float16", "outputs", "float32"),
+                ("dense", "bfloat16", "outputs", "float32"),
+                ("dense", "float16", "outputs", "float32"),
+            ),
+            absent=self.absent,
+            operators=self.operators(),
+        )
+
+    def put(self, tensor: Tensor) -> Native:
+        jax = self._jax
+        # Copied: device_put would alias the job's memory.
+        data = np.array(tensor.data, order="C")
+        if tensor.format == "bfloat16":
+            data = data.view(jax.numpy.bfloat16)
+        return jax.device_put(data, self._place)
+
+    def get(self, native: Native) -> Tensor:
+        data = np.array(native, order="C")
+        name = data.dtype.name
+        return Tensor(name, data.view(np.uint16) if name == "bfloat16" else data)
+
+    def evaluate(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Gradients]:
+        if sources:
+            try:
+                return self._run(program, operands, sources, cotangents)
+            except Exception:  # of the outputs, or of some gradients: they are asked apart
+                outputs, _ = self._run(program, operands, (), {})
+                return outputs, one_at_a_time(
+                    sources, lambda name: self._run(program, operands, (name,), cotangents)[1][name]
+                )
+        return self._run(program, operands, (), {})
+
+    def _run(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Natives]:
+        """Runs the jitted function, made at the first question of its kind."""
+
+        def kinds(values: Natives) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+            return tuple((name, value.shape, str(value.dtype)) for name, value in values.items())
+
+        key = (program, kinds(operands), sources, kinds(cotangents))
+        jitted = self._kept.pop(key, None) or self._jit(program, sources)
+        outputs, gradients = self._jax.block_until_ready(jitted.function(operands, cotangents))
+        self._kept[key] = jitted
+        if len(self._kept) > KEPT_PROGRAMS:
+            self._kept.popitem(last=False)
+        self._lines = tuple(jitted.lines)
+        return (
+            {name: outputs[name] for name in jitted.names},
+            {name: gradients[name] for name in sources if name in gradients},
+        )
+
+    def _jit(self, program: Program, sources: tuple[str, ...]) -> Jitted:
+        jax = self._jax
+
+        def traced(operands: Natives, cotangents: Natives) -> tuple[Natives, Natives]:
+            def run(differentiated: Natives) -> tuple[Natives, Natives]:
+                def tap(name: str, y: Native) -> Native:
+                    if name not in probes:
+                        return y
+                    probed = y + differentiated[name]
+                    self.log.alias(probed, y)
+                    return probed
+
+                values = {name: differentiated.get(name, value) for name, value in operands.items()}
+                self._record(values)
+                outputs = program.run(self, values, tap)
+                jitted.lines[:], jitted.names[:] = self.log.lines(outputs), outputs
+                self.log = CallLog()  # lets the traced values go
+                return {name: outputs[name] for name in cotangents}, outputs
+
+            # A layer's output is differentiated through a probe added to it: -0.0, which changes no number.
+            probes: Natives = {}
+            layers = [name for name in sources if name not in operands]
+            if layers:
+                shapes = jax.eval_shape(lambda: run({})[1])
+                probes = {name: jax.numpy.full_like(shapes[name], -0.0) for name in layers}
+            if not sources:
+                return run({})[1], {}
+            differentiated = {name: operands[name] if name in operands else probes[name] for name in sources}
+            heads, pull, outputs = jax.vjp(run, differentiated, has_aux=True)
+            if any(heads[name].shape != value.shape for name, value in cotangents.items()):
+                return outputs, {}
+            return outputs, pull(cotangents)[0]
+
+        jitted = Jitted(jax.jit(traced))
+        return jitted
+
+    def _record(self, values: Mapping[str, Native]) -> None:
+        """Starts a script in which the traced operands have their names."""
+        jax, self.log = self._jax, CallLog()
+        for name, value in values.items():
+            self.log.name(value, re.sub(r"\W", "_", name))
+        self.jnp = Recorded(jax.numpy, "jnp", self.log)
+        self.nn = Recorded(jax.nn, "jax.nn", self.log)
+        self.lax = Recorded(jax.lax, "lax", self.log)
+        self.signal = Recorded(jax.scipy.signal, "jax.scipy.signal", self.log)
+        for name in ("max", "add"):
+            self.log.name(getattr(jax.lax, name), f"lax.{name}")
+
+    def calls(self, outputs: Natives) -> tuple[str, ...]:
+        return self._lines
+
+    # Layout: channels-last is as good as any.
+
+    def _padding(self, padding: Any) -> Any:
+        """SAME and its kin are JAX's own, by the same names."""
+        return padding.upper() if isinstance(padding, str) else padding
+
+    def _grouped(self, groups: int, x: Native, w: Native, function: Callable[[Native, Native], Native]) -> Native:
+        """Splits data and kernel along their last axes where the framework's function has no groups."""
+        if groups == 1:
+            return function(x, w)
+        pairs = zip(self.jnp.split(x, groups, axis=-1), self.jnp.split(w, groups, axis=-1), strict=True)
+        return self.jnp.concatenate([function(*pair) for pair in pairs], axis=-1)
+
+    def _biased(self, y: Native, b: Native | None) -> Native:
+        return y if b is None else self.jnp.add(y, b)
+
+    # Convolution
+
+    def _conv(self, a: Convolution, x: Native, w: Native, b: Native | None) -> Native:
+        y = self.lax.conv_general_dilated(
+            x,
+            w,
+            window_strides=a.stride,
+            padding=self._padding(a.padding),
+            rhs_dilation=a.dilation,
+            dimension_numbers=DIMENSIONS[len(a.stride)],
+            feature_group_count=a.groups,
+            precision="highest",
+        )
+        return self._biased(y, b)
+
+    def conv1d(self, attributes: Convolution, x: Native, w: Native, b: Native | None = None) -> Native:
+        return self._conv(attributes, x, w, b)
+
+    conv2d = conv3d = conv1d
+
+    def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        rank = len(a.stride)
+        padding: Any = self._padding(a.padding)
+        if a.padding not in ("same", "valid"):
+            # Pads of the convolution that runs over the strided input.
+            sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
+            starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
+            spans = tuple(extent(k, d) for k, d in zip(kernel, a.dilation, strict=True))
+            padding = tuple(
+                (span - 1 - start, start + size - 1 - (n - 1) * s)
+                for span, start, size, n, s in zip(spans, starts, outputs, sizes, a.stride, strict=True)
+            )
+
+        def conv(x: Native, w: Native) -> Native:
+            return self.lax.conv_transpose(
+                x,
+                w,
+                strides=a.stride,
+                padding=padding,
+                rhs_dilation=a.dilation,
+                dimension_numbers=DIMENSIONS[rank],
+                transpose_kernel=True,
+                precision="highest",
+            )
+
+        return self._biased(self._grouped(a.groups, x, w, conv), b)
+
+    def conv1d_transpose(
+        self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
+    ) -> Native:
+        return self._conv_transpose(attributes, x, w, b)
+
+    conv2d_transpose = conv3d_transpose = conv1d_transpose
+
+    # Pooling
+
+    def _windows(
+        self, a: MaxPool | AveragePool, sizes: tuple[int, ...], dilation: tuple[int, ...]
+    ) -> tuple[Any, Pads, Pads]:
+        """JAX's padding; in ceil mode also its parts: the pads, and what the last window hangs over their end."""
+        none: Pads = ((0, 0),) * len(sizes)
+        if not a.ceil_mode:
+            return a.padding.upper() if isinstance(a.padding, str) else _whole(a.padding), none, none
+        pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
+        counts = window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=True)
+        over = tuple(
+            (0, max((count - 1) * s + extent(k, d) - n - low - high, 0))
+            for count, s, k, d, n, (low, high) in zip(counts, a.stride, a.window, dilation, sizes, pads, strict=True)
+        )
+        padding = tuple((low, high + more) for (low, high), (_, more) in zip(pads, over, strict=True))
+        return _whole(padding), pads, over
+
+    def _max_pool(self, a: MaxPool, x: Native) -> Native:
+        padding, _, _ = self._windows(a, tuple(x.shape[1:-1]), a.dilation)
+        return self.lax.reduce_window(
+            x,
+            -math.inf,
+            self._jax.lax.max,
+            (1, *a.window, 1),
+            (1, *a.stride, 1),
+            padding,
+            window_dilation=(1, *a.dilation, 1),
+        )
+
+    def max_pool1d(self, attributes: MaxPool, x: Native) -> Native:
+        return self._max_pool(attributes, x)
+
+    max_pool2d = max_pool3d = max_pool1d
+
+    def _average_pool(self, a: AveragePool, x: Native) -> Native:
+        # Flax's recipe: the sum of the window, divided by its size or by the elements that count.
+        padding, pads, over = self._windows(a, tuple(x.shape[1:-1]), (1,) * len(a.window))
+        window, stride, add = (1, *a.window, 1), (1, *a.stride, 1), self._jax.lax.add
+        total = self.lax.reduce_window(x, 0.0, add, window, stride, padding)
+        if not any(map(any, over)) and (a.count_padding or a.padding == "valid"):
+            return self.jnp.divide(total, math.prod(a.window))
+        counted = self.jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
+        if a.count_padding:
+            counted = self.jnp.pad(counted, _whole(pads), constant_values=1.0)
+            padding = _whole(over)
+        return self.jnp.divide(total, self.lax.reduce_window(counted, 0.0, add, window, stride, padding))
+
+    def average_pool1d(self, attributes: AveragePool, x: Native) -> Native:
+        return self._average_pool(attributes, x)
+
+    average_pool2d = average_pool3d = average_pool1d
+
+    # Everything else
+
+    def pad(self, attributes: Pad, x: Native) -> Native:
+        return self.jnp.pad(x, attributes.padding, constant_values=attributes.value)
+
+    def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
+        return self._biased(self.jnp.dot(x, w, precision="highest"), b)
+
+    def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
+        return self.jnp.add(x, b)
+
+    def flatten(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+    def relu(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.nn.relu(x)
+
+    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.nn.sigmoid(x)
+
+    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.jnp.tanh(x)
+
+    def softmax(self, attributes: Softmax, x: Native) -> Native:
+        return self.nn.softmax(x, axis=attributes.axis)
+
+    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
+        picked = self.jnp.take_along_axis(self.nn.log_softmax(logits), self.jnp.expand_dims(labels, 1), axis=1)
+        losses = self.jnp.negative(self.jnp.squeeze(picked, 1))
+        return losses if attributes.reduction == "none" else getattr(self.jnp, attributes.reduction)(losses)
+
+    def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
+        return self.jnp.where(mask, self.jnp.divide(x, attributes.keep), 0.0)
+
+    def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
+        settings = {"step_size": attributes.learning_rate}
+        (result,) = self._step("sgd", settings, 0, gradient, (parameter,))
+        return {"parameter": result}
+
+    def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
+        # JAX adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
+        correction = math.sqrt(1 - attributes.beta2**attributes.step) if attributes.epsilon_hat else 1.0
+        settings = {
+            "step_size": attributes.learning_rate,
+            "b1": attributes.beta1,
+            "b2": attributes.beta2,
+            "eps": attributes.epsilon / correction,
+        }
+        results = self._step("adam", settings, attributes.step - 1, gradient, (parameter, m, v))
+        return dict(zip(("parameter", "m", "v"), results, strict=True))
+
+    def _step(
+        self, name: str, settings: Mapping[str, float], step: int, gradient: Native, state: tuple[Native, ...]
+    ) -> tuple[Native, ...]:
+        """One update of `jax.example_libraries.optimizers`, which counts steps from 0."""
+        library = self._jax.example_libraries.optimizers
+        _, update, _ = getattr(library, name)(**settings)
+        packed = library.pack_optimizer_state(library.JoinPoint(state if len(state) > 1 else state[0]))
+        results = library.unpack_optimizer_state(update(step, gradient, packed)).subtree
+        results = results if len(state) > 1 else (results,)
+        self.log.record(f"optimizers.{name}(...).update", (step, gradient, state), settings, results)
+        return tuple(results)
+
+    def _signal(self, x: Native, w: Native, mode: str, name: str) -> Native:
+        if x.ndim == 1 and (mode != "same" or w.size <= x.size):  # jnp's "same" has the size of the longer one
+            return getattr(self.jnp, name)(x, w, mode=mode, precision="highest")
+        return getattr(self.signal, name)(x, w, mode=mode, method="direct", precision="highest")
+
+    def convolve(self, attributes: Signal, x: Native, w: Native) -> Native:
+        return self._signal(x, w, attributes.mode, "convolve")
+
+    def correlate(self, attributes: Signal, x: Native, w: Native) -> Native:
+        return self._signal(x, w, attributes.mode, "correlate")
+
+    def polynomial(self, attributes: Polynomial, x: Native) -> Native:
+        return self.jnp.polyval(self.jnp.array(attributes.coefficients, x.dtype), x)
+
+
+def _whole(pads: Pads) -> Pads:
+    """Pads of the spatial axes as those of all axes."""
+    return ((0, 0), *pads, (0, 0))

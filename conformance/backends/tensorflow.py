@@ -1,0 +1,419 @@
+"""TensorFlow, eager, as its users write it: `tf.nn` on channels-last tensors, `tf.GradientTape` for gradients."""
+
+import math
+import os
+import platform
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from conformance.backends.base import (
+    Backend,
+    CallLog,
+    Gradients,
+    Native,
+    Natives,
+    Program,
+    Recorded,
+    cpu_flags,
+    one_at_a_time,
+)
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import Description, Tensor
+from conformance.case.operators import (
+    Adam,
+    AveragePool,
+    Convolution,
+    CrossEntropy,
+    Dropout,
+    MaxPool,
+    NoAttributes,
+    Pad,
+    Polynomial,
+    Sgd,
+    Signal,
+    Softmax,
+    TransposedConvolution,
+)
+from conformance.errors import NotTranslatable
+
+
+class TensorFlowBackend(Backend):
+    """`tf.nn`, with TF32 off, one thread and no soft placement."""
+
+    module: ClassVar[str] = "tensorflow"
+    install: ClassVar[str] = 'pip install "tensorflow-cpu>=2.19,<2.22"'
+    # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__(device, modes)
+        import tensorflow as tf
+
+        self._tf = tf
+        if modes:
+            raise NotTranslatable(f"TensorFlow has no mode {modes[0]!r} here")
+        if device == "cuda" and not tf.config.list_physical_devices("GPU"):
+            raise NotTranslatable("this TensorFlow sees no CUDA device")
+        if device not in ("cpu", "cuda"):
+            raise NotTranslatable(f"TensorFlow has no device {device!r} here")
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.set_soft_device_placement(False)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        self._place = "/GPU:0" if device == "cuda" else "/CPU:0"
+        self._formats = {
+            tf.float64: "float64",
+            tf.float32: "float32",
+            tf.bfloat16: "bfloat16",
+            tf.float16: "float16",
+            tf.int64: "int64",
+            tf.bool: "bool",
+        }
+
+    def describe(self) -> Description:
+        tf = self._tf
+        device = platform.machine()
+        if self.device == "cuda":
+            device = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])[
+                "device_name"
+            ]
+        # On unless switched off, where TensorFlow is built with it: on x86, and not on macOS.
+        onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1" if platform.machine() in ("x86_64", "AMD64") else "0")
+        return Description(
+            backend="tf",
+            versions={"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            device=f"{self.device} ({device})",
+            cpu_features=cpu_flags(),
+            switches={"tf32": "off", "threads": "1", "onednn": "on" if onednn in ("1", "true") else "off"},
+            accumulators=(
+                ("conv*", "bfloat16", "outputs", "float32"),
+                ("conv*", "float16", "outputs", "float32"),
+                ("dense", "bfloat16", "outputs", "float32"),
+                ("dense", "float16", "outputs", "float32"),
+            ),
+            absent=self.absent,
+            operators=self.operators(),
+        )
+
+    def put(self, tensor: Tensor) -> Native:
+        tf = self._tf
+        # Copied: small arrays are copied by TensorFlow, large ones may be aliased.
+        data = np.array(tensor.data, order="C")
+        if tensor.format == "bfloat16":
+            data = data.view(tf.bfloat16.as_numpy_dtype)
+        with tf.device(self._place):
+            return tf.constant(data)
+
+    def get(self, native: Native) -> Tensor:
+        name = self._formats.get(native.dtype, native.dtype.name)
+        data = np.array(native.numpy(), order="C")
+        return Tensor(name, data.view(np.uint16) if name == "bfloat16" else data)
+
+    def evaluate(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Gradients]:
+        outputs, pull = self._taped(program, operands, sources)
+        if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
+            return outputs, {}
+        try:
+            return outputs, pull(cotangents)
+        except Exception:
+            log, self.log = self.log, CallLog()
+            gradients = one_at_a_time(
+                sources, lambda name: self._taped(program, operands, (name,))[1](cotangents)[name]
+            )
+            self.log = log
+            return outputs, gradients
+
+    def _taped(
+        self, program: Program, operands: Natives, sources: tuple[str, ...]
+    ) -> tuple[Natives, Callable[[Natives], Natives]]:
+        """Runs a program under a tape that watches the sources; gives the outputs and what pulls cotangents back."""
+        tf = self._tf
+        self.tf = Recorded(tf, "tf", self.log)
+        self.nn = Recorded(tf.nn, "tf.nn", self.log)
+        tape = tf.GradientTape()
+        watched: Natives = {}
+
+        def watch(name: str, value: Native) -> Native:
+            if name in sources:
+                tape.watch(value)
+                watched[name] = value
+            return value
+
+        with tf.device(self._place), tape:
+            for name, value in operands.items():
+                watch(name, value)
+            outputs = program.run(self, operands, watch)
+
+        def pull(cotangents: Natives) -> Natives:
+            heads = {name: outputs[name] for name in cotangents}
+            with tf.device(self._place):
+                gradients: Natives = tape.gradient(
+                    heads, watched, output_gradients=cotangents, unconnected_gradients="zero"
+                )
+            return gradients
+
+        return outputs, pull
+
+    # Layout: channels-last is the framework's own.
+
+    def _pad(self, x: Native, pads: Pads, value: float = 0.0) -> Native:
+        pads = ((0, 0), *pads, (0, 0))
+        return self.tf.pad(x, pads, constant_values=value) if any(map(any, pads)) else x
+
+    def _grouped(self, groups: int, x: Native, w: Native, function: Callable[[Native, Native], Native]) -> Native:
+        """Splits data and kernel along their last axes where the framework's function has no groups."""
+        if groups == 1:
+            return function(x, w)
+        pairs = zip(self.tf.split(x, groups, axis=-1), self.tf.split(w, groups, axis=-1), strict=True)
+        return self.tf.concat([function(*pair) for pair in pairs], axis=-1)
+
+    def _biased(self, y: Native, b: Native | None) -> Native:
+        return y if b is None else self.nn.bias_add(y, b)
+
+    # Convolution
+
+    def _conv(self, a: Convolution, x: Native, w: Native, b: Native | None) -> Native:
+        rank = len(a.stride)
+        padding: Any = "VALID"
+        if a.padding in ("same", "valid"):
+            padding = a.padding.upper()
+        else:
+            pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), tuple(w.shape[:rank]), a.stride, a.dilation)
+            if rank == 2:  # TensorFlow has explicit pads for two axes alone
+                padding = ((0, 0), *pads, (0, 0))
+            else:
+                x = self._pad(x, pads)
+        if rank == 1:
+            y = self.nn.conv1d(x, w, stride=a.stride, padding=padding, dilations=a.dilation)
+        elif rank == 2:
+            y = self.nn.conv2d(x, w, strides=a.stride, padding=padding, dilations=a.dilation)
+        else:
+            strides, dilations = (1, *a.stride, 1), (1, *a.dilation, 1)
+
+            def conv(x: Native, w: Native) -> Native:
+                return self.nn.conv3d(x, w, strides=strides, padding=padding, dilations=dilations)
+
+            y = self._grouped(a.groups, x, w, conv)
+        return self._biased(y, b)
+
+    def conv1d(self, attributes: Convolution, x: Native, w: Native, b: Native | None = None) -> Native:
+        return self._conv(attributes, x, w, b)
+
+    conv2d = conv3d = conv1d
+
+    def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        rank = len(a.stride)
+        sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
+        starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
+        canvas = tuple(
+            (n - 1) * s + extent(k, d) for n, s, k, d in zip(sizes, a.stride, kernel, a.dilation, strict=True)
+        )
+        after = tuple(c - start - size for c, start, size in zip(canvas, starts, outputs, strict=True))
+        padding: Any = "VALID"
+        shape = outputs
+        if a.padding in ("same", "valid"):
+            padding = a.padding.upper()
+        elif rank == 2 and all(-end < s for end, s in zip(after, a.stride, strict=True)):
+            padding = ((0, 0), *((start, max(end, 0)) for start, end in zip(starts, after, strict=True)), (0, 0))
+        else:
+            # Everything that VALID can give, then a slice of it.
+            shape = tuple(
+                min(max(c, start + size), c + s - 1)
+                for c, start, size, s in zip(canvas, starts, outputs, a.stride, strict=True)
+            )
+        function = getattr(self.nn, f"conv{rank}d_transpose")
+
+        def conv(x: Native, w: Native) -> Native:
+            return function(x, w, (x.shape[0], *shape, w.shape[-2]), a.stride, padding=padding, dilations=a.dilation)
+
+        y = self._grouped(a.groups, x, w, conv)
+        if shape != outputs:
+            missing = tuple(
+                max(start + size - whole, 0) for start, size, whole in zip(starts, outputs, shape, strict=True)
+            )
+            y = self._pad(y, tuple((0, more) for more in missing))
+            y = self.tf.slice(y, (0, *starts, 0), (-1, *outputs, -1))
+        return self._biased(y, b)
+
+    def conv1d_transpose(
+        self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
+    ) -> Native:
+        return self._conv_transpose(attributes, x, w, b)
+
+    conv2d_transpose = conv3d_transpose = conv1d_transpose
+
+    # Pooling
+
+    def _covered(
+        self, a: MaxPool | AveragePool, sizes: tuple[int, ...], pads: Pads, dilation: tuple[int, ...]
+    ) -> Pads:
+        """The pads that reach to the end of the last window."""
+        counts = window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=a.ceil_mode)
+        return tuple(
+            (low, max((count - 1) * s + extent(k, d) - n - low, 0))
+            for count, s, k, d, n, (low, _) in zip(counts, a.stride, a.window, dilation, sizes, pads, strict=True)
+        )
+
+    def _max_pool(self, a: MaxPool, x: Native) -> Native:
+        rank = len(a.window)
+        dilated = set(a.dilation) != {1}
+        padding: Any = "VALID"
+        if a.padding == "same" and not dilated:
+            padding = "SAME"
+        elif a.padding != "valid" or a.ceil_mode:
+            sizes = tuple(x.shape[1:-1])
+            pads = resolve_pads(a.padding, sizes, a.window, a.stride, a.dilation)
+            covered = self._covered(a, sizes, pads, a.dilation)
+            if rank == 2 and not dilated:  # TensorFlow has explicit pads for two axes alone
+                padding = ((0, 0), *covered, (0, 0))
+            else:
+                x = self._pad(x, covered, -math.inf)
+        if not dilated:
+            return getattr(self.nn, f"max_pool{rank}d")(x, a.window, a.stride, padding)
+        # tf.nn.pool takes dilations without strides, and pads only what is not dilated.
+        y = self.nn.pool(x, a.window, "MAX", padding=padding, dilations=a.dilation)
+        if set(a.stride) == {1}:
+            return y
+        return self.tf.strided_slice(y, (0,) * (rank + 2), tuple(y.shape), (1, *a.stride, 1))
+
+    def max_pool1d(self, attributes: MaxPool, x: Native) -> Native:
+        return self._max_pool(attributes, x)
+
+    max_pool2d = max_pool3d = max_pool1d
+
+    def _average_pool(self, a: AveragePool, x: Native) -> Native:
+        rank = len(a.window)
+        function = getattr(self.nn, f"avg_pool{rank}d")
+        if a.padding == "same" and not a.count_padding:
+            return function(x, a.window, a.stride, "SAME")
+        if a.padding == "valid" and not a.ceil_mode:
+            return function(x, a.window, a.stride, "VALID")
+        # The mean over the padded input, divided by the share of elements that count where some do not.
+        sizes, ones = tuple(x.shape[1:-1]), (1,) * rank
+        pads = resolve_pads(a.padding, sizes, a.window, a.stride, ones)
+        covered = self._covered(a, sizes, pads, ones)
+        mean = function(self._pad(x, covered), a.window, a.stride, "VALID")
+        counted = self.tf.ones_like(x)
+        if a.count_padding:
+            inside = tuple((low, min(high, end)) for (low, high), (_, end) in zip(pads, covered, strict=True))
+            if inside == covered:
+                return mean
+            counted = self._pad(counted, inside, 1.0)
+            counted = self._pad(
+                counted, tuple((0, end - high) for (_, end), (_, high) in zip(covered, inside, strict=True))
+            )
+        else:
+            counted = self._pad(counted, covered)
+        return self.tf.divide(mean, function(counted, a.window, a.stride, "VALID"))
+
+    def average_pool1d(self, attributes: AveragePool, x: Native) -> Native:
+        return self._average_pool(attributes, x)
+
+    average_pool2d = average_pool3d = average_pool1d
+
+    # Everything else
+
+    def pad(self, attributes: Pad, x: Native) -> Native:
+        return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
+
+    def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
+        y = self.tf.matmul(x, w) if len(x.shape) == 2 else self.tf.tensordot(x, w, axes=1)
+        return self._biased(y, b) if len(x.shape) > 1 or b is None else self.tf.add(y, b)
+
+    def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
+        return self.nn.bias_add(x, b)
+
+    def flatten(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.tf.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+    def relu(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.nn.relu(x)
+
+    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.tf.sigmoid(x)
+
+    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.tf.tanh(x)
+
+    def softmax(self, attributes: Softmax, x: Native) -> Native:
+        return self.nn.softmax(x, axis=attributes.axis)
+
+    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
+        losses = self.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        if attributes.reduction == "none":
+            return losses
+        return getattr(self.tf, f"reduce_{attributes.reduction}")(losses)
+
+    def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
+        return self.tf.divide(self.tf.multiply(x, self.tf.cast(mask, x.dtype)), attributes.keep)
+
+    def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
+        tf = self._tf
+        variable = tf.Variable(parameter)
+        rate = tf.constant(attributes.learning_rate, parameter.dtype)
+        tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
+        result = variable.read_value()
+        settings = {"var": parameter, "alpha": attributes.learning_rate, "delta": gradient}
+        self.log.record("tf.raw_ops.ResourceApplyGradientDescent", (), settings, result)
+        return {"parameter": result}
+
+    def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
+        # TensorFlow adds epsilon before the bias correction; the other form is the same with epsilon corrected too.
+        tf = self._tf
+        beta1_power, beta2_power = attributes.beta1**attributes.step, attributes.beta2**attributes.step
+        correction = 1.0 if attributes.epsilon_hat else math.sqrt(1 - beta2_power)
+        variables = {"var": tf.Variable(parameter), "m": tf.Variable(m), "v": tf.Variable(v)}
+        settings = {
+            "beta1_power": beta1_power,
+            "beta2_power": beta2_power,
+            "lr": attributes.learning_rate,
+            "beta1": attributes.beta1,
+            "beta2": attributes.beta2,
+            "epsilon": attributes.epsilon * correction,
+        }
+        tf.raw_ops.ResourceApplyAdam(
+            **{name: variable.handle for name, variable in variables.items()},
+            **{name: tf.constant(value, parameter.dtype) for name, value in settings.items()},
+            grad=gradient,
+        )
+        results = tuple(variable.read_value() for variable in variables.values())
+        given = {"var": parameter, "m": m, "v": v, **settings, "grad": gradient}
+        self.log.record("tf.raw_ops.ResourceApplyAdam", (), given, results)
+        return dict(zip(("parameter", "m", "v"), results, strict=True))
+
+    def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
+        rank = len(x.shape)
+        axes = tuple(range(rank))
+        if mode == "valid" and any(n < k for n, k in zip(x.shape, w.shape, strict=True)):
+            # The larger one is slid over: convolution commutes, correlation then runs backwards.
+            y = self._signal(w, x, mode, flip=flip)
+            return y if flip else self.tf.reverse(y, axes)
+        if flip:
+            w = self.tf.reverse(w, axes)
+        pads: Pads = ((0, 0),) * rank
+        if mode == "full":
+            pads = tuple((k - 1, k - 1) for k in w.shape)
+        elif mode == "same":  # centred on full: starts (k - 1) // 2 elements into it
+            pads = tuple((k - 1 - (k - 1) // 2, (k - 1) // 2) for k in w.shape)
+        x, w = self.tf.reshape(x, (1, *x.shape, 1)), self.tf.reshape(w, (*w.shape, 1, 1))
+        y = getattr(self.nn, f"conv{rank}d")(self._pad(x, pads), w, 1, "VALID")
+        return self.tf.reshape(y, tuple(y.shape[1:-1]))
+
+    def convolve(self, attributes: Signal, x: Native, w: Native) -> Native:
+        return self._signal(x, w, attributes.mode, flip=True)
+
+    def correlate(self, attributes: Signal, x: Native, w: Native) -> Native:
+        return self._signal(x, w, attributes.mode, flip=False)
+
+    def polynomial(self, attributes: Polynomial, x: Native) -> Native:
+        tf = self._tf
+        coefficients = [tf.constant(coefficient, x.dtype) for coefficient in attributes.coefficients]
+        for value, coefficient in zip(coefficients, attributes.coefficients, strict=True):
+            self.log.name(value, repr(coefficient))
+        result = tf.math.polyval(coefficients, x)
+        self.log.record("tf.math.polyval", (coefficients, x), {}, result)
+        return result

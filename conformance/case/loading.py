@@ -1,0 +1,520 @@
+"""Case files become cases, validated once; whatever is wrong is told with its place, all of it at once.
+
+`yaml12` reads, `expansion` merges defaults and multiplies out matrices, `grammar` checks keys and types, `tensors`
+reads shapes and numbers; here the operators' contracts say what a case means, and whether it can be asked at all.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from conformance.case.expansion import NAME, Written, did_you_mean, expand, long_form, show
+from conformance.case.grammar import (
+    FileKeys,
+    StatementKeys,
+    TensorKeys,
+    check_attributes,
+    check_case,
+    check_defaults,
+    schema,
+)
+from conformance.case.model import Case, Check, Claim, DataSet, Expect, Shape, Stated, TensorSpec
+from conformance.case.operators import OPERATORS, Chain, Layer, Operand, Operator, per_axis_names
+from conformance.case.tensors import FILLS_FOR, MOST_BYTES, TensorRead, WrongPart, read_tensor, too_large
+from conformance.case.writing import as_yaml
+from conformance.case.yaml12 import Document, Plain, Steps, read
+from conformance.errors import ImpossibleShape, InvalidCases, Problem
+
+__all__ = ["as_yaml", "default_root", "is_case_file", "load", "schema"]
+
+_CASE_KEYS: Final = frozenset(("operator", "cases", "layers"))
+_SCHEMA_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?#.*\$schema\s*=.*schema\.json")
+_TOP_LEVEL_KEY: Final = re.compile(rb"^([\"']?)(operator|cases|layers|training)\1[ \t]*:", re.MULTILINE)
+
+
+def default_root() -> Path:
+    """The cases that ship with the package; in an editable install those of the repository."""
+    package = Path(__file__).parents[1]
+    shipped = package / "cases"
+    return shipped if shipped.is_dir() else package.parent / "cases"
+
+
+def is_case_file(path: Path) -> bool:
+    """Whether a file says that it holds cases: its first line names our schema, its top level an operator.
+
+    Looked at without parsing, so that a broken file is told as broken instead of being passed over.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return False
+    if not _SCHEMA_LINE.match(raw.partition(b"\n")[0]):
+        return False
+    keys = {match[2].decode() for match in _TOP_LEVEL_KEY.finditer(raw)}
+    return bool(keys & _CASE_KEYS) and "training" not in keys
+
+
+def load(paths: Sequence[Path]) -> tuple[Case, ...]:
+    """Every case of the files, and of the `*.yaml` files in the folders, given.
+
+    Within folders, files without cases (training descriptions, deviations) are passed over.
+
+    Raises:
+        InvalidCases: with every problem of every file.
+    """
+    cases: list[Case] = []
+    problems: list[Problem] = []
+    places: dict[str, str] = {}
+    for path, named in _files(paths, problems).items():
+        try:
+            document = read(path)
+        except InvalidCases as error:
+            problems += error.problems
+            continue
+        above = len(problems)
+        if not _has_cases(document, problems, named=named):
+            continue
+        # What is wrong with the defaults is told once, not again for every case.
+        told = {problem.where for problem in problems[above:]}
+        written, found = expand(document)
+        problems += found
+        prefix = _prefix(path)
+        for one in written:
+            reader = _Reader(one, f"{prefix}/{one.name}")
+            case = reader.case()
+            problems += (problem for problem in reader.problems if problem.where not in told)
+            if NAME.fullmatch(one.name):
+                here = one.place("name")
+                if reader.id in places:
+                    problems.append(
+                        Problem(here, f"the id {reader.id!r} is taken by {places[reader.id]}; ids are unique")
+                    )
+                places.setdefault(reader.id, here)
+            if case is not None:
+                cases.append(case)
+    if problems:
+        raise InvalidCases(tuple(dict.fromkeys(problems)))
+    return tuple(cases)
+
+
+def _files(paths: Sequence[Path], problems: list[Problem]) -> dict[Path, bool]:
+    """Files to read, each once, and whether a file was named itself."""
+    files: dict[Path, tuple[Path, bool]] = {}
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob("*.yaml")):
+                files.setdefault(file.resolve(), (file, False))
+        elif path.exists():
+            files[path.resolve()] = (path, True)
+        else:
+            near = did_you_mean(path.name, [other.name for other in path.parent.glob("*")])
+            problems.append(Problem(str(path), f"there is no such file or folder{near}"))
+    return dict(files.values())
+
+
+def _prefix(path: Path) -> str:
+    """What comes before the name in the ids of a file."""
+    full = path.resolve().with_suffix("")
+    for parent in full.parents:
+        if parent.name == "cases":
+            return full.relative_to(parent).as_posix().removeprefix("operators/")
+    return full.name
+
+
+def _has_cases(document: Document, problems: list[Problem], *, named: bool) -> bool:
+    """Whether a file holds cases; notes what is wrong with its top level."""
+
+    def problem(message: str, *steps: str | int, key: bool = False) -> None:
+        problems.append(Problem(str(document.find(steps, key=key)[1]), message))
+
+    data = document.data
+    allowed = list(FileKeys.__annotations__)
+    if data is None:
+        problem("the file has no cases; write operator: and cases:")
+        return False
+    if not isinstance(data, dict) or not data.keys() & _CASE_KEYS or "training" in data:
+        if named:
+            got = f"the keys {', '.join(data)}" if isinstance(data, dict) else show(data)
+            problem(f"not a file of cases: its top level takes {', '.join(allowed)}, got {got}")
+        return False
+    for name in data:
+        if name not in allowed:
+            message = f"unknown key {name!r}; allowed are {', '.join(allowed)}{did_you_mean(name, allowed)}"
+            problem(message, name, key=True)
+    if "defaults" in data:
+        defaults = data["defaults"]
+        for fault in check_defaults(long_form(defaults) if isinstance(defaults, dict) else defaults):
+            problem(fault.message, "defaults", *fault.steps, key=fault.key)
+    cases = data.get("cases")
+    if cases is None or cases == ():
+        problem("the file has no cases; write cases: as a list of at least one", "cases")
+        return False
+    if not isinstance(cases, tuple):
+        problem(f"cases must be a list of mappings, got {show(cases)}", "cases")
+        return False
+    for index, case in enumerate(cases):
+        if not isinstance(case, dict):
+            problem(f"a case must be a mapping, got {show(case)}", "cases", index)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What a case can state numbers of."""
+
+    outputs: tuple[str, ...]
+    differentiable: tuple[str, ...]
+
+
+class _Reader:
+    """Reads one expanded case, and collects what is wrong with it."""
+
+    def __init__(self, written: Written, identity: str) -> None:
+        self.written = written
+        self.id = identity
+        self.problems: list[Problem] = []
+        # A question that must be refused may ask the impossible: its types are checked, its values are not.
+        expect = written.data.get("expect")
+        error = expect.get("error") if isinstance(expect, dict) else None
+        self.lenient = error is not None
+
+    def note(self, steps: Steps, message: str, *, key: bool = False) -> None:
+        """Notes what is wrong at a part of the case."""
+        self.problems.append(Problem(self.written.place(*steps, key=key), message))
+
+    def case(self) -> Case | None:
+        """The case, or None where something is wrong with it."""
+        data = self.written.data
+        checked, faults = check_case(data)
+        for fault in faults:
+            self.note(fault.steps, fault.message, key=fault.key)
+        operator = self._operator(data.get("operator"), ("operator",))
+        if operator is None:
+            return None
+        chain = operator.name == "chain"
+        if checked is None:
+            if not chain and isinstance(data.get("attributes", {}), dict):
+                self._attributes(operator, data.get("attributes", {}), ("attributes",))
+            return None
+        tensors = {name: (tensor, ("inputs", name)) for name, tensor in checked.get("inputs", {}).items()}
+        if chain:
+            if "attributes" in checked:
+                self.note(("attributes",), "a chain has no attributes of its own; its layers have", key=True)
+            attributes = self._layers(checked.get("layers", ()), tensors)
+        else:
+            if "layers" in checked:
+                message = f"layers go with operator: chain, got operator: {operator.name}"
+                self.note(("layers",), message, key=True)
+            attributes = self._attributes(operator, checked.get("attributes", {}), ("attributes",))
+        if attributes is None:
+            return None
+        operands = _operands(operator, attributes)
+        inputs = self._inputs(operator, operands, tensors)
+        self._stated_names = _Names(
+            _outputs(operator, attributes), tuple(n for n in inputs if operands[n].differentiable)
+        )
+        expect = self._expect(checked.get("expect", {}))
+        claims = tuple(self._claim(n, claim) for n, claim in enumerate(checked.get("claims", ())))
+        if self.problems:
+            return None
+        shapes = self._shapes(operator, attributes, inputs)
+        cotangents = self._cotangents(checked.get("cotangents", {}), shapes)
+        self._gradients_have_cotangents(expect, claims, cotangents, shapes)
+        checks = self._checks(checked.get("checks"), expect, claims)
+        if self.problems:
+            return None
+        line = self.written.document.find(("cases", self.written.index))[1]
+        optional: dict[str, Any] = {
+            name: checked[name] for name in ("formats", "layouts", "tier", "about", "source") if name in checked
+        }
+        return Case(
+            id=self.id,
+            operator=operator.name,
+            attributes=attributes,
+            inputs=inputs,
+            cotangents=cotangents,
+            data=checked.get("data") or _data(operator, operands, inputs),
+            checks=checks,
+            expect=expect,
+            claims=claims,
+            where=line,
+            **optional,
+        )
+
+    def _operator(self, name: Plain, steps: Steps) -> Operator | None:
+        known = ", ".join(sorted(OPERATORS))
+        if name is None:
+            self.note(steps, f"the key 'operator' is missing: one of {known}")
+        elif isinstance(name, str) and name not in OPERATORS:
+            self.note(steps, f"unknown operator {name!r}; known are {known}{did_you_mean(name, OPERATORS)}")
+        return OPERATORS.get(name) if isinstance(name, str) else None
+
+    def _attributes(self, operator: Operator, given: Plain, steps: Steps) -> Any:
+        """The operator's dataclass, one number for all axes written out; None where something is wrong."""
+        values, faults = check_attributes(operator.name, given)
+        for fault in faults:
+            self.note((*steps, *fault.steps), f"{operator.name}: {fault.message}", key=fault.key)
+        missing = [name for name in _required(operator.name) if name not in given]
+        for name in missing:
+            self.note(steps, f"{operator.name} needs the attribute {name!r}")
+        if values is None or missing:
+            return None
+        for name in _per_axis(operator.name):
+            value = values.get(name)
+            if isinstance(value, int):
+                values[name] = ((value, value) if name == "padding" else value,) * operator.rank
+            elif isinstance(value, tuple) and len(value) != operator.rank and not self.lenient:
+                what = "pairs" if name == "padding" else "integers"
+                self.note(
+                    (*steps, name),
+                    f"{operator.name}: {name} takes one integer, or {operator.rank} {what} (one a spatial axis), "
+                    f"got {show(value)}",
+                )
+                return None
+        return operator.resolve(operator.attributes(**values))
+
+    def _layers(self, layers: Sequence[Any], tensors: dict[str, Any]) -> Chain | None:
+        """The layers of a chain; their operands join the chain's own as `layer/operand`."""
+        if not layers:
+            self.note((), "a chain needs layers: a list of {operator: ..., attributes: ..., inputs: ...}")
+            return None
+        made: list[Layer] = []
+        names: set[str] = set()
+        for n, layer in enumerate(layers):
+            at: Steps = ("layers", n)
+            operator = self._operator(layer["operator"], (*at, "operator"))
+            if operator is None:
+                continue
+            if operator.name == "chain" or len(operator.outputs) != 1:
+                message = f"a layer has one output, and is no chain; got {operator.name!r}"
+                self.note((*at, "operator"), message)
+                continue
+            name = layer.get("name") or _unused(operator.name, names)
+            if not NAME.fullmatch(name):
+                self.note((*at, "name"), f"a layer's name is made of a-z, 0-9, '.', '_' and '-', got {name!r}")
+            if name in names:
+                self.note((*at, "name"), f"the layer name {name!r} is taken; names of layers are unique in a chain")
+            names.add(name)
+            attributes = self._attributes(operator, layer.get("attributes", {}), (*at, "attributes"))
+            if attributes is not None:
+                made.append(Layer(name=name, operator=operator.name, attributes=attributes))
+            for operand, tensor in layer.get("inputs", {}).items():
+                if operand == operator.operands[0].name:
+                    message = f"{operand!r} of layer {name!r} is what the layer before it gives; leave it out"
+                    self.note((*at, "inputs", operand), message, key=True)
+                else:
+                    tensors[f"{name}/{operand}"] = (tensor, (*at, "inputs", operand))
+        return Chain(layers=tuple(made)) if len(made) == len(layers) else None
+
+    def _inputs(
+        self, operator: Operator, operands: Mapping[str, Operand], given: Mapping[str, Any]
+    ) -> dict[str, TensorSpec]:
+        for name, (_, steps) in given.items():
+            if name not in operands:
+                message = f"{operator.name} has no operand {name!r}; it has {', '.join(operands)}"
+                self.note(steps, message + did_you_mean(name, operands), key=True)
+        inputs = {}
+        for name, operand in operands.items():
+            if name in given:
+                spec = self._tensor(given[name][0], given[name][1], operand.kind)
+                if spec is None:
+                    continue
+                if spec.shape is None:
+                    self.note(given[name][1], f"{name} needs a shape, or numbers that have one (values: or file:)")
+                    continue
+                if operand.kind != "float" and spec.source is None:
+                    fills = ", ".join(FILLS_FOR[operand.kind])
+                    message = f"{name} holds {operand.kind}s and needs a source: values:, file:, or fill: {fills}"
+                    self.note(given[name][1], message)
+                inputs[name] = TensorSpec(shape=spec.shape, source=spec.source)
+            elif not operand.optional:
+                got = ", ".join(given) or "none"
+                self.note(("inputs",), f"{operator.name} needs the operand {name!r}; given are {got}")
+        return inputs
+
+    def _tensor(self, given: TensorKeys, steps: Steps, kind: str = "float") -> TensorRead | None:
+        """A tensor, or None after noting why it cannot be read."""
+        try:
+            return read_tensor(given, self.written.document.path.parent, steps, kind)
+        except WrongPart as error:
+            self.note(error.steps, error.message, key=error.key)
+            return None
+
+    def _stated(self, given: Any, steps: Steps, keys: StatementKeys) -> Stated | None:
+        tensor: Any = given if isinstance(given, dict) else {"values": given}
+        spec = self._tensor(tensor, steps)
+        if spec is None:
+            return None
+        if spec.shape is None or spec.source is None:
+            self.note(steps, f"expected numbers are values: or file:, got {show(given)}")
+            return None
+        digits = keys.get("digits", "exact")
+        return Stated(
+            tensor=TensorSpec(shape=spec.shape, source=spec.source),
+            decimals=None if digits == "exact" else digits,
+            computed=keys.get("computed"),
+        )
+
+    def _statement(self, given: StatementKeys, steps: Steps) -> dict[str, Any]:
+        """Shape, outputs and gradients that are expected or claimed."""
+        names = self._stated_names
+        outputs = {name: (value, (*steps, "outputs", name)) for name, value in given.get("outputs", {}).items()}
+        if "output" in given:
+            if outputs:
+                self.note((*steps, "output"), "output is short for outputs; give one of them", key=True)
+            if len(names.outputs) > 1:
+                message = f"output is for operators with one; this has {', '.join(names.outputs)}: use outputs"
+                self.note((*steps, "output"), message, key=True)
+            outputs[names.outputs[-1]] = (given["output"], (*steps, "output"))
+        gradients = {name: (value, (*steps, "gradients", name)) for name, value in given.get("gradients", {}).items()}
+        for part, allowed, what in (
+            (outputs, names.outputs, "output"),
+            (gradients, names.differentiable, "differentiable operand"),
+        ):
+            for name, (_, at) in part.items():
+                if name not in allowed:
+                    known = ", ".join(allowed) or "none"
+                    message = f"there is no {what} {name!r}; there are {known}{did_you_mean(name, allowed)}"
+                    self.note(at, message, key=True)
+        if not outputs and not gradients:
+            for name in ("digits", "computed"):
+                if name in given:
+                    self.note((*steps, name), f"{name} goes with output, outputs or gradients", key=True)
+        shape = given.get("shape")
+        made: dict[str, Any] = {"shape": shape}
+        for key, part in (("outputs", outputs), ("gradients", gradients)):
+            stated = {name: self._stated(value, at, given) for name, (value, at) in part.items()}
+            made[key] = {name: value for name, value in stated.items() if value is not None}
+        for name, value in made["outputs"].items():
+            if shape is not None and value.tensor.shape != shape and name == names.outputs[-1]:
+                message = f"shape says {show(shape)}, but the numbers of {name} have shape {show(value.tensor.shape)}"
+                self.note((*steps, "shape"), message)
+        return made
+
+    def _expect(self, given: Any) -> Expect:
+        made = self._statement(given, ("expect",))
+        error = given.get("error")
+        if error is True and any(made.values()):
+            self.note(("expect", "error"), "a question that must be refused has no shape, outputs or gradients")
+        return Expect(error="no" if error is None else "required" if error is True else "allowed", **made)
+
+    def _claim(self, n: int, given: Any) -> Claim:
+        made = self._statement(given, ("claims", n))
+        if made["shape"] is None and not {"output", "outputs", "gradients"} & given.keys():
+            self.note(("claims", n), "a claim says something: shape, output, outputs or gradients")
+        return Claim(says=given["says"], holds=given["holds"], **made)
+
+    def _shapes(self, operator: Operator, attributes: Any, inputs: Mapping[str, TensorSpec]) -> dict[str, Shape]:
+        """The outputs' shapes; none where the question is expected to have no answer."""
+        shapes = {name: spec.shape for name, spec in inputs.items()}
+        outputs: dict[str, Shape] = {}
+        if self.lenient:
+            if self.written.data["expect"]["error"] == "allowed":
+                with suppress(ValueError):
+                    outputs = operator.shapes(attributes, shapes)
+        else:
+            try:
+                outputs = operator.shapes(attributes, shapes)
+            except ImpossibleShape as error:
+                self.note((), f"{operator.name} {self.written.name}: {error}")
+        total = sum(math.prod(shape) for shape in (*shapes.values(), *outputs.values()))
+        if 8 * total > MOST_BYTES:
+            self.note(("inputs",), too_large("all operands and outputs of this case", total))
+        if operator.name == "chain" and outputs:
+            last = attributes.layers[-1].name
+            return {last: outputs[last]}
+        return outputs
+
+    def _cotangents(self, given: Mapping[str, TensorKeys], shapes: Mapping[str, Shape]) -> dict[str, TensorSpec]:
+        made = {}
+        for name, tensor in given.items():
+            steps: Steps = ("cotangents", name)
+            if name not in shapes:
+                if self.problems:
+                    continue
+                known = ", ".join(shapes) or "none, for this question has no answer"
+                message = f"there is no output {name!r}; there are {known}{did_you_mean(name, shapes)}"
+                self.note(steps, message, key=True)
+                continue
+            spec = self._tensor(tensor, steps)
+            if spec is None:
+                continue
+            if spec.shape not in (None, shapes[name]):
+                message = f"the cotangent has the output's shape {show(shapes[name])}, got {show(spec.shape)}"
+                self.note(steps, message)
+            made[name] = TensorSpec(shape=shapes[name], source=spec.source)
+        return made
+
+    def _gradients_have_cotangents(
+        self,
+        expect: Expect,
+        claims: Sequence[Claim],
+        cotangents: Mapping[str, TensorSpec],
+        shapes: Mapping[str, Shape],
+    ) -> None:
+        open_ = {name: shape for name, shape in shapes.items() if shape != () and name not in cotangents}
+        said: list[tuple[Steps, Expect | Claim]] = [(("expect",), expect)]
+        said += [(("claims", n), claim) for n, claim in enumerate(claims)]
+        for steps, part in said:
+            if part.gradients and open_:
+                name, shape = next(iter(open_.items()))
+                self.note(
+                    (*steps, "gradients"),
+                    f"gradients of an output of shape {show(shape)} need its cotangent; "
+                    f"write cotangents: {{{name}: ...}}",
+                    key=True,
+                )
+
+    def _checks(self, given: tuple[Check, ...] | None, expect: Expect, claims: Sequence[Claim]) -> tuple[Check, ...]:
+        checks: tuple[Check, ...] = ("outputs", "gradients") if given is None else given
+        if given is not None and "gradients" not in given and expect.gradients:
+            self.note(("checks",), f"gradients are expected, and checks are {show(given)}; add gradients")
+        if not self._stated_names.differentiable:
+            checks = tuple(check for check in checks if check != "gradients")
+        if not checks and expect == Expect() and not claims:
+            self.note(
+                ("checks",), "nothing is asked: there are no checks, expected values or claims; add one of them"
+            )
+        return checks
+
+
+@cache
+def _required(operator: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(OPERATORS[operator].attributes) if field.default is MISSING)
+
+
+@cache
+def _per_axis(operator: str) -> tuple[str, ...]:
+    return per_axis_names(OPERATORS[operator].attributes)
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    numbered = (f"{name}_{n}" for n in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)
+
+
+def _operands(operator: Operator, attributes: Any) -> dict[str, Operand]:
+    operands = {operand.name: operand for operand in operator.operands}
+    if isinstance(attributes, Chain):
+        for layer in attributes.layers:
+            own = OPERATORS[layer.operator].operands[1:]
+            operands |= {f"{layer.name}/{operand.name}": operand for operand in own}
+    return operands
+
+
+def _outputs(operator: Operator, attributes: Any) -> tuple[str, ...]:
+    return (attributes.layers[-1].name,) if isinstance(attributes, Chain) else operator.outputs
+
+
+def _data(
+    operator: Operator, operands: Mapping[str, Operand], inputs: Mapping[str, TensorSpec]
+) -> tuple[DataSet, ...]:
+    """The operator's data sets, unless every float operand has numbers of its own."""
+    own = [spec.source is not None for name, spec in inputs.items() if operands[name].kind == "float"]
+    return ("given",) if all(own) else operator.data

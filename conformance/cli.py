@@ -1,0 +1,382 @@
+"""The command line.
+
+Exit codes: 0 nothing unexpected; 1 something unexpected; 2 the call or a case file is wrong; 3 a target could not
+start, or the run is incomplete; 5 nothing selected.
+
+Each command imports what it needs: `--help` and `list` stay quick, and no command here imports a framework.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from conformance.errors import ConformanceError, InvalidCases, TargetError
+
+if TYPE_CHECKING:
+    from conformance.case.job import Target
+    from conformance.case.model import Case
+    from conformance.run.execute import Execution, Progress
+    from conformance.run.result import Result
+    from conformance.verdict.deviations import Deviation
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Does this operator do the same thing there? Conformance tests for convolutional networks.",
+)
+
+UNEXPECTED: Final = 1
+WRONG: Final = 2
+INCOMPLETE: Final = 3
+NOTHING: Final = 5
+# Unexpected results that are printed; all of them stand in the report.
+SHOWN: Final = 20
+
+Paths = Annotated[
+    list[Path] | None, typer.Argument(help="Case files or folders; the shipped cases if none.", show_default=False)
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER]; repeatable. Every installed one if none."
+    ),
+]
+Keyword = Annotated[str, typer.Option("-k", "--keyword", help="Only items whose names match, as in pytest.")]
+TierName = Annotated[str, typer.Option("--tier", help="smoke (seconds), core, or full.")]
+Formats = Annotated[str, typer.Option("--formats", help="Only these, comma-separated: float32,float64.")]
+Out = Annotated[Path, typer.Option("--out", help="Where runs and the report go.")]
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Ends with a message and the exit code that it deserves, never with a traceback, on what a user can mend."""
+    try:
+        yield
+    except InvalidCases as error:
+        print(error, file=sys.stderr)
+        print(f"{len(error.problems)} problem(s); nothing was run.", file=sys.stderr)
+        raise typer.Exit(WRONG) from error
+    except TargetError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(INCOMPLETE) from error
+    except (ConformanceError, ValueError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(WRONG) from error
+
+
+@app.command()
+def run(
+    paths: Paths = None,
+    target: Targets = None,
+    keyword: Keyword = "",
+    tier: TierName = "core",
+    formats: Formats = "",
+    out: Out = Path("reports"),
+    format_: Annotated[str, typer.Option("--format", help="What to print: text or json.")] = "text",
+    deviations: Annotated[
+        list[Path] | None, typer.Option("--deviations", help="More accepted differences, on file.")
+    ] = None,
+    floor: Annotated[
+        Path | None, typer.Option("--floor", help="Fail below these counts of AGREES: green cannot come from silence.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one answer may take.")] = 120.0,
+    training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,
+    mnist_dir: Annotated[
+        Path | None,
+        typer.Option("--mnist-dir", envvar="CONFORMANCE_MNIST", help="The four official MNIST files, checked by digest."),
+    ] = None,
+) -> None:
+    """Runs cases on targets, judges every answer, writes runs and the HTML report."""
+    if format_ not in ("text", "json"):
+        print(f"--format must be text or json, got {format_!r} (float formats are --formats)", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    from conformance.run.execute import Request, execute, select
+
+    with told_plainly():
+        request = Request(
+            paths=_existing(paths),
+            targets=_targets(target),
+            keyword=keyword,
+            tier=_tier(tier),
+            formats=_formats(formats),
+            out=out,
+            deviations=tuple(deviations or ()),
+            floor=floor,
+            timeout=timeout,
+            training=training,
+            mnist=mnist_dir,
+        )
+        selection = select(request)
+        if selection.empty:
+            print("nothing is selected", file=sys.stderr)
+            raise typer.Exit(NOTHING)
+        out.mkdir(parents=True, exist_ok=True)
+        with _progress(quiet=format_ == "json") as progress:
+            execution = execute(request, selection, progress)
+        from conformance.report.page import write_report
+
+        report = write_report(out, deviations=selection.deviations)
+    if format_ == "json":
+        from conformance.report.summary import json_summary
+
+        print(json.dumps(json_summary(execution, report)))
+    else:
+        _print_execution(execution, report)
+    raise typer.Exit(_exit_code(execution))
+
+
+def _exit_code(execution: "Execution") -> int:
+    stale_in_ci = execution.stale if os.environ.get("CI") else ()
+    if execution.unexpected or stale_in_ci or any(run.below_floor for run in execution.runs):
+        return UNEXPECTED
+    return 0 if execution.complete else INCOMPLETE
+
+
+def _print_execution(execution: "Execution", report: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    outcomes = sorted({outcome for run in execution.runs for outcome in run.counts}, key=lambda o: o.severity)
+    table = Table("target", *(outcome.value for outcome in outcomes), "unexpected", "versions")
+    for run in execution.runs:
+        versions = run.description.versions if run.description else {}
+        table.add_row(
+            run.target.name,
+            *(str(run.counts[outcome] or "") for outcome in outcomes),
+            str(sum(result.unexpected for result in run.results) or ""),
+            ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python"),
+        )
+    console.print(table)
+    for result in execution.unexpected[:SHOWN]:
+        console.print(f"[bold]{escape(result.name)}[/bold] {result.outcome} ({result.reason})")
+        console.print(escape(_indented(result.detail)))
+    if len(execution.unexpected) > SHOWN:
+        console.print(f"... and {len(execution.unexpected) - SHOWN} more unexpected results, all in the report")
+    for result in execution.stale:
+        console.print(f"stale: {escape(result.name)} agrees, but {', '.join(result.stale)} says otherwise")
+    for run in execution.runs:
+        for line in (*run.below_floor, *([run.error] if run.error else [])):
+            console.print(escape(line))
+    console.print(f"report: {escape(str(report))}", soft_wrap=True)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator["Progress"]:
+    """A bar a target on standard error; nothing when it is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    bars: dict[str, Any] = {}
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as display:
+
+        def advance(target: "Target", done: int, total: int, result: "Result | None") -> None:
+            if target.name not in bars:
+                bars[target.name] = display.add_task(target.name, total=total)
+            display.update(bars[target.name], completed=done)
+
+        yield advance
+
+
+@app.command("list")
+def list_(
+    paths: Paths = None,
+    target: Targets = None,
+    keyword: Keyword = "",
+    tier: TierName = "full",
+    stats: Annotated[bool, typer.Option("--stats", help="Counts by operator, format and check.")] = False,
+) -> None:
+    """Lists cases (with --target, items), without running anything."""
+    from conformance.case.loading import load
+    from conformance.run.plan import compile_keyword
+
+    with told_plainly():
+        wanted = compile_keyword(keyword)
+        cases = [case for case in load(_existing(paths) or (_root(),)) if case.tier in _tiers(tier)]
+        names = [
+            name
+            for case in cases
+            for name in ([f"{case.id}[{t.name}-{f}]" for t in _targets(target) for f in case.formats] or [case.id])
+            if wanted(name)
+        ]
+    if not names:
+        print("nothing is selected", file=sys.stderr)
+        raise typer.Exit(NOTHING)
+    if stats:
+        _print_stats([case for case in cases if wanted(case.id)])
+    else:
+        print("\n".join(names))
+
+
+def _print_stats(cases: Sequence["Case"]) -> None:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("operator", "cases", "formats", "outputs", "gradients", "expected values", "claims")
+    by_operator: dict[str, list[Case]] = {}
+    for case in cases:
+        by_operator.setdefault(case.operator, []).append(case)
+    for operator, own in sorted(by_operator.items()):
+        formats = Counter(format_ for case in own for format_ in case.formats)
+        table.add_row(
+            operator,
+            str(len(own)),
+            ", ".join(f"{name} {count}" for name, count in formats.items()),
+            *(str(sum(check in case.checks for case in own)) for check in ("outputs", "gradients")),
+            str(sum(bool(case.expect.outputs or case.expect.gradients) for case in own)),
+            str(sum(len(case.claims) for case in own)),
+        )
+    table.add_section()
+    table.add_row("all", str(len(cases)))
+    Console().print(table)
+
+
+@app.command()
+def report(out: Out = Path("reports")) -> None:
+    """Writes the HTML report anew from every run found."""
+    from conformance.report.page import write_report
+
+    with told_plainly():
+        print(write_report(out, deviations=_shipped_deviations()))
+
+
+def _shipped_deviations() -> "tuple[Deviation, ...]":
+    from conformance.verdict.deviations import load_deviations
+
+    return load_deviations(sorted((_root() / "deviations").glob("*.yaml")))
+
+
+@app.command("check-backend")
+def check_backend(
+    name: Annotated[str, typer.Argument(help="A target: a backend's name, perhaps with device and interpreter.")],
+) -> None:
+    """Runs the contract that every backend keeps over an installed one."""
+    from conformance.worker.contract import check_contract
+    from conformance.worker.gateway import Worker
+
+    with told_plainly():
+        worker = Worker(_targets([name])[0])
+        try:
+            clauses = check_contract(worker)
+        finally:
+            worker.close()
+    for clause in clauses:
+        print(f"{'holds ' if clause.held else 'BROKEN'}  {clause.name}" + (f": {clause.detail}" if clause.detail else ""))
+    raise typer.Exit(0 if all(clause.held for clause in clauses) else UNEXPECTED)
+
+
+@app.command("lint-cases")
+def lint_cases(paths: Paths = None) -> None:
+    """Refuses sets of cases that cannot see the usual faults, and cases that ask the same question twice."""
+    from conformance.case.linting import lint
+    from conformance.case.loading import load
+
+    with told_plainly():
+        problems = lint(load(_existing(paths) or (_root(),)))
+    for problem in problems:
+        print(problem)
+    raise typer.Exit(WRONG if problems else 0)
+
+
+@app.command()
+def schema() -> None:
+    """Prints the JSON schema of case files."""
+    from conformance.case.loading import schema as case_schema
+
+    print(json.dumps(case_schema(), indent=2))
+
+
+@app.command()
+def doctor() -> None:
+    """Says what is installed, what each backend tells of itself, and which extra would replace what is there."""
+    from conformance.run.doctor import examine
+
+    failed = False
+    for line in examine():
+        print(line.text)
+        failed |= line.failed
+    raise typer.Exit(INCOMPLETE if failed else 0)
+
+
+@app.command("mnist-download")
+def mnist_download(
+    folder: Annotated[Path, typer.Argument(help="Where the four official files go.")],
+    base_url: Annotated[str, typer.Argument(help="A mirror of the four files: its address up to the file names.")],
+) -> None:
+    """Fetches the official MNIST files from a mirror of your choice and checks their digests."""
+    from conformance.run.digits import download
+
+    with told_plainly():
+        for path in download(folder, base_url):
+            print(path)
+
+
+# Options in words become values -----------------------------------------------------------------------------------
+
+
+def _root() -> Path:
+    from conformance.case.loading import default_root
+
+    return default_root()
+
+
+def _existing(paths: Sequence[Path] | None) -> tuple[Path, ...]:
+    missing = [str(path) for path in paths or () if not path.exists()]
+    if missing:
+        raise ValueError(f"there is no {', '.join(missing)}; expected case files or folders of them")
+    return tuple(paths or ())
+
+
+def _targets(texts: Sequence[str] | None) -> "tuple[Target, ...]":
+    from conformance.case.job import Target
+
+    return tuple(Target.parse(text.strip()) for joined in texts or () for text in joined.split(","))
+
+
+def _one_of(what: str, given: str, allowed: Sequence[str]) -> None:
+    import difflib
+
+    if given not in allowed:
+        close = difflib.get_close_matches(given, allowed, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {given!r}.{hint}")
+
+
+def _tier(text: str) -> Any:
+    from conformance.case.model import TIERS
+
+    _one_of("--tier", text, TIERS)
+    return text
+
+
+def _tiers(text: str) -> tuple[str, ...]:
+    from conformance.case.model import TIERS
+
+    return TIERS[: TIERS.index(_tier(text)) + 1]
+
+
+def _formats(text: str) -> Any:
+    from typing import get_args
+
+    from conformance.case.model import FormatName
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        _one_of("--formats", name, get_args(FormatName))
+    return names

@@ -1,0 +1,318 @@
+"""The page: everything that was measured, in one file that needs no network."""
+
+import base64
+import hashlib
+import math
+import os
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from conformance.report import charts
+from conformance.report.collection import Collection, Entry, collect, family
+from conformance.report.payload import build
+from conformance.run.store import Run
+from conformance.verdict.deviations import Deviation
+from conformance.verdict.model import Outcome, Reason
+
+SCRIPTS: Final = ("data.js", "heatmap.js", "matrix.js", "case.js", "app.js")
+# More than this nobody reads on one page; the matrix has them all.
+LISTED: Final = 200
+
+GLYPHS: Final[Mapping[str, str]] = {
+    "exact": "=",
+    "within bound": "\N{ALMOST EQUAL TO}",
+    "refused": "\N{CIRCLED DIVISION SLASH}",
+    Outcome.AGREES: "\N{ALMOST EQUAL TO}",
+    Outcome.INCONCLUSIVE: "?",
+    Outcome.UNSUPPORTED: "\N{EN DASH}",
+    Outcome.REFUSED: "R",
+    Outcome.LOW_PRECISION: "\N{DOWNWARDS ARROW}",
+    Outcome.UNSTABLE: "~",
+    Outcome.DIFFERS: "\N{NOT EQUAL TO}",
+    Outcome.ACCEPTED_INVALID: "!",
+    Outcome.TIMED_OUT: "T",
+    Outcome.CRASHED: "\N{MULTIPLICATION SIGN}",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bits:
+    """Effective bits of a format: median and least; infinite where nothing differs."""
+
+    format: str
+    median: float
+    least: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What came of a group of results."""
+
+    outcomes: tuple[tuple[str, int], ...]
+    total: int
+    unexpected: int
+    bits: tuple[Bits, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> "Tally":
+        """Counts entries."""
+        counts = Counter(entry.result.outcome for entry in entries)
+        by_format: dict[str, list[float]] = {}
+        for entry in entries:
+            if entry.result.comparisons:
+                by_format.setdefault(entry.column.format, []).append(entry.result.bits)
+        return cls(
+            outcomes=tuple((outcome.value, counts[outcome]) for outcome in Outcome if counts[outcome]),
+            total=len(entries),
+            unexpected=sum(entry.result.unexpected for entry in entries),
+            bits=tuple(
+                Bits(format=name, median=statistics.median_low(found), least=min(found))
+                for name, found in sorted(by_format.items(), reverse=True)
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A target: what it is, and what came of it."""
+
+    name: str
+    run: Run
+    tally: Tally
+    families: Mapping[str, Tally]
+    older: int
+    seconds: float
+
+    @property
+    def started(self) -> str:
+        """When the newest run began, to the minute."""
+        return self.run.header.started[:16].replace("T", " ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A deviation on file, and the results that show it; a deviation whose text is not at hand has its id alone."""
+
+    id: str
+    deviation: Deviation | None
+    shown: tuple[Entry, ...]
+    stale: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuted:
+    """A claim of a source that does not hold, and who was asked."""
+
+    case: str
+    says: str
+    source: str
+    about: str
+    false_on: tuple[str, ...]
+    true_on: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One training by everyone."""
+
+    id: str
+    records: Mapping[str, Mapping[str, Any]]
+    lines: tuple[charts.Line, ...]
+    losses: Markup
+    distances: Markup
+
+
+def write_report(reports: Path, deviations: Sequence[Deviation] = ()) -> Path:
+    """Writes `index.html` into a folder of runs, from every run below it, and returns its path.
+
+    A run that cannot be read is named on the page. The file is replaced in one step.
+    """
+    page = render(collect(reports), deviations)
+    reports.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="\n", dir=reports, prefix=".index-", suffix=".html", delete=False
+    ) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(page)
+            file.close()
+            # Temporary files are their owner's alone; a report is as public as its folder.
+            temporary.chmod(0o644)
+            os.replace(temporary, reports / "index.html")
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    return reports / "index.html"
+
+
+def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("conformance.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"bits": show_bits, "web": web_link, "seconds": show_seconds, "short": _short}
+    environment.globals |= {"glyph": GLYPHS, "legend": charts.legend, "query": _query, "float": float}
+    payload = build(collection, charts.heat_records(collection.training))
+    script = "\n".join(_asset(environment, name) for name in SCRIPTS)
+    entries = [entry for row in collection.by_case.values() for entry in row.values()]
+    unexpected = sorted(
+        (entry for entry in entries if entry.result.unexpected), key=lambda entry: -entry.result.outcome.severity
+    )
+    return environment.get_template("page.html.j2").render(
+        style=Markup(_asset(environment, "style.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        payload=payload,
+        problems=(*collection.problems, *payload.problems),
+        generated=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        product=_product(),
+        summaries=[_summary(collection, name) for name in collection.latest],
+        families=sorted({family(entry.result.operator) for entry in entries}),
+        outcomes=[outcome.value for outcome in Outcome if any(e.result.outcome is outcome for e in entries)],
+        total=len(entries),
+        cases=len(collection.by_case),
+        unexpected=unexpected,
+        stale=[entry for entry in entries if entry.result.stale],
+        known=_known(entries, deviations),
+        refuted=_refuted(collection),
+        forms=[_form(form, records) for form, records in collection.training.items()],
+        listed=LISTED,
+    )
+
+
+def _asset(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _product() -> str:
+    try:
+        return version("cnn-conformance")
+    except PackageNotFoundError:
+        return ""
+
+
+def _summary(collection: Collection, name: str) -> Summary:
+    run = collection.latest[name]
+    entries = [entry for entry in collection.entries if entry.column.target == name]
+    by_family: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_family.setdefault(family(entry.result.operator), []).append(entry)
+    return Summary(
+        name=name,
+        run=run,
+        tally=Tally.of(entries),
+        families={key: Tally.of(found) for key, found in by_family.items()},
+        older=sum(entry.run is not run for entry in entries),
+        seconds=run.seconds or sum(result.total_seconds for result in run.results),
+    )
+
+
+def _known(entries: Sequence[Entry], deviations: Sequence[Deviation]) -> list[Known]:
+    texts = {deviation.id: deviation for deviation in deviations}
+    shown: dict[str, list[Entry]] = {}
+    stale: dict[str, list[Entry]] = {}
+    for entry in entries:
+        for name in entry.result.deviations:
+            shown.setdefault(name, []).append(entry)
+        for name in entry.result.stale:
+            stale.setdefault(name, []).append(entry)
+    return [
+        Known(
+            id=name,
+            deviation=texts.get(name),
+            shown=tuple(shown.get(name, ())),
+            stale=tuple(stale.get(name, ())),
+        )
+        for name in sorted({*texts, *shown, *stale}, key=lambda name: (name not in stale, name not in shown, name))
+    ]
+
+
+def _refuted(collection: Collection) -> list[Refuted]:
+    """Claims that cases hold to be false, with what was measured."""
+    found: dict[tuple[str, str], dict[bool, list[str]]] = {}
+    for case, row in collection.by_case.items():
+        for column, entry in row.items():
+            for claim in entry.result.claims:
+                if not claim.holds:
+                    who = found.setdefault((case, claim.says), {True: [], False: []})[claim.measured]
+                    who.append(f"{column.target}-{column.format}")
+    refuted = []
+    for (case, says), measured in found.items():
+        record = collection.cases.get(case)
+        refuted.append(
+            Refuted(
+                case=case,
+                says=says,
+                source=record.source if record else "",
+                about=record.about if record else "",
+                false_on=tuple(measured[False]),
+                true_on=tuple(measured[True]),
+            )
+        )
+    return refuted
+
+
+def _form(form: str, records: Mapping[str, Mapping[str, Any]]) -> Form:
+    lines = [charts.Line(name=target, values=charts.numbers(record["losses"])) for target, record in records.items()]
+    reference = charts.numbers(next((r["reference_losses"] for r in records.values() if r.get("reference_losses")), ()))
+    every = [charts.Line(name="reference", values=reference), *lines]
+    return Form(
+        id=form,
+        records=records,
+        lines=tuple(every),
+        losses=charts.losses(every, f"{form}, training loss"),
+        distances=charts.distances(lines, reference, f"{form}, distance from the reference"),
+    )
+
+
+def show_bits(value: float) -> str:
+    """Effective bits for people: one decimal, rounded down."""
+    return "exact" if math.isinf(value) else f"{math.floor(value * 10) / 10:.1f}"
+
+
+def show_seconds(value: float) -> str:
+    """A duration for people."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 90 else f"{value // 60:.0f} min {value % 60:.0f} s"
+
+
+def web_link(link: str) -> str:
+    """The link if it leads to the web, else nothing: no other scheme becomes clickable."""
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return ""
+    return link if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def _query(**values: str) -> str:
+    return urlencode(values)
+
+
+def _short(entry: Entry) -> str:
+    """How a result is best told in one sign: the way it agrees, or its outcome."""
+    result = entry.result
+    if result.outcome is Outcome.AGREES:
+        reasons = {verdict.reason for verdict in result.verdicts.values()}
+        for reason in (Reason.WITHIN_BOUND, Reason.REFUSED_AS_EXPECTED):
+            if reason in reasons:
+                return GLYPHS[reason.value]
+        return GLYPHS["exact"]
+    return GLYPHS[result.outcome]

@@ -1,0 +1,1 @@
+"""What happened: the plan, the engine, results, the store, training."""

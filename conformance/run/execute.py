@@ -1,0 +1,243 @@
+"""One call of the harness from start to end: cases, targets, sessions, runs on disk.
+
+Whoever calls it prints; it prints nothing itself.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from conformance.case.job import Description, Target
+from conformance.case.loading import default_root, load
+from conformance.case.model import Case, Check, FormatName, Tier
+from conformance.case.training import Training, load_trainings
+from conformance.case.yaml12 import read
+from conformance.errors import BackendMissing, InvalidCases, Problem, TargetError
+from conformance.run.engine import JOB_SECONDS, Session
+from conformance.run.plan import REFERENCE, Item, plan
+from conformance.run.result import Result
+from conformance.run.store import RunWriter, case_record, cases_digest
+from conformance.run.training import train
+from conformance.verdict.deviations import Deviation, load_deviations
+from conformance.verdict.model import Outcome
+from conformance.worker.gateway import installed_backends
+
+Floors = dict[str, dict[Check, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+        paths: case files or folders; the shipped cases if empty.
+        targets: who is asked; every installed backend if empty.
+        keyword, formats, tier: which items; see `plan`.
+        out: the folder of runs.
+        deviations: files of accepted differences beside the shipped ones.
+        floor: a file of least counts of AGREES.
+        timeout: seconds that one answer may take.
+        training: whether networks are trained too.
+        mnist: the folder of the official files, instead of the vendored subset.
+    """
+
+    paths: tuple[Path, ...] = ()
+    targets: tuple[Target, ...] = ()
+    keyword: str = ""
+    formats: tuple[FormatName, ...] = ()
+    tier: Tier = "core"
+    out: Path = Path("reports")
+    deviations: tuple[Path, ...] = ()
+    floor: Path | None = None
+    timeout: float = JOB_SECONDS
+    training: bool = True
+    mnist: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRun:
+    """What came of one target."""
+
+    target: Target
+    description: Description | None = None
+    results: tuple[Result, ...] = ()
+    error: str = ""
+    below_floor: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> Counter[Outcome]:
+        """Results by outcome."""
+        return Counter(result.outcome for result in self.results)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What came of a request."""
+
+    runs: tuple[TargetRun, ...]
+    missing: tuple[str, ...] = ()
+    complete: bool = True
+
+    @property
+    def unexpected(self) -> tuple[Result, ...]:
+        """Results that are neither agreement nor on file."""
+        return tuple(result for run in self.runs for result in run.results if result.unexpected)
+
+    @property
+    def stale(self) -> tuple[Result, ...]:
+        """Results that agree where a deviation on file says otherwise."""
+        return tuple(result for run in self.runs for result in run.results if result.stale)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What a request comes to, before anything is started."""
+
+    cases: tuple[Case, ...]
+    trainings: tuple[Training, ...]
+    deviations: tuple[Deviation, ...]
+    items: tuple[Item, ...]
+    targets: tuple[Target, ...]
+    floors: Floors = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to run."""
+        return not self.items and not self.trainings
+
+
+Progress = Callable[[Target, int, int, Result | None], None]
+
+DEVIATIONS: Final = "deviations"
+
+
+def select(request: Request) -> Selection:
+    """Reads every file and makes the plan; nothing is started.
+
+    Raises:
+        InvalidCases: with everything that is wrong with the files.
+        ValueError: if the keyword expression cannot be read.
+    """
+    root = default_root()
+    paths = request.paths or (root,)
+    cases = load(paths)
+    targets = request.targets or tuple(Target(backend=name) for name in installed_backends())
+    items = plan(
+        cases,
+        (REFERENCE, *targets),
+        formats=request.formats,
+        tier=request.tier,
+        keyword=request.keyword,
+    )
+    trainings = load_trainings(paths) if request.training and request.tier != "smoke" else ()
+    return Selection(
+        cases=cases,
+        trainings=tuple(training for training in trainings if _wanted(training, targets, request.keyword)),
+        deviations=load_deviations((*sorted((root / DEVIATIONS).glob("*.yaml")), *request.deviations)),
+        items=items,
+        targets=tuple(targets),
+        floors=load_floors(request.floor) if request.floor else {},
+    )
+
+
+def _wanted(training: Training, targets: Sequence[Target], keyword: str) -> bool:
+    from conformance.run.plan import compile_keyword
+
+    matches = compile_keyword(keyword)
+    return any(matches(f"{training.id}[{target.name}]") for target in targets)
+
+
+def execute(request: Request, selection: Selection, progress: Progress) -> Execution:
+    """Asks every target in turn, writing each result as it comes.
+
+    A target that cannot be used is told in its `TargetRun`; the others go on. An interrupted call leaves runs that say
+    that they are incomplete.
+    """
+    runs = []
+    for target in (REFERENCE, *selection.targets):
+        items = [item for item in selection.items if item.target == target]
+        trainings = selection.trainings if target != REFERENCE else ()
+        if items or trainings:
+            runs.append(_execute_target(request, selection, target, items, trainings, progress))
+    return Execution(runs=tuple(runs), complete=all(not run.error for run in runs))
+
+
+def _execute_target(
+    request: Request,
+    selection: Selection,
+    target: Target,
+    items: Sequence[Item],
+    trainings: Sequence[Training],
+    progress: Progress,
+) -> TargetRun:
+    total = len(items) + len(trainings)
+    progress(target, 0, total, None)
+    try:
+        session = Session(target, selection.deviations, timeout=request.timeout)
+    except (BackendMissing, TargetError) as error:
+        return TargetRun(target=target, error=str(error))
+    results: list[Result] = []
+    writer = RunWriter(request.out, target.name, session.description, cases_digest(selection.cases))
+    complete = False
+    try:
+        for item in items:
+            result = session.run(item)
+            writer.result(result, case_record(item.case))
+            results.append(result)
+            progress(target, len(results), total, result)
+        for training in trainings:
+            result, record = train(training, session, reports=request.out, mnist=request.mnist)
+            writer.result(result, None)
+            writer.training(record)
+            results.append(result)
+            progress(target, len(results), total, result)
+        complete = True
+    except TargetError as error:  # a worker that could not be started again
+        return TargetRun(
+            target=target, description=session.description, results=tuple(results), error=str(error)
+        )
+    finally:
+        writer.close(complete=complete)
+        session.close()
+    return TargetRun(
+        target=target,
+        description=session.description,
+        results=tuple(results),
+        below_floor=below_floor(target, results, selection.floors),
+    )
+
+
+def below_floor(target: Target, results: Sequence[Result], floors: Floors) -> tuple[str, ...]:
+    """The checks of which fewer agree than the committed floor asks."""
+    told = []
+    for check, least in floors.get(target.name, {}).items():
+        count = sum(
+            check in result.verdicts and result.verdicts[check].outcome is Outcome.AGREES for result in results
+        )
+        if count < least:
+            told.append(f"{target.name}: {count} results agree in {check}, the floor is {least}")
+    return tuple(told)
+
+
+def load_floors(path: Path) -> Floors:
+    """Reads a file of floors: `floors: {torch: {outputs: 600, gradients: 500}}`.
+
+    Raises:
+        InvalidCases: if it is anything else.
+    """
+    document = read(path)
+    data: Any = document.data
+    try:
+        floors: Floors = TypeAdapter(Floors).validate_python(data.get("floors") if isinstance(data, dict) else data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        problems = [
+            Problem(str(document.find(("floors", *fault["loc"]))[1]), f"{fault['msg']}, got {fault['input']!r}")
+            for fault in faults
+        ]
+        raise InvalidCases(problems) from error
+    return floors

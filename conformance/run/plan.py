@@ -1,0 +1,124 @@
+"""Cases times targets: what is asked of whom, in which order."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from conformance.case.job import Target
+from conformance.case.model import TIERS, Case, FormatName, Layout, Tier
+
+REFERENCE: Final = Target(backend="reference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One result to be had."""
+
+    case: Case
+    target: Target
+    format: FormatName
+    layout: Layout
+
+    @property
+    def name(self) -> str:
+        """As pytest and `-k` see it: `conv2d/same-stride2[torch-float32]`."""
+        return f"{self.case.id}[{self.target.name}-{self.format}]"
+
+
+def plan(
+    cases: Sequence[Case],
+    targets: Sequence[Target],
+    *,
+    formats: Sequence[FormatName] = (),
+    tier: Tier = "core",
+    keyword: str = "",
+) -> tuple[Item, ...]:
+    """Every result to be had, target by target.
+
+    Args:
+        cases: in their order.
+        targets: who is asked; the reference is asked for every case that states or claims something.
+        formats: only these; all that a case has if empty.
+        tier: cases of this tier and the smaller ones.
+        keyword: a `-k` expression over the items' names: words with `and`, `or`, `not` and parentheses.
+
+    Raises:
+        ValueError: if the keyword expression cannot be read.
+    """
+    allowed = TIERS[: TIERS.index(tier) + 1]
+    wanted = compile_keyword(keyword)
+    return tuple(
+        item
+        for target in targets
+        for case in cases
+        if case.tier in allowed
+        for format_ in case.formats
+        if not formats or format_ in formats
+        for layout in case.layouts
+        for item in (Item(case=case, target=target, format=format_, layout=layout),)
+        if (target != REFERENCE or states_something(case)) and wanted(item.name)
+    )
+
+
+def states_something(case: Case) -> bool:
+    """Whether a case says more than the reference computes."""
+    expect = case.expect
+    return bool(case.claims or expect.outputs or expect.gradients or expect.shape is not None or expect.error != "no")
+
+
+def compile_keyword(expression: str) -> Callable[[str], bool]:
+    """Reads a `-k` expression with pytest's meaning: a word matches any part of a name, whatever its case.
+
+    The grammar, from the loosest: `a or b`, `a and b`, `not a`, `(a)`, a word.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    tokens = re.findall(r"[()]|[^\s()]+", expression)[::-1]
+
+    def fail(what: str) -> ValueError:
+        return ValueError(f"-k {expression!r}: {what}; expected words joined by and, or, not and parentheses")
+
+    def either() -> Callable[[str], bool]:
+        left = both()
+        while tokens and tokens[-1] == "or":
+            tokens.pop()
+            left = _joined(any, left, both())
+        return left
+
+    def both() -> Callable[[str], bool]:
+        left = one()
+        while tokens and tokens[-1] == "and":
+            tokens.pop()
+            left = _joined(all, left, one())
+        return left
+
+    def one() -> Callable[[str], bool]:
+        if not tokens:
+            raise fail("it ends where a word is due")
+        token = tokens.pop()
+        if token == "not":
+            inner = one()
+            return lambda name: not inner(name)
+        if token == "(":
+            inner = either()
+            if not tokens or tokens.pop() != ")":
+                raise fail("a parenthesis is not closed")
+            return inner
+        if token in (")", "and", "or"):
+            raise fail(f"{token!r} stands where a word is due")
+        return lambda name: token.lower() in name.lower()
+
+    if not tokens:
+        return lambda name: True
+    matches = either()
+    if tokens:
+        raise fail(f"{tokens[-1]!r} stands where `and` or `or` is due")
+    return matches
+
+
+def _joined(
+    how: Callable[[Iterable[bool]], bool], left: Callable[[str], bool], right: Callable[[str], bool]
+) -> Callable[[str], bool]:
+    return lambda name: how(matches(name) for matches in (left, right))

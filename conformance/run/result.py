@@ -1,0 +1,106 @@
+"""What came of one case on one target in one format and layout."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conformance.case.model import Check
+from conformance.formats import Float64
+from conformance.verdict.deviations import Assessment
+from conformance.verdict.judge import AGREEING, ClaimResult
+from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
+
+# Arrays behind a result: "normal/operand/x", "normal/output/expected", "normal/gradient x/bound".
+Evidence = Mapping[str, NDArray[np.generic] | Float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """One line of a run.
+
+    Attributes:
+        case, operator: the question.
+        target, format, layout: who was asked, and how.
+        verdicts: by check.
+        assessments: what the deviations on file say, by check.
+        comparisons: every array of every data set against its expectation.
+        claims: what sources say, and what was measured.
+        calls: the native calls as they were made, of the last data set.
+        digest: names the very numbers that were asked.
+        seconds: the framework's own time.
+        total_seconds: with everything around it.
+        jobs: how many were asked.
+    """
+
+    case: str
+    operator: str
+    target: str
+    format: str
+    layout: str
+    verdicts: Mapping[Check, Verdict]
+    assessments: Mapping[Check, Assessment]
+    comparisons: tuple[Comparison, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
+    calls: tuple[str, ...] = ()
+    digest: str = ""
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+    jobs: int = 0
+    evidence: Evidence = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """How the result is called in tables: `conv2d/same [torch-float32]`."""
+        return f"{self.case} [{self.target}-{self.format}]"
+
+    @property
+    def worst(self) -> Check:
+        """The check whose verdict is the result's."""
+        return max(self.verdicts, key=lambda check: self.verdicts[check].outcome.severity)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the checks."""
+        return self.verdicts[self.worst].outcome
+
+    @property
+    def reason(self) -> Reason:
+        """What about it."""
+        return self.verdicts[self.worst].reason
+
+    @property
+    def detail(self) -> str:
+        """One line a check that does not plainly agree."""
+        return "\n".join(verdict.detail for verdict in self.verdicts.values() if verdict.detail)
+
+    @property
+    def unexpected(self) -> bool:
+        """Neither agreement nor on file."""
+        return any(assessment.standing == "unexpected" for assessment in self.assessments.values())
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """Deviations on file that this result no longer shows."""
+        return tuple(a.deviation for a in self.assessments.values() if a.standing == "stale")
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Deviations on file that explain it."""
+        return tuple(a.deviation for a in self.assessments.values() if a.deviation and a.standing == "expected")
+
+    @property
+    def bits(self) -> float:
+        """Effective bits of the worst array."""
+        return min((comparison.bits for comparison in self.comparisons), default=float("inf"))
+
+    @property
+    def ratio(self) -> float:
+        """The largest error over its room; at most 1 when everything lies within."""
+        return max((comparison.ratio for comparison in self.comparisons), default=0.0)
+
+    @property
+    def agrees(self) -> bool:
+        """Every check agrees."""
+        return all(verdict.reason in AGREEING for verdict in self.verdicts.values())

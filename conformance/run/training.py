@@ -1,0 +1,606 @@
+"""Trains one network on one target, judges its first steps tensor by tensor, and follows it to the end.
+
+The teacher is forced: every layer is judged on what it was really given in that very step, every update on the
+gradient, slots and parameters that it was really made from (an end-to-end bound would be valid and useless). Nothing
+is fed back: what a step starts from must be what the step before left. The NumPy reference trains the same, in
+float64, from the same initial parameters, batches and masks.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from conformance.case.inputs import Words, draw_words, normal, uniform
+from conformance.case.job import (
+    BuildNetwork,
+    Built,
+    Description,
+    Failure,
+    Job,
+    Outputs,
+    Predict,
+    Predicted,
+    Stepped,
+    Target,
+    Tensor,
+    TrainingAnswer,
+    TrainingMessage,
+    TrainStep,
+)
+from conformance.case.model import Case, Check
+from conformance.case.operators import OPERATORS, Adam, Chain, NoAttributes, inference_chain
+from conformance.case.training import Training, given_shapes
+from conformance.errors import InvalidStore
+from conformance.formats import FORMATS, Float64, to_storage
+from conformance.run.digits import Bytes, Digits
+from conformance.run.engine import describe_reference
+from conformance.run.plan import REFERENCE
+from conformance.run.result import Result
+from conformance.run.store import RunWriter, folder_name, read_run
+from conformance.verdict import oracle
+from conformance.verdict.compare import compare
+from conformance.verdict.deviations import Deviation, assess
+from conformance.verdict.judge import Judgement, judge, merge
+from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
+from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+
+STEP_SECONDS: Final = 120.0
+FLOAT32: Final = FORMATS["float32"]
+# What a Philox stream is for: initial numbers take this many words an element.
+_WORDS_FOR_NORMAL: Final = 12
+
+
+class Learner(Protocol):
+    """Who is trained: a worker, which takes a message and later gives its answer."""
+
+    def send(self, message: TrainingMessage) -> None:
+        """Sends a message; its answer is fetched by `receive`."""
+
+    def receive(self, timeout: float) -> TrainingAnswer:
+        """The answer to the message sent last; a death or silence is an answer, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """What came of a training: its result, and its record for `RunWriter.training`."""
+
+    result: Result
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceCourse:
+    """How the reference fared.
+
+    Attributes:
+        losses: of every step.
+        loss_bounds: how far the loss of one honest float32 step may be off, given the reference's logits.
+        accuracy: on the test images.
+        seconds: what it took; 0 where it was found among the reports.
+    """
+
+    losses: tuple[float, ...]
+    loss_bounds: tuple[float, ...]
+    accuracy: float
+    seconds: float
+
+
+class Course:
+    """What everybody in a training is given: the same parameters, batches and masks, on every machine."""
+
+    def __init__(self, training: Training, digits: Digits) -> None:
+        self.training = training
+        self.digits = digits
+        self._seed = training.seed.encode()
+        self.steps_an_epoch = len(digits.train_labels) // training.batch
+        self.steps = training.epochs * self.steps_an_epoch
+        self.loss = training.network.layers[-1]
+        self.shapes = given_shapes(training)
+        self._order = (0, np.zeros(0, dtype=np.int64))
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that name these very numbers."""
+        t = self.training
+        asked = (t.network, sorted(t.parameters.items()), t.optimizer, t.optimizer_attributes, t.batch, t.epochs)
+        text = repr((*asked, t.seed, t.predict_relu, self.digits.digest))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """The initial parameters, rounded to float32."""
+        made = {}
+        for name, parameter in self.training.parameters.items():
+            size = int(np.prod(parameter.shape))
+            if parameter.initializer == "zeros":
+                values = np.zeros(parameter.shape)
+            elif parameter.initializer == "normal":
+                values = normal(self._words(f"parameter {name}", _WORDS_FOR_NORMAL * size)).reshape(parameter.shape)
+            else:
+                u = uniform(self._words(f"parameter {name}", size)).reshape(parameter.shape)
+                values = _ask_reference("glorot_uniform", NoAttributes(), {"u": _float64(u)}).outputs["output"].data
+            made[name] = Tensor("float32", to_storage(values, FLOAT32))
+        return made
+
+    def operands(self, step: int) -> dict[str, Tensor]:
+        """The batch, its labels and the masks of a step, which counts from 1."""
+        epoch, place = divmod(step - 1, self.steps_an_epoch)
+        if self._order[0] != epoch + 1:
+            words = self._words(f"epoch {epoch + 1}", len(self.digits.train_labels))
+            self._order = (epoch + 1, np.argsort(words, kind="stable"))
+        chosen = self._order[1][place * self.training.batch : (place + 1) * self.training.batch]
+        x = images(self.digits.train_images[chosen])
+        made = {"x": x, f"{self.loss.name}/labels": Tensor("int64", self.digits.train_labels[chosen].astype(np.int64))}
+        for layer in self.training.network.layers:
+            name = f"{layer.name}/mask"
+            if name in self.shapes:
+                words = self._words(f"{name} step {step}", int(np.prod(self.shapes[name])))
+                made[name] = Tensor("bool", (uniform(words) < layer.attributes.keep).reshape(self.shapes[name]))
+        return made
+
+    def test_batches(self) -> Iterator[tuple[Tensor, Bytes]]:
+        """Images and labels to test with, in batches of the training's size."""
+        for start in range(0, len(self.digits.test_labels), self.training.batch):
+            part = slice(start, start + self.training.batch)
+            yield images(self.digits.test_images[part]), self.digits.test_labels[part]
+
+    def right(self, logits: Float64, labels: Bytes) -> int:
+        """How many predictions are right."""
+        shown = np.maximum(logits, 0.0) if self.training.predict_relu else logits
+        return int((np.argmax(shown, axis=1) == labels).sum())
+
+    def _words(self, name: str, count: int) -> Words:
+        return draw_words(self._seed, name, count)
+
+
+def images(stored: Bytes) -> Tensor:
+    """Grey levels 0 to 255 as float32 in 0 to 1, with a channel."""
+    return Tensor("float32", to_storage(stored[..., None] / 255.0, FLOAT32))
+
+
+def train(
+    course: Course,
+    reference: ReferenceCourse,
+    target: Target,
+    description: Description,
+    learner: Learner,
+    *,
+    deviations: Sequence[Deviation] = (),
+    timeout: float = STEP_SECONDS,
+) -> Trained:
+    """Trains on one target and judges it; whatever the target does, this returns.
+
+    While the worker makes a step, the parent judges the one before.
+
+    Args:
+        course: what everybody is given.
+        reference: how the reference fared on the same.
+        target, description: who is trained.
+        learner: its worker.
+        deviations: differences on file.
+        timeout: seconds that one answer may take.
+
+    Raises:
+        TargetError: if the worker cannot be started.
+    """
+    started = time.perf_counter()
+    lesson = _Lesson(course, description, learner, timeout)
+    failure = lesson.teach()
+    judgements = [*lesson.judgements]
+    if failure is not None:
+        judgements.append(failure)
+    elif course.training.accuracy is not None:
+        judgements.append(_judge_accuracy(course.training.accuracy, lesson.accuracy))
+    whole = merge(judgements)
+    record = {
+        "id": course.training.id,
+        "digest": course.digest,
+        "target": target.name,
+        "losses": lesson.losses,
+        "reference_losses": reference.losses,
+        "accuracy": lesson.accuracy,
+        "reference_accuracy": reference.accuracy,
+        "first_judged_difference": lesson.first_difference,
+        "first_loss_outside_one_step_bound": _first_outside(lesson.losses, reference),
+        "ratios": lesson.ratios,
+        "network_text": lesson.text,
+        "seconds": lesson.seconds,
+        "judge_seconds": lesson.judge_seconds,
+    }
+    result = Result(
+        case=course.training.id,
+        operator="training",
+        target=target.name,
+        format="float32",
+        layout="channels_last",
+        verdicts=whole.verdicts,
+        assessments={
+            check: assess(course.training.id, "training", target, "float32", check, verdict, description, deviations)
+            for check, verdict in whole.verdicts.items()
+        },
+        comparisons=whole.comparisons,
+        calls=tuple(lesson.text.splitlines()),
+        digest=course.digest,
+        seconds=lesson.seconds,
+        total_seconds=time.perf_counter() - started,
+        jobs=len(lesson.losses),
+    )
+    return Trained(result=result, record=record)
+
+
+class _Lesson:
+    """One training as it happens: what was measured until its end, or until the learner failed."""
+
+    def __init__(self, course: Course, description: Description, learner: Learner, timeout: float) -> None:
+        self._course = course
+        self._accumulators = Accumulators.from_description(description)
+        self._learner = learner
+        self._timeout = timeout
+        self._case = _as_case(course.training)
+        # What the next step must start from: what was sent, and slots of zeros; then what the step before left.
+        self._held = dict(course.parameters)
+        if course.training.optimizer == "adam":
+            for name, tensor in course.parameters.items():
+                zeros = Tensor("float32", np.zeros(tensor.shape, np.float32))
+                self._held |= {f"{name}/m": zeros, f"{name}/v": zeros}
+        self.judgements: list[Judgement] = []
+        self.losses: list[float] = []
+        self.ratios: dict[str, list[float]] = {}
+        self.first_difference: int | None = None
+        self.accuracy: float | None = None
+        self.text = ""
+        self.seconds = 0.0
+        self.judge_seconds = 0.0
+
+    def teach(self) -> Judgement | None:
+        """Trains to the end; the judgement of the failure that ended it early, if one did."""
+        training = self._course.training
+        build = BuildNetwork(
+            network=training.network,
+            shape=self._course.shapes["x"],
+            parameters=self._course.parameters,
+            optimizer=training.optimizer,
+            optimizer_attributes=training.optimizer_attributes,
+        )
+        self._learner.send(build)
+        answer = self._learner.receive(self._timeout)
+        if not isinstance(answer, Built):
+            return self._failed("building the network", answer)
+        self.text = answer.text
+        waiting: tuple[int, dict[str, Tensor], Stepped] | None = None
+        for step in range(1, self._course.steps + 1):
+            operands = self._course.operands(step)
+            self._learner.send(TrainStep(operands=operands, capture=step <= training.judged_steps))
+            if waiting is not None:
+                self._judge(*waiting)
+                waiting = None
+            answer = self._learner.receive(self._timeout)
+            if not isinstance(answer, Stepped):
+                return self._failed(f"step {step}", answer)
+            self.losses.append(answer.loss)
+            self.seconds += answer.seconds
+            if step <= training.judged_steps:
+                waiting = (step, operands, answer)
+        if waiting is not None:
+            self._judge(*waiting)
+        return self._examine()
+
+    def _examine(self) -> Judgement | None:
+        right = count = 0
+        for x, labels in self._course.test_batches():
+            self._learner.send(Predict(x=x))
+            answer = self._learner.receive(self._timeout)
+            if not isinstance(answer, Predicted):
+                return self._failed("predicting", answer)
+            if answer.logits.shape[:1] != labels.shape or answer.logits.format != "float32":
+                refusal = f"gave logits {answer.logits.format} {answer.logits.shape} for {len(labels)} images"
+                verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.SHAPE, detail=f"predicting: {refusal}")
+                return Judgement(verdicts={"outputs": verdict})
+            right += self._course.right(oracle.to_float64(answer.logits), labels)
+            count += len(labels)
+        self.accuracy = right / count
+        return None
+
+    def _failed(self, when: str, answer: TrainingAnswer) -> Judgement:
+        """The verdict of an answer that ends a training."""
+        if isinstance(answer, (Built, Stepped, Predicted)):
+            detail = f"{when}: an answer of the wrong kind came, {type(answer).__name__}"
+            verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.MISSING, detail=detail)
+            return Judgement(verdicts={"outputs": verdict, "gradients": verdict})
+        failure: Failure = answer
+        found = judge(self._case, self._job({}), failure, Expectations(outputs={}, gradients={}), exact=False)
+        return Judgement(
+            verdicts={
+                check: replace(verdict, detail=f"{when}: {verdict.detail}") for check, verdict in found.verdicts.items()
+            }
+        )
+
+    def _job(self, operands: Mapping[str, Tensor], cotangents: Mapping[str, Tensor] | None = None) -> Job:
+        one = {self._course.loss.name: Tensor("float32", np.ones((), np.float32))}
+        return Job(
+            case_id=self._case.id,
+            operator="chain",
+            attributes=self._course.training.network,
+            format="float32",
+            layout="channels_last",
+            data="given",
+            operands=operands,
+            cotangents=one if cotangents is None else cotangents,
+        )
+
+    def _judge(self, step: int, operands: Mapping[str, Tensor], stepped: Stepped) -> None:
+        """Judges one step; afterwards the next one must start from what this one left."""
+        started = time.perf_counter()
+        found = [
+            self._judge_start(step, stepped),
+            self._judge_layers(step, operands, stepped),
+            self._judge_updates(step, stepped),
+        ]
+        self._held = {name: stepped.after.get(name, tensor) for name, tensor in self._held.items()}
+        self.judgements += found
+        if self.first_difference is None and any(
+            verdict.outcome is not Outcome.AGREES and verdict.outcome is not Outcome.INCONCLUSIVE
+            for judgement in found
+            for verdict in judgement.verdicts.values()
+        ):
+            self.first_difference = step
+        for judgement in found:
+            for comparison in judgement.comparisons:
+                name = comparison.name.partition("/")[2]
+                name = f"gradient {name}" if comparison.check == "gradients" else name
+                self.ratios.setdefault(name, []).append(comparison.ratio)
+        self.judge_seconds += time.perf_counter() - started
+
+    def _judge_start(self, step: int, stepped: Stepped) -> Judgement:
+        """Parameters and slots before a step are those that were left after the one before, bit by bit."""
+        expected = {}
+        for name, held in self._held.items():
+            got = stepped.before.get(name)
+            if got is None or got.format != held.format or got.data.tobytes() != held.data.tobytes():
+                expected[f"step{step}/start {name}"] = _exactly(held)
+        got = {f"step{step}/start {name}": tensor for name, tensor in stepped.before.items()}
+        return judge(
+            self._case,
+            self._job({}, {}),
+            Outputs(outputs=got),
+            Expectations(outputs=expected, gradients={}),
+            exact=False,
+        )
+
+    def _judge_layers(self, step: int, operands: Mapping[str, Tensor], stepped: Stepped) -> Judgement:
+        """Every layer, forward and backward, on what it was given."""
+        parameters = {name: self._started_from(name, stepped) for name in self._course.parameters}
+        job = self._job({**operands, **parameters})
+        answer = Outputs(outputs=stepped.outputs, gradients=stepped.gradients)
+        expected = oracle.expect_chain(job, answer, self._accumulators)
+        layers = {layer.name for layer in self._course.training.network.layers}
+
+        def named(name: str) -> str:
+            return f"step{step}/{name}/output" if name in layers else f"step{step}/{name}"
+
+        if not isinstance(expected, MustRefuse):
+            # Nobody asks for the gradient of the images.
+            expected = Expectations(
+                outputs={named(name): expectation for name, expectation in expected.outputs.items()},
+                gradients={named(name): wanted for name, wanted in expected.gradients.items() if name != "x"},
+            )
+        renamed = Outputs(
+            outputs={named(name): tensor for name, tensor in stepped.outputs.items()},
+            gradients={named(name): tensor for name, tensor in stepped.gradients.items()},
+        )
+        return judge(self._case, job, renamed, expected, exact=False)
+
+    def _judge_updates(self, step: int, stepped: Stepped) -> Judgement:
+        """Every update, on the gradient, the slots and the parameter that it was made from."""
+        training = self._course.training
+        attributes = training.optimizer_attributes
+        if isinstance(attributes, Adam):
+            attributes = replace(attributes, step=step)
+        expected = {}
+        for name, parameter in self._course.parameters.items():
+            gradient = stepped.gradients.get(name)
+            if gradient is None or gradient.shape != parameter.shape or gradient.format != "float32":
+                continue  # its absence is told where the layers are judged
+            given = {"parameter": self._started_from(name, stepped), "gradient": gradient}
+            if training.optimizer == "adam":
+                given |= {slot: self._started_from(f"{name}/{slot}", stepped) for slot in ("m", "v")}
+            found = oracle.expect_operator(
+                training.optimizer,
+                attributes,
+                {key: oracle.to_float64(tensor) for key, tensor in given.items()},
+                {},
+                "float32",
+                self._accumulators,
+            )
+            for output, expectation in found.outputs.items():
+                whole = name if output == "parameter" else f"{name}/{output}"
+                expected[f"step{step}/update {whole}"] = expectation
+        got = {f"step{step}/update {name}": tensor for name, tensor in stepped.after.items()}
+        return judge(
+            self._case,
+            self._job({}, {}),
+            Outputs(outputs=got),
+            Expectations(outputs=expected, gradients={}),
+            exact=False,
+        )
+
+    def _started_from(self, name: str, stepped: Stepped) -> Tensor:
+        """What a step tells that it started from; where it tells nothing usable, what it should have."""
+        held = self._held[name]
+        told = stepped.before.get(name, held)
+        return told if (told.format, told.shape) == (held.format, held.shape) else held
+
+
+def _as_case(training: Training) -> Case:
+    """The training as the judge knows questions: it states nothing beside the reference."""
+    return Case(
+        id=training.id,
+        operator="chain",
+        attributes=training.network,
+        inputs={},
+        formats=("float32",),
+        about=training.about,
+        source=training.source,
+        where=training.where,
+    )
+
+
+def _exactly(tensor: Tensor) -> Expectation:
+    value = oracle.to_float64(tensor)
+    return Expectation(value=value, bound=np.zeros(value.shape), scale=np.abs(value))
+
+
+def _judge_accuracy(floor: float, accuracy: float | None) -> Judgement:
+    if accuracy is None or accuracy >= floor:
+        return Judgement(verdicts={})
+    detail = f"test accuracy {accuracy:.4f} is below the floor of {floor:.4f}"
+    return Judgement(verdicts={"outputs": Verdict(outcome=Outcome.DIFFERS, reason=Reason.ACCURACY, detail=detail)})
+
+
+def _first_outside(losses: Sequence[float], reference: ReferenceCourse) -> int | None:
+    """The first step whose loss is off by more than one honest step may be: from there on the paths differ."""
+    for step, (got, value, bound) in enumerate(
+        zip(losses, reference.losses, reference.loss_bounds, strict=False), start=1
+    ):
+        expectation = Expectation(value=np.array(value), bound=np.array(bound), scale=np.array(abs(value)))
+        tensor = Tensor("float32", np.array(got, dtype=np.float32))
+        if not compare("loss", "outputs", "given", tensor, expectation, "float32").within:
+            return step
+    return None
+
+
+# The reference's own course ------------------------------------------------------------------------------------------
+
+
+def reference_course(course: Course, folder: Path | None = None) -> ReferenceCourse:
+    """Trains the reference, or finds among the reports how it fared on the very same.
+
+    Args:
+        course: what everybody is given.
+        folder: the reports; a fresh training leaves a run of the target `reference` there. None keeps nothing.
+    """
+    code = oracle.reference_digest()
+    found = None if folder is None else _find_course(course.digest, code, folder)
+    if found is not None:
+        return found
+    made = train_reference(course)
+    if folder is not None:
+        writer = RunWriter(folder, REFERENCE.name, describe_reference())
+        writer.training(
+            {
+                "id": course.training.id,
+                "digest": course.digest,
+                "target": REFERENCE.name,
+                "reference_digest": code,
+                "losses": made.losses,
+                "loss_bounds": made.loss_bounds,
+                "accuracy": made.accuracy,
+                "seconds": made.seconds,
+            }
+        )
+        writer.close(complete=True)
+    return made
+
+
+def _find_course(digest: str, code: str, folder: Path) -> ReferenceCourse | None:
+    for path in sorted((folder / folder_name(REFERENCE.name)).glob("*.jsonl"), reverse=True):
+        try:
+            run = read_run(path)
+        except InvalidStore:
+            continue
+        for record in run.training:
+            if (record.get("digest"), record.get("reference_digest")) == (digest, code):
+                return ReferenceCourse(
+                    losses=tuple(map(float, record["losses"])),
+                    loss_bounds=tuple(map(float, record["loss_bounds"])),
+                    accuracy=float(record["accuracy"]),
+                    seconds=0.0,
+                )
+    return None
+
+
+def train_reference(course: Course) -> ReferenceCourse:
+    """Trains the NumPy reference in float64, from the float32 parameters that everybody starts from."""
+    started = time.perf_counter()
+    training = course.training
+    network = training.network
+    logits_layer = network.layers[-2].name
+    parameters = {name: _float64(oracle.to_float64(tensor)) for name, tensor in course.parameters.items()}
+    slots: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
+    if training.optimizer == "adam":
+        for name, tensor in parameters.items():
+            slots[name] = {slot: _float64(np.zeros(tensor.shape)) for slot in ("m", "v")}
+    one = {course.loss.name: _float64(np.ones(()))}
+    losses, bounds = [], []
+    for step in range(1, course.steps + 1):
+        given = {name: _as_float64(tensor) for name, tensor in course.operands(step).items()}
+        answer = _ask_reference("chain", network, {**given, **parameters}, one)
+        loss = float(answer.outputs[course.loss.name].data)
+        logits = oracle.to_float64(answer.outputs[logits_layer])
+        labels = given[f"{course.loss.name}/labels"].data
+        honest = oracle.expect_operator(
+            course.loss.operator,
+            course.loss.attributes,
+            {"logits": logits, "labels": labels},
+            {},
+            "float32",
+            Accumulators(),
+        )
+        losses.append(loss)
+        bounds.append(float(honest.outputs["output"].bound))
+        for name, parameter in parameters.items():
+            gradient = answer.gradients[name]
+            assert isinstance(gradient, Tensor)
+            attributes = training.optimizer_attributes
+            if isinstance(attributes, Adam):
+                attributes = replace(attributes, step=step)
+            made = _ask_reference(
+                training.optimizer, attributes, {"parameter": parameter, "gradient": gradient, **slots[name]}
+            )
+            parameters[name] = made.outputs["parameter"]
+            slots[name] = {slot: made.outputs[slot] for slot in slots[name]}
+    inference = inference_chain(network)
+    right = 0
+    for x, batch_labels in course.test_batches():
+        predicted = _ask_reference("chain", inference, {"x": _as_float64(x), **parameters})
+        right += course.right(oracle.to_float64(predicted.outputs[inference.layers[-1].name]), batch_labels)
+    return ReferenceCourse(
+        losses=tuple(losses),
+        loss_bounds=tuple(bounds),
+        accuracy=right / len(course.digits.test_labels),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _ask_reference(
+    operator: str, attributes: Any, operands: Mapping[str, Tensor], cotangents: Mapping[str, Tensor] | None = None
+) -> Outputs:
+    """The reference's answer in float64, to a question that has one."""
+    answer = oracle.answer(
+        Job(
+            case_id="training",
+            operator=operator,
+            attributes=attributes,
+            format="float64",
+            layout="channels_last",
+            data="given",
+            operands=operands,
+            cotangents=cotangents or {},
+        )
+    )
+    assert isinstance(answer, Outputs), answer
+    return answer
+
+
+def _float64(values: Float64) -> Tensor:
+    return Tensor("float64", values)
+
+
+def _as_float64(tensor: Tensor) -> Tensor:
+    return _float64(oracle.to_float64(tensor)) if tensor.format in FORMATS else tensor

@@ -1,0 +1,145 @@
+"""Known differences, on file: data, versioned, linked, and they expire.
+
+A deviation stands beside an outcome without overwriting it. Every result that it matches must show exactly what it
+states; one that agrees instead is `STALE`, any other is unexpected.
+"""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
+
+from conformance.case.job import Description, Target
+from conformance.case.model import Check, DataSet, FormatName
+from conformance.case.operators import OPERATORS
+from conformance.case.yaml12 import read
+from conformance.errors import InvalidCases, Problem
+from conformance.verdict.model import Outcome, Verdict
+
+Standing = Literal["expected", "unexpected", "stale"]
+
+
+@validated(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", strict=False))
+class Deviation:
+    """One difference that is known.
+
+    Attributes:
+        id: short and unique; the report refers to it.
+        cases: globs over case ids.
+        backend: whose it is.
+        device: where; any if empty.
+        formats: which; any if empty.
+        check: outputs or gradients.
+        versions: a requirement such as `tensorflow>=2.19,<2.22`; any if empty.
+        cpu_features: all of these must be among those that the backend tells of.
+        machine: the processor architecture, as `platform.machine()` says; any if empty.
+        outcome, reason: what every matched result must show; any reason if empty.
+        about: one sentence of fact.
+        link: where it is reported or documented.
+    """
+
+    id: str
+    cases: tuple[str, ...]
+    backend: str
+    outcome: Outcome
+    about: str
+    check: Check = "outputs"
+    device: str = ""
+    formats: tuple[FormatName, ...] = ()
+    data: tuple[DataSet, ...] = ()
+    versions: str = ""
+    cpu_features: tuple[str, ...] = ()
+    machine: str = ""
+    reason: str = ""
+    link: str = ""
+
+    def covers(self, case_id: str, target: Target, format_name: str, check: Check, description: Description) -> bool:
+        """Whether it speaks of this check of this result."""
+        if self.versions:
+            requirement = Requirement(self.versions)
+            version = description.versions.get(requirement.name, "")
+            if not version or not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
+                return False
+        return (
+            self.backend == target.backend
+            and self.device in ("", target.device)
+            and check == self.check
+            and (not self.formats or format_name in self.formats)
+            and set(self.cpu_features) <= set(description.cpu_features)
+            and self.machine in ("", platform.machine())
+            and any(fnmatchcase(case_id, glob) for glob in self.cases)
+        )
+
+    def states(self, verdict: Verdict) -> bool:
+        """Whether a verdict is what it says."""
+        return verdict.outcome is self.outcome and self.reason in ("", verdict.reason.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What the files say about one check of one result."""
+
+    standing: Standing
+    deviation: str = ""
+
+
+def load_deviations(paths: Sequence[Path]) -> tuple[Deviation, ...]:
+    """Reads deviation files: a top-level list `deviations`.
+
+    Raises:
+        InvalidCases: with every problem of every file.
+    """
+    found: list[Deviation] = []
+    problems: list[Problem] = []
+    for path in paths:
+        document = read(path)
+        data = document.data if isinstance(document.data, dict) else {}
+        try:
+            found += TypeAdapter(tuple[Deviation, ...]).validate_python(data.get("deviations"))
+        except ValidationError as error:
+            for fault in error.errors(include_url=False):
+                steps = ("deviations", *fault["loc"])
+                where = document.find(steps)[1]
+                problems.append(Problem(str(where), f"{steps[-1]}: {fault['msg']}, got {fault['input']!r}"))
+    for number, deviation in enumerate(found):
+        if any(deviation.id == other.id for other in found[:number]):
+            problems.append(Problem(", ".join(map(str, paths)), f"two deviations are called {deviation.id!r}"))
+    if problems:
+        raise InvalidCases(problems)
+    return tuple(found)
+
+
+def assess(
+    case_id: str,
+    operator: str,
+    target: Target,
+    format_name: str,
+    check: Check,
+    verdict: Verdict,
+    description: Description,
+    deviations: Sequence[Deviation],
+) -> Assessment:
+    """Whether a verdict is expected: it agrees, is on file, or the backend is known to lack the operator."""
+    for deviation in deviations:
+        if deviation.covers(case_id, target, format_name, check, description):
+            if deviation.states(verdict):
+                return Assessment(standing="expected", deviation=deviation.id)
+            standing: Standing = "stale" if verdict.outcome is Outcome.AGREES else "unexpected"
+            return Assessment(standing=standing, deviation=deviation.id)
+    if verdict.outcome is Outcome.AGREES:
+        return Assessment(standing="expected")
+    if verdict.outcome is Outcome.UNSUPPORTED and is_absent(operator, check, description):
+        return Assessment(standing="expected")
+    return Assessment(standing="unexpected")
+
+
+def is_absent(operator: str, check: Check, description: Description) -> bool:
+    """Whether the backend is known not to have an operator, or its gradients."""
+    names = {operator, f"{operator}:{check}"}
+    return operator in OPERATORS and any(fnmatchcase(name, glob) for glob in description.absent for name in names)

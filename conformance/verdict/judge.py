@@ -1,0 +1,252 @@
+"""The one place where verdicts are drawn: answers against expectations, stated values and claims."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from conformance.case.inputs import literal_values
+from conformance.case.job import Answer, Crashed, Failure, Job, Outputs, Refused, Tensor, TimedOut, Unsupported
+from conformance.case.model import Case, Check, Claim, Stated
+from conformance.formats import FORMATS
+from conformance.verdict.compare import compare
+from conformance.verdict.model import Comparison, Expectation, Outcome, Reason, Verdict
+from conformance.verdict.oracle import Expectations, MustRefuse
+
+AGREEING: Final = (Reason.EXACT, Reason.WITHIN_BOUND, Reason.REFUSED_AS_EXPECTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """What a source says, and what was measured."""
+
+    says: str
+    holds: bool
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one job's answer is worth."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
+    verdicts: Mapping[Check, Verdict]
+
+
+def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRefuse, *, exact: bool) -> Judgement:
+    """Draws the verdict of every check that a job asks.
+
+    Args:
+        case: for its stated values and claims.
+        job: what was asked.
+        answer: what came back.
+        expected: what the reference expects.
+        exact: the operands are the case's own numbers, unrounded, so that stated values apply.
+    """
+    checks: tuple[Check, ...] = ("outputs", "gradients") if job.cotangents else ("outputs",)
+    if isinstance(expected, MustRefuse) or case.expect.error == "required":
+        return _judge_invalid(case, job, answer, expected)
+    if not isinstance(answer, Outputs):
+        return Judgement(verdicts=dict.fromkeys(checks, _failure(answer)))
+    comparisons: list[Comparison] = []
+    verdicts: dict[Check, Verdict] = {}
+    for check in checks:
+        wanted = expected.outputs if check == "outputs" else expected.gradients
+        got = answer.outputs if check == "outputs" else answer.gradients
+        found, failures = _compare_all(check, job, wanted, got)
+        stated = case.expect.outputs if check == "outputs" else case.expect.gradients
+        if exact:
+            found += _compare_stated(check, job, wanted, got, stated)
+        comparisons += found
+        verdicts[check] = _draw(found, failures)
+    if case.expect.shape is not None:
+        last = list(answer.outputs)[-1]
+        if answer.outputs[last].shape != case.expect.shape:
+            detail = f"{last} has shape {answer.outputs[last].shape}, the case states {case.expect.shape}"
+            verdicts["outputs"] = _worse(
+                verdicts["outputs"], Verdict(outcome=Outcome.DIFFERS, reason=Reason.SHAPE, detail=detail)
+            )
+    if answer.mutated:
+        detail = f"{', '.join(answer.mutated)} changed while the backend had it"
+        verdicts["outputs"] = _worse(
+            verdicts["outputs"], Verdict(outcome=Outcome.DIFFERS, reason=Reason.MUTATED, detail=detail)
+        )
+    claims = tuple(_evaluate(claim, job, expected, answer) for claim in case.claims) if exact else ()
+    for claim in claims:
+        if claim.measured != claim.holds:
+            detail = f'"{claim.says}" is {_truth(claim.measured)} here, the case says {_truth(claim.holds)}'
+            verdicts["outputs"] = _worse(
+                verdicts["outputs"], Verdict(outcome=Outcome.DIFFERS, reason=Reason.CLAIM, detail=detail)
+            )
+    return Judgement(comparisons=tuple(comparisons), claims=claims, verdicts=verdicts)
+
+
+def merge(judgements: Sequence[Judgement]) -> Judgement:
+    """The judgements of a case's data sets as one: all comparisons, the worst verdict of every check."""
+    verdicts: dict[Check, Verdict] = {}
+    for judgement in judgements:
+        for check, verdict in judgement.verdicts.items():
+            verdicts[check] = _worse(verdicts[check], verdict) if check in verdicts else verdict
+    return Judgement(
+        comparisons=tuple(comparison for judgement in judgements for comparison in judgement.comparisons),
+        claims=tuple({claim.says: claim for judgement in judgements for claim in judgement.claims}.values()),
+        verdicts=verdicts,
+    )
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _worse(one: Verdict, other: Verdict) -> Verdict:
+    return max(one, other, key=lambda verdict: (verdict.outcome.severity, verdict.reason not in AGREEING))
+
+
+def _failure(answer: Failure) -> Verdict:
+    match answer:
+        case Unsupported(reason=why):
+            return Verdict(outcome=Outcome.UNSUPPORTED, reason=Reason.NO_COUNTERPART, detail=why)
+        case Refused(error=error, message=message):
+            return Verdict(outcome=Outcome.REFUSED, reason=Reason.ERROR, detail=f"{error}: {message}")
+        case Crashed(cause=cause, last_words=words):
+            return Verdict(outcome=Outcome.CRASHED, reason=Reason.DEATH, detail=f"{cause}\n{words}".strip())
+        case TimedOut(seconds=seconds):
+            detail = f"no answer in {seconds:g} s"
+            return Verdict(outcome=Outcome.TIMED_OUT, reason=Reason.SILENCE, detail=detail)
+
+
+def _judge_invalid(case: Case, job: Job, answer: Answer, expected: Expectations | MustRefuse) -> Judgement:
+    """A question without an answer: refusing is right, and so is the stated empty result where the case allows it."""
+    if isinstance(expected, Expectations):
+        detail = "the case states an error, but the reference answers"
+        verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.STATED, detail=detail)
+    elif case.expect.error == "no":
+        detail = f"the reference refuses: {expected.why}"
+        verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.STATED, detail=detail)
+    elif isinstance(answer, Refused):
+        detail = f"{answer.error}: {answer.message}"
+        verdict = Verdict(outcome=Outcome.AGREES, reason=Reason.REFUSED_AS_EXPECTED, detail=detail)
+    elif not isinstance(answer, Outputs):
+        verdict = _failure(answer)
+    else:
+        shapes = {name: tensor.shape for name, tensor in answer.outputs.items()}
+        if case.expect.error == "allowed" and case.expect.shape in shapes.values():
+            verdict = Verdict(
+                outcome=Outcome.AGREES, reason=Reason.EXACT, detail="the empty result that the case allows"
+            )
+        else:
+            detail = f"gave {', '.join(f'{name} {shape}' for name, shape in shapes.items())}; {expected.why}"
+            verdict = Verdict(outcome=Outcome.ACCEPTED_INVALID, reason=Reason.ERROR, detail=detail)
+    return Judgement(verdicts={"outputs": verdict})
+
+
+def _compare_all(
+    check: Check,
+    job: Job,
+    wanted: Mapping[str, Expectation],
+    got: Mapping[str, Tensor | Failure],
+) -> tuple[list[Comparison], list[Verdict]]:
+    found, failures = [], []
+    for name, expectation in wanted.items():
+        answer = got.get(name)
+        if isinstance(answer, Tensor):
+            found.append(compare(name, check, job.data, answer, expectation, job.format))
+        elif answer is None:
+            failures.append(Verdict(outcome=Outcome.DIFFERS, reason=Reason.MISSING, detail=f"no {name} came back"))
+        else:
+            failure = _failure(answer)
+            what = "gradient" if check == "gradients" else "output"
+            detail = f"{what} {name}: {failure.detail}"
+            failures.append(Verdict(outcome=failure.outcome, reason=failure.reason, detail=detail))
+    return found, failures
+
+
+def _compare_stated(
+    check: Check,
+    job: Job,
+    wanted: Mapping[str, Expectation],
+    got: Mapping[str, Tensor | Failure],
+    stated: Mapping[str, Stated],
+) -> list[Comparison]:
+    found = []
+    for name, literal in stated.items():
+        tensor = got.get(name)
+        if isinstance(tensor, Tensor) and name in wanted:
+            expectation = stated_expectation(literal, wanted[name], job)
+            found.append(compare(f"{name} (stated)", check, job.data, tensor, expectation, job.format))
+    return found
+
+
+def stated_expectation(literal: Stated, reference: Expectation, job: Job) -> Expectation:
+    """Stated numbers, with room for what they carry.
+
+    That is the reference's bound, half a unit of their last decimal, and the bound of the arithmetic that computed
+    them.
+    """
+    value = literal_values(literal.tensor)
+    if value.shape != reference.value.shape:
+        zeros = np.zeros(value.shape)
+        return Expectation(value=value, bound=zeros, scale=zeros)
+    bound = reference.bound
+    if literal.decimals is not None:
+        bound = bound + 0.5 * 10.0**-literal.decimals
+    if literal.computed is not None:
+        # The bound grows in proportion to the unit roundoff.
+        bound = bound * (1 + FORMATS[literal.computed].unit / FORMATS[job.format].unit)
+    return Expectation(value=value, bound=bound, scale=reference.scale)
+
+
+def _draw(found: Sequence[Comparison], failures: Sequence[Verdict]) -> Verdict:
+    verdicts = list(failures)
+    for comparison in found:
+        if not comparison.within:
+            verdicts.append(Verdict(outcome=Outcome.DIFFERS, reason=comparison.reason, detail=describe(comparison)))
+        elif comparison.reason is Reason.VACUOUS:
+            detail = f"{comparison.name}: the bound is as large as the values"
+            verdicts.append(Verdict(outcome=Outcome.INCONCLUSIVE, reason=Reason.VACUOUS, detail=detail))
+        else:
+            verdicts.append(Verdict(outcome=Outcome.AGREES, reason=comparison.reason))
+    worst = Verdict(outcome=Outcome.AGREES, reason=Reason.EXACT)
+    for verdict in verdicts:
+        within = verdict.reason is Reason.WITHIN_BOUND and worst.reason is Reason.EXACT
+        if verdict.outcome.severity > worst.outcome.severity or within:
+            worst = verdict
+    return worst
+
+
+def describe(comparison: Comparison) -> str:
+    """One line about what is wrong with an array: where, got, expected, and how far outside."""
+    c = comparison
+    what = f"{c.name} on {c.data} data" if c.check == "outputs" else f"gradient of {c.name} on {c.data} data"
+    if c.reason is Reason.SHAPE:
+        return f"{what}: shape {c.got_shape}, expected {c.expected_shape}"
+    if c.reason is Reason.FORMAT:
+        return f"{what}: {c.got_format}, expected {c.expected_format}"
+    return (
+        f"{what}: {c.outside} of {int(np.prod(c.expected_shape))} elements outside the bound, worst at "
+        f"{list(c.worst_index)}: got {c.got!r}, expected {c.expected!r}, error {c.error:.3g}, bound {c.bound:.3g}"
+    )
+
+
+def _evaluate(claim: Claim, job: Job, expected: Expectations, answer: Outputs) -> ClaimResult:
+    """Measures a claim on what was got: every part of it must be true."""
+    truths = []
+    last = list(answer.outputs)[-1]
+    if claim.shape is not None:
+        truths.append(answer.outputs[last].shape == claim.shape)
+    for check, stated, wanted, got in (
+        ("outputs", claim.outputs, expected.outputs, answer.outputs),
+        ("gradients", claim.gradients, expected.gradients, answer.gradients),
+    ):
+        for name, literal in stated.items():
+            tensor = got.get(name)
+            truths.append(
+                isinstance(tensor, Tensor)
+                and name in wanted
+                and compare(
+                    name, check, job.data, tensor, stated_expectation(literal, wanted[name], job), job.format
+                ).within
+            )
+    return ClaimResult(says=claim.says, holds=claim.holds, measured=all(truths))

@@ -1,0 +1,120 @@
+"""Expectations, comparisons and verdicts, frozen.
+
+An *outcome* is what came of a check; a *reason* says what about it. The comparator fills comparisons, the verdict is
+drawn from them in `judge.py` alone.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from conformance.case.model import Shape
+from conformance.formats import Float64
+
+
+class Outcome(StrEnum):
+    """What came of a check, from the best to the worst."""
+
+    AGREES = "AGREES"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    UNSUPPORTED = "UNSUPPORTED"
+    REFUSED = "REFUSED"
+    LOW_PRECISION = "LOW_PRECISION"
+    UNSTABLE = "UNSTABLE"
+    DIFFERS = "DIFFERS"
+    ACCEPTED_INVALID = "ACCEPTED_INVALID"
+    TIMED_OUT = "TIMED_OUT"
+    CRASHED = "CRASHED"
+
+    @property
+    def severity(self) -> int:
+        """0 is the best; the outcome of several checks is the worst of theirs."""
+        return _SEVERITY[self]
+
+
+_SEVERITY: Final = {outcome: place for place, outcome in enumerate(Outcome)}
+
+
+class Reason(StrEnum):
+    """What about it; `exact` and `within bound` are the two ways to agree, from the strongest."""
+
+    EXACT = "exact"
+    WITHIN_BOUND = "within bound"
+    REFUSED_AS_EXPECTED = "refused"
+    VALUE = "value"
+    SHAPE = "shape"
+    FORMAT = "format"
+    NAN = "nan"
+    INFINITY = "infinity"
+    MISSING = "missing"
+    MUTATED = "input mutated"
+    STATED = "stated value"
+    CLAIM = "claim"
+    ACCURACY = "accuracy"
+    VACUOUS = "vacuous bound"
+    ERROR = "error"
+    DEATH = "process died"
+    SILENCE = "no answer"
+    NO_COUNTERPART = "no counterpart"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Expectation:
+    """What an array must be.
+
+    Attributes:
+        value: float64, any shape.
+        bound: the largest honest error before the last rounding, by element; 0 asks for the correctly rounded value.
+        scale: what effective bits are counted against, by element: max(sqrt(n) |value|, S).
+    """
+
+    value: Float64
+    bound: Float64
+    scale: Float64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One array against its expectation.
+
+    Attributes:
+        name: `output`, a gradient's operand, or a layer's tensor.
+        check: `outputs` or `gradients`.
+        data: the data set.
+        expected_shape, got_shape, expected_format, got_format: as they are.
+        within: every element lies in its interval.
+        reason: the way it agrees, or the first thing that is wrong.
+        worst_index: where error / bound is largest.
+        expected, got, bound: at the worst element.
+        error: |got - expected| there.
+        ratio: error over the room that the interval leaves; at most 1 exactly when within.
+        outside: how many elements lie outside.
+        bits: effective bits of the whole array; infinite where nothing differs.
+    """
+
+    name: str
+    check: str
+    data: str
+    within: bool
+    reason: Reason
+    expected_shape: Shape
+    got_shape: Shape
+    expected_format: str
+    got_format: str
+    worst_index: Shape = ()
+    expected: float = 0.0
+    got: float = 0.0
+    error: float = 0.0
+    bound: float = 0.0
+    ratio: float = 0.0
+    outside: int = 0
+    bits: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of one check of one result."""
+
+    outcome: Outcome
+    reason: Reason
+    detail: str = ""

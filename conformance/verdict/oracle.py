@@ -1,0 +1,233 @@
+"""What the NumPy reference expects, with the proved bound of an honest computation.
+
+For a job in format F whose accumulator has unit roundoff u, every element may be off by
+
+    e = gamma_n(u + 2^-53) S + n eta,    gamma_n(u) = n u / (1 - n u),
+
+for any order of summation, blocking or fused multiply-add; 2^-53 is the reference's own rounding, n, S and the count
+of underflows come from the reference's `magnitude`. On integers whose products sum below 2^p the result is exact.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from conformance import reference
+from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
+from conformance.case.operators import OPERATORS, Chain, Layer
+from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage
+from conformance.reference.magnitude import Magnitude
+from conformance.reference.operators import OPERATORS as REFERENCE
+from conformance.reference.padding import InvalidShape
+from conformance.verdict.model import Expectation
+
+REFERENCE_UNIT: Final = 2.0**-53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Expectations:
+    """What a job's answer must be: outputs and gradients by name."""
+
+    outputs: Mapping[str, Expectation]
+    gradients: Mapping[str, Expectation]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MustRefuse:
+    """The reference has no answer, so nobody may have one."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulators:
+    """In which format a backend accumulates, where that is not the storage format itself."""
+
+    declared: tuple[tuple[str, str, str, str], ...] = ()
+
+    def of(self, operator: str, format_name: str, check: str) -> Format:
+        """The accumulator's format for an operator, a storage format and a check; the first match counts."""
+        for glob, storage, declared_check, accumulator in self.declared:
+            if storage == format_name and declared_check in (check, "*") and fnmatchcase(operator, glob):
+                return FORMATS[accumulator]
+        return FORMATS[format_name]
+
+    @classmethod
+    def from_description(cls, description: Description) -> "Accumulators":
+        """What a backend declares."""
+        return cls(description.accumulators)
+
+
+def reference_digest() -> str:
+    """Sixteen hexadecimal digits that name the reference's own source: what it computed may be kept while they stay."""
+    total = hashlib.sha256()
+    for file in sorted(Path(reference.__path__[0]).glob("*.py")):
+        total.update(file.name.encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def to_float64(tensor: Tensor) -> Any:
+    """A tensor's numbers for the reference: float64, or integers and booleans as they are."""
+    return from_storage(tensor.data, FORMATS[tensor.format]) if tensor.format in FORMATS else tensor.data
+
+
+def attribute_values(attributes: Any) -> dict[str, Any]:
+    """An operator's attributes as keyword arguments."""
+    return {field.name: getattr(attributes, field.name) for field in fields(attributes)}
+
+
+def expect(job: Job, accumulators: Accumulators) -> Expectations | MustRefuse:
+    """What the answer to a job must be; a chain's needs the answer, see `expect_chain`."""
+    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
+    cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
+    try:
+        return expect_operator(job.operator, job.attributes, operands, cotangents, job.format, accumulators)
+    except InvalidShape as error:
+        return MustRefuse(why=str(error))
+
+
+def expect_operator(
+    operator: str,
+    attributes: Any,
+    operands: Mapping[str, Any],
+    cotangents: Mapping[str, Float64],
+    format_name: str,
+    accumulators: Accumulators,
+) -> Expectations:
+    """The expectations of one operator on given numbers.
+
+    Raises:
+        InvalidShape: if the reference refuses.
+    """
+    reference = REFERENCE[operator]
+    given = {**operands, **attribute_values(attributes)}
+    values = reference.forward(**given)
+    gradients = reference.vjp(cotangents, **given) if cotangents else {}
+    magnitudes = reference.magnitude(cotangents or None, **given)
+    exact_integers = OPERATORS[operator].linear and all(
+        _integral(array) for array in (*operands.values(), *cotangents.values())
+    )
+
+    def expectation(value: Float64, magnitude: Magnitude, check: str) -> Expectation:
+        accumulator = accumulators.of(operator, format_name, check)
+        value = np.asarray(value, np.float64)
+        if exact_integers and float(np.max(magnitude.absolute, initial=0.0)) <= 2.0**accumulator.precision:
+            error = np.zeros_like(value)
+        else:
+            radius = magnitude.radius(
+                unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta
+            )
+            error = np.broadcast_to(radius, value.shape)
+        with np.errstate(invalid="ignore"):
+            scale = np.maximum(np.sqrt(magnitude.terms) * np.abs(value), magnitude.absolute)
+        return Expectation(value=value, bound=error, scale=np.broadcast_to(scale, value.shape))
+
+    wanted = {operand.name for operand in OPERATORS[operator].operands if operand.differentiable}
+    return Expectations(
+        outputs={name: expectation(value, magnitudes.outputs[name], "outputs") for name, value in values.items()},
+        gradients={
+            name: expectation(value, magnitudes.gradients[name], "gradients")
+            for name, value in gradients.items()
+            if name in wanted
+        },
+    )
+
+
+def _integral(array: Any) -> bool:
+    return bool(np.array_equal(array, np.rint(array)))
+
+
+def answer(job: Job) -> Answer:
+    """The reference's own answer, as a backend's would be: rounded to the job's format."""
+    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
+    cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
+    try:
+        if job.operator == "chain":
+            outputs, gradients = _answer_chain(job, operands, cotangents)
+        else:
+            reference = REFERENCE[job.operator]
+            given = {**operands, **attribute_values(job.attributes)}
+            outputs = reference.forward(**given)
+            gradients = reference.vjp(cotangents, **given) if cotangents else {}
+    except InvalidShape as error:
+        return Refused(error="InvalidShape", message=str(error))
+
+    def stored(arrays: Mapping[str, Float64]) -> dict[str, Tensor]:
+        return {name: Tensor(job.format, to_storage(array, FORMATS[job.format])) for name, array in arrays.items()}
+
+    return Outputs(outputs=stored(outputs), gradients=stored(gradients), calls=("the NumPy reference, in float64",))
+
+
+def _answer_chain(
+    job: Job, operands: Mapping[str, Any], cotangents: Mapping[str, Float64]
+) -> tuple[dict[str, Float64], dict[str, Float64]]:
+    """A chain as a backend computes it: what passes from layer to layer is stored in the job's format."""
+
+    def stored(array: Float64) -> Float64:
+        return round_to(np.asarray(array, np.float64), FORMATS[job.format])
+
+    chain: Chain = job.attributes
+    x = operands["x"]
+    given = []
+    outputs: dict[str, Float64] = {}
+    for layer in chain.layers:
+        first = OPERATORS[layer.operator].operands[0].name
+        given.append({first: x, **layer_operands(layer, job.operands), **attribute_values(layer.attributes)})
+        x = outputs[layer.name] = stored(REFERENCE[layer.operator].forward(**given[-1])["output"])
+    gradients: dict[str, Float64] = {}
+    if cotangents:
+        cotangent = cotangents[chain.layers[-1].name]
+        for place in reversed(range(len(chain.layers))):
+            layer = chain.layers[place]
+            first = OPERATORS[layer.operator].operands[0].name
+            before = chain.layers[place - 1].name if place else "x"
+            for name, gradient in REFERENCE[layer.operator].vjp({"output": cotangent}, **given[place]).items():
+                gradients[before if name == first else f"{layer.name}/{name}"] = stored(gradient)
+            cotangent = gradients[before]
+    return outputs, gradients
+
+
+def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expectations | MustRefuse:
+    """What every layer of a chain must give on what it was really given in this very answer.
+
+    A running bound from end to end would be valid and useless; so each layer is judged on its captured input, and its
+    gradients on the captured cotangent of its output.
+    """
+    chain: Chain = job.attributes
+    outputs: dict[str, Expectation] = {}
+    gradients: dict[str, Expectation] = {}
+    x = to_float64(job.operands["x"])
+    last = chain.layers[-1].name
+    for place, layer in enumerate(chain.layers):
+        own = layer_operands(layer, job.operands)
+        cotangent = job.cotangents.get(last) if layer.name == last else answer.gradients.get(layer.name)
+        given = {"output": to_float64(cotangent)} if isinstance(cotangent, Tensor) else {}
+        first = OPERATORS[layer.operator].operands[0].name
+        try:
+            found = expect_operator(
+                layer.operator, layer.attributes, {first: x, **own}, given, job.format, accumulators
+            )
+        except InvalidShape as error:
+            return MustRefuse(why=f"layer {layer.name}: {error}")
+        outputs[layer.name] = found.outputs["output"]
+        before = chain.layers[place - 1].name if place else "x"
+        for name, expectation in found.gradients.items():
+            gradients[before if name == first else f"{layer.name}/{name}"] = expectation
+        captured = answer.outputs.get(layer.name)
+        if captured is None or captured.shape != found.outputs["output"].value.shape:
+            break
+        x = to_float64(captured)
+    return Expectations(outputs=outputs, gradients=gradients)
+
+
+def layer_operands(layer: Layer, operands: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A layer's own operands out of its chain's, by their short names."""
+    start = f"{layer.name}/"
+    return {
+        name.removeprefix(start): to_float64(tensor) for name, tensor in operands.items() if name.startswith(start)
+    }

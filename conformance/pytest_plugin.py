@@ -69,13 +69,14 @@ class CaseFile(pytest.File):
         from conformance.case.loading import load
         from conformance.errors import InvalidCases
         from conformance.run.plan import REFERENCE, plan
+        from conformance.worker.gateway import covers
 
         runs = runs_of(self.config)
         try:
             cases = load([self.path])
         except InvalidCases as error:
             raise self.CollectError(str(error)) from error
-        for item in plan(cases, (REFERENCE, *runs.targets), tier=self.config.option.tier):
+        for item in plan(cases, (REFERENCE, *runs.targets), tier=self.config.option.tier, covers=covers):
             yield CaseItem.from_parent(self, name=item.name, question=item)
 
 

@@ -180,11 +180,13 @@ class Backend(ABC):
         module: what must be importable, for the message when it is not.
         install: the line that installs it.
         absent: operators (globs), or `operator:gradients`, that the framework is known not to have.
+        partial: covers chosen operators only; questions about others are not asked at all.
     """
 
     module: ClassVar[str]
     install: ClassVar[str]
     absent: ClassVar[tuple[str, ...]] = ()
+    partial: ClassVar[bool] = False
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         """Imports the framework and sets its precision switches.
@@ -237,12 +239,13 @@ class Backend(ABC):
             raise NotTranslatable(f"{type(self).__name__} has no {operator}")
         return found  # type: ignore[no-any-return]
 
-    def operators(self) -> tuple[str, ...]:
+    @classmethod
+    def operators(cls) -> tuple[str, ...]:
         """The operators that this adapter has."""
         return tuple(
             name
             for name in OPERATORS
-            if (name == "chain" or hasattr(self, name)) and not any(fnmatchcase(name, glob) for glob in self.absent)
+            if (name == "chain" or hasattr(cls, name)) and not any(fnmatchcase(name, glob) for glob in cls.absent)
         )
 
     def answer(self, job: Job) -> Outputs:

@@ -158,30 +158,34 @@ class TorchBackend(Backend):
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
         rank = len(a.stride)
         sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
-        starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
         x = self._first(x)
         # Both lay groups along the input channels: (in, out / groups, *spatial) in torch.
         w = self.torch.permute_copy(w, (rank + 1, rank, *range(rank)))
-        crops, extra = [], []
-        for n, k, s, d, start, size in zip(sizes, kernel, a.stride, a.dilation, starts, outputs, strict=True):
-            end = (n - 1) * s + extent(k, d) - start - size  # elements of the canvas after the result
-            crop = min(start, max(end, 0))
-            crops.append(crop)
-            extra.append(max(-end, 0))
-        function = getattr(self.F, f"conv_transpose{rank}d")
-        y = function(
-            x,
-            w,
-            b,
-            stride=a.stride,
-            padding=tuple(crops),
-            output_padding=tuple(extra),
-            groups=a.groups,
-            dilation=a.dilation,
+
+        def conv(padding: tuple[int, ...], output_padding: tuple[int, ...]) -> Native:
+            function = getattr(self.F, f"conv_transpose{rank}d")
+            return function(
+                x,
+                w,
+                b,
+                stride=a.stride,
+                padding=padding,
+                output_padding=output_padding,
+                groups=a.groups,
+                dilation=a.dilation,
+            )
+
+        if isinstance(a.padding, tuple) and all(low == high for low, high in a.padding):
+            return self._last(conv(tuple(low for low, _ in a.padding), a.output_padding))
+        # What torch crops from both ends alike, then a slice of it.
+        starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
+        canvas = tuple(
+            (n - 1) * s + extent(k, d) for n, s, k, d in zip(sizes, a.stride, kernel, a.dilation, strict=True)
         )
+        after = tuple(c - start - size for c, start, size in zip(canvas, starts, outputs, strict=True))
+        crops = tuple(min(start, max(end, 0)) for start, end in zip(starts, after, strict=True))
+        y = conv(crops, tuple(max(-end, 0) for end in after))
         for axis, (start, crop, size) in enumerate(zip(starts, crops, outputs, strict=True)):
-            if start - crop + size > y.shape[axis + 2]:
-                raise NotTranslatable(f"torch cannot extend axis {axis} by {start - crop + size - y.shape[axis + 2]}")
             if y.shape[axis + 2] != size:
                 y = self.torch.narrow(y, axis + 2, start - crop, size)
         return self._last(y)

@@ -63,9 +63,7 @@ def distances(lines: Sequence[Line], reference: Sequence[float], title: str) -> 
     )
 
 
-def chart(
-    lines: Sequence[Line], title: str, unit: str, *, logarithmic: bool = False, first: int = 0
-) -> Markup:
+def chart(lines: Sequence[Line], title: str, unit: str, *, logarithmic: bool = False, first: int = 0) -> Markup:
     """Curves over steps; `first` is the place of the first line's style, so that charts agree on styles."""
     usable = [v for line in lines for v in line.values if math.isfinite(v) and (v > 0 or not logarithmic)]
     if not usable:
@@ -138,9 +136,8 @@ def legend(place: int) -> Markup:
 
 
 def _mark(place: int, x: float, y: float) -> Markup:
-    return tag(
-        "path", cls=f"c-mark c-{place % 6}", d=_MARKS[place % 6], transform=f"translate({number(x)} {number(y)}) scale(3.4)"
-    )
+    move = f"translate({number(x)} {number(y)}) scale(3.4)"
+    return tag("path", cls=f"c-mark c-{place % 6}", d=_MARKS[place % 6], transform=move)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +150,11 @@ class _Scale:
     @classmethod
     def of(cls, values: Sequence[float], *, logarithmic: bool) -> "_Scale":
         if logarithmic:
-            low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-            high = max(high, low + 1)
-            every = max(1, math.ceil((high - low) / 6))
-            ticks = tuple(10.0**power for power in range(low, high + 1, every))
-            return cls(low, high, ticks, logarithmic=True)
+            bottom = math.floor(math.log10(min(values)))
+            top = max(math.ceil(math.log10(max(values))), bottom + 1)
+            every = max(1, math.ceil((top - bottom) / 6))
+            ticks = tuple(10.0**power for power in range(bottom, top + 1, every))
+            return cls(bottom, top, ticks, logarithmic=True)
         low, high = min(values), max(values)
         low = 0.0 if 0 <= low < 0.5 * high else low
         span = (high - low) or abs(high) or 1.0

@@ -268,7 +268,9 @@ def strip(axis: Axis) -> Markup:
                 label = str(position - axis.start)
                 parts.append(text("g-label", x(position + 0.5), top + height / 2, label, anchor="middle"))
             elif not axis.transposed:
-                parts.append(text("g-label g-dim", x(position + 0.5), top + height / 2, "pad", anchor="middle", size=8))
+                parts.append(
+                    text("g-label g-dim", x(position + 0.5), top + height / 2, "pad", anchor="middle", size=8)
+                )
     kind = "canvas, kept between the marks" if axis.transposed else "input with its pads"
     if not axis.transposed and not (axis.low or axis.high):
         kind = "input"
@@ -279,7 +281,9 @@ def strip(axis: Axis) -> Markup:
     y = top + height + 8
     for index in _shown(axis.placements):
         if index is None:
-            parts.append(text("g-label g-dim", x(axis.first), y + 5, f"and so on, every {axis.stride}", anchor="start"))
+            parts.append(
+                text("g-label g-dim", x(axis.first), y + 5, f"and so on, every {axis.stride}", anchor="start")
+            )
             y += 13
             continue
         taps = axis.taps(index)
@@ -415,9 +419,7 @@ def _shown(count: int) -> list[int | None]:
 
 
 def _cells(cls: str, rectangles: Sequence[tuple[float, float, float, float]]) -> Markup:
-    path = "".join(
-        f"M{number(x)} {number(y)}h{number(w)}v{number(h)}h{number(-w)}z" for x, y, w, h in rectangles
-    )
+    path = "".join(f"M{number(x)} {number(y)}h{number(w)}v{number(h)}h{number(-w)}z" for x, y, w, h in rectangles)
     return tag("path", cls=cls, d=path)
 
 

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-import os
 import statistics
 import tempfile
 from collections import Counter
@@ -149,7 +148,7 @@ def write_report(reports: Path, deviations: Sequence[Deviation] = ()) -> Path:
             file.close()
             # Temporary files are their owner's alone; a report is as public as its folder.
             temporary.chmod(0o644)
-            os.replace(temporary, reports / "index.html")
+            temporary.replace(reports / "index.html")
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -270,7 +269,8 @@ def _refuted(collection: Collection) -> list[Refuted]:
 
 def _form(form: str, records: Mapping[str, Mapping[str, Any]]) -> Form:
     lines = [charts.Line(name=target, values=charts.numbers(record["losses"])) for target, record in records.items()]
-    reference = charts.numbers(next((r["reference_losses"] for r in records.values() if r.get("reference_losses")), ()))
+    references = (record.get("reference_losses") for record in records.values())
+    reference = charts.numbers(next(filter(None, references), ()))
     every = [charts.Line(name="reference", values=reference), *lines]
     return Form(
         id=form,

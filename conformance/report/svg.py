@@ -20,7 +20,6 @@ def number(value: float) -> str:
     return "0" if abs(value) < 0.005 else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-
 def rectangle(cls: str, x: float, y: float, width: float, height: float, *, r: float | None = None) -> Markup:
     """A rectangle of a class."""
     return tag("rect", cls=cls, x=number(x), y=number(y), width=number(width), height=number(height), rx=r)

@@ -27,7 +27,7 @@ from conformance.errors import ImpossibleShape
 from conformance.run.plan import REFERENCE, Item
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
-from conformance.verdict.deviations import Deviation, assess
+from conformance.verdict.deviations import Deviation, assess, is_absent
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
@@ -124,6 +124,7 @@ class Session:
                     verdict,
                     self.description,
                     self._deviations,
+                    invalid=case.expect.error != "no",
                 )
                 for check, verdict in whole.verdicts.items()
             },
@@ -140,6 +141,8 @@ class Session:
     def _cotangent_shapes(self, item: Item, operands: dict[str, Tensor]) -> dict[str, Shape]:
         """The outputs that get a cotangent: none where no gradient is asked or the question has no answer."""
         case = item.case
+        if is_absent(case.operator, "gradients", self.description):
+            return {}
         if "gradients" not in case.checks or not any(
             operand_of(case.operator, case.attributes, name).differentiable for name in operands
         ):

@@ -18,13 +18,13 @@ from conformance.case.training import Training, load_trainings
 from conformance.case.yaml12 import read
 from conformance.errors import BackendMissing, InvalidCases, Problem, TargetError
 from conformance.run.engine import JOB_SECONDS, Session
-from conformance.run.plan import REFERENCE, Item, plan
+from conformance.run.plan import REFERENCE, Item, compile_keyword, plan
 from conformance.run.result import Result
 from conformance.run.store import RunWriter, case_record, cases_digest
 from conformance.run.training import train
 from conformance.verdict.deviations import Deviation, load_deviations
 from conformance.verdict.model import Outcome
-from conformance.worker.gateway import installed_backends
+from conformance.worker.gateway import covers, installed_backends
 
 Floors = dict[str, dict[Check, int]]
 
@@ -132,6 +132,7 @@ def select(request: Request) -> Selection:
         formats=request.formats,
         tier=request.tier,
         keyword=request.keyword,
+        covers=covers,
     )
     trainings = load_trainings(paths) if request.training and request.tier != "smoke" else ()
     return Selection(
@@ -145,8 +146,6 @@ def select(request: Request) -> Selection:
 
 
 def _wanted(training: Training, targets: Sequence[Target], keyword: str) -> bool:
-    from conformance.run.plan import compile_keyword
-
     matches = compile_keyword(keyword)
     return any(matches(f"{training.id}[{target.name}]") for target in targets)
 

@@ -33,6 +33,7 @@ def plan(
     formats: Sequence[FormatName] = (),
     tier: Tier = "core",
     keyword: str = "",
+    covers: Callable[[Target, Case], bool] = lambda target, case: True,
 ) -> tuple[Item, ...]:
     """Every result to be had, target by target.
 
@@ -41,6 +42,7 @@ def plan(
         targets: who is asked; the reference is asked for every case that states or claims something.
         formats: only these; all that a case has if empty.
         tier: cases of this tier and the smaller ones.
+        covers: whether a case is asked of a target at all.
         keyword: a `-k` expression over the items' names: words with `and`, `or`, `not` and parentheses.
 
     Raises:
@@ -52,7 +54,7 @@ def plan(
         item
         for target in targets
         for case in cases
-        if case.tier in allowed
+        if case.tier in allowed and covers(target, case)
         for format_ in case.formats
         if not formats or format_ in formats
         for layout in case.layouts

@@ -124,8 +124,13 @@ def assess(
     verdict: Verdict,
     description: Description,
     deviations: Sequence[Deviation],
+    *,
+    invalid: bool = False,
 ) -> Assessment:
-    """Whether a verdict is expected: it agrees, is on file, or the backend is known to lack the operator."""
+    """Whether a verdict is expected: it agrees, is on file, or the backend is known to lack the operator.
+
+    A question without an answer (`invalid`) that an adapter cannot even put to its framework was not accepted either.
+    """
     for deviation in deviations:
         if deviation.covers(case_id, target, format_name, check, description):
             if deviation.states(verdict):
@@ -134,7 +139,7 @@ def assess(
             return Assessment(standing=standing, deviation=deviation.id)
     if verdict.outcome is Outcome.AGREES:
         return Assessment(standing="expected")
-    if verdict.outcome is Outcome.UNSUPPORTED and is_absent(operator, check, description):
+    if verdict.outcome is Outcome.UNSUPPORTED and (invalid or is_absent(operator, check, description)):
         return Assessment(standing="expected")
     return Assessment(standing="unexpected")
 

@@ -16,7 +16,10 @@ from typing import Any, Final
 
 import execnet
 
+from conformance.backends.base import Backend
 from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingAnswer, TrainingMessage
+from conformance.case.model import Case
+from conformance.case.operators import Chain
 from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
 from conformance.worker.wire import decode, encode
 
@@ -68,16 +71,32 @@ def known_backends() -> dict[str, str]:
     return {entry.name: entry.value for entry in metadata.entry_points(group="conformance.backends")}
 
 
+def find_adapter(name: str) -> type[Backend] | None:
+    """An adapter's class, without its framework: adapters load that only when constructed."""
+    module, _, attribute = known_backends().get(name, "").partition(":")
+    with contextlib.suppress(ImportError, AttributeError, ValueError):
+        adapter: type[Backend] = getattr(importlib.import_module(module), attribute)
+        return adapter
+    return None
+
+
 def installed_backends() -> tuple[str, ...]:
-    """The backends whose framework this interpreter can import; adapters load theirs only when constructed."""
-    names = []
-    for name, path in known_backends().items():
-        module, _, attribute = path.partition(":")
-        with contextlib.suppress(ImportError, AttributeError):
-            adapter = getattr(importlib.import_module(module), attribute)
-            if importlib.util.find_spec(adapter.module.partition(".")[0]) is not None:
-                names.append(name)
-    return tuple(sorted(names))
+    """The backends whose framework this interpreter can import."""
+    adapters = {name: find_adapter(name) for name in sorted(known_backends())}
+    return tuple(
+        name
+        for name, adapter in adapters.items()
+        if adapter is not None and importlib.util.find_spec(adapter.module.partition(".")[0]) is not None
+    )
+
+
+def covers(target: Target, case: Case) -> bool:
+    """Whether a case is asked of a target at all: a partial backend has chosen its operators."""
+    adapter = find_adapter(target.backend)
+    if adapter is None or not adapter.partial:
+        return True
+    layers = case.attributes.layers if isinstance(case.attributes, Chain) else ()
+    return {case.operator, *(layer.operator for layer in layers)} <= set(adapter.operators())
 
 
 def shipped_sources() -> dict[str, tuple[bool, str]]:

@@ -84,13 +84,16 @@ def run(
         list[Path] | None, typer.Option("--deviations", help="More accepted differences, on file.")
     ] = None,
     floor: Annotated[
-        Path | None, typer.Option("--floor", help="Fail below these counts of AGREES: green cannot come from silence.")
+        Path | None,
+        typer.Option("--floor", help="Fail below these counts of AGREES: green cannot come from silence."),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one answer may take.")] = 120.0,
     training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,
     mnist_dir: Annotated[
         Path | None,
-        typer.Option("--mnist-dir", envvar="CONFORMANCE_MNIST", help="The four official MNIST files, checked by digest."),
+        typer.Option(
+            "--mnist-dir", envvar="CONFORMANCE_MNIST", help="The four official MNIST files, checked by digest."
+        ),
     ] = None,
 ) -> None:
     """Runs cases on targets, judges every answer, writes runs and the HTML report."""
@@ -277,7 +280,10 @@ def check_backend(
         finally:
             worker.close()
     for clause in clauses:
-        print(f"{'holds ' if clause.held else 'BROKEN'}  {clause.name}" + (f": {clause.detail}" if clause.detail else ""))
+        print(
+            f"{'holds ' if clause.held else 'BROKEN'}  {clause.name}"
+            + (f": {clause.detail}" if clause.detail else "")
+        )
     raise typer.Exit(0 if all(clause.held for clause in clauses) else UNEXPECTED)
 
 

@@ -173,6 +173,22 @@ class Trainer(ABC):
         """The logits, without the layers that take masks or labels."""
 
 
+def blank_step(build: BuildNetwork) -> dict[str, Tensor]:
+    """What a step brings, all zeros: for a first look at a network."""
+    float_format = next((tensor.format for tensor in build.parameters.values()), "float32")
+    storage = "uint16" if float_format == "bfloat16" else float_format
+    made = {}
+    for name, shape in build.shapes.items():
+        match operand_of("chain", build.network, name).kind:
+            case "integer":
+                made[name] = Tensor("int64", np.zeros(shape, np.int64))
+            case "mask":
+                made[name] = Tensor("bool", np.zeros(shape, np.bool_))
+            case _:
+                made[name] = Tensor(float_format, np.zeros(shape, storage))
+    return made
+
+
 class Backend(ABC):
     """One framework in one process.
 

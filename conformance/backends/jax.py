@@ -20,11 +20,12 @@ from conformance.backends.base import (
     Natives,
     Program,
     Recorded,
+    Trainer,
     cpu_flags,
     one_at_a_time,
 )
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import Description, Tensor
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.case.operators import (
     Adam,
     AveragePool,
@@ -87,7 +88,7 @@ class JaxBackend(Backend):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         try:
-            self._place = jax.devices(device)[0]
+            self.place = jax.devices(device)[0]
         except RuntimeError as error:
             raise NotTranslatable(f"this JAX sees no {device} device") from error
         self._kept: OrderedDict[Any, Jitted] = OrderedDict()
@@ -95,7 +96,7 @@ class JaxBackend(Backend):
 
     def describe(self) -> Description:
         jax = self._jax
-        device = self._place.device_kind if self.device == "cuda" else platform.machine()
+        device = self.place.device_kind if self.device == "cuda" else platform.machine()
         return Description(
             backend="jax",
             versions={
@@ -123,7 +124,7 @@ class JaxBackend(Backend):
         data = np.array(tensor.data, order="C")
         if tensor.format == "bfloat16":
             data = data.view(jax.numpy.bfloat16)
-        return jax.device_put(data, self._place)
+        return jax.device_put(data, self.place)
 
     def get(self, native: Native) -> Tensor:
         data = np.array(native, order="C")
@@ -176,7 +177,7 @@ class JaxBackend(Backend):
                     return probed
 
                 values = {name: differentiated.get(name, value) for name, value in operands.items()}
-                self._record(values)
+                self.record(values)
                 outputs = program.run(self, values, tap)
                 jitted.lines[:], jitted.names[:] = self.log.lines(outputs), outputs
                 self.log = CallLog()  # lets the traced values go
@@ -199,7 +200,7 @@ class JaxBackend(Backend):
         jitted = Jitted(jax.jit(traced))
         return jitted
 
-    def _record(self, values: Mapping[str, Native]) -> None:
+    def record(self, values: Mapping[str, Native]) -> None:
         """Starts a script in which the traced operands have their names."""
         jax, self.log = self._jax, CallLog()
         for name, value in values.items():
@@ -213,6 +214,11 @@ class JaxBackend(Backend):
 
     def calls(self, outputs: Natives) -> tuple[str, ...]:
         return self._lines
+
+    def trainer(self, build: BuildNetwork) -> Trainer:
+        from conformance.backends.jax_training import JaxTrainer
+
+        return JaxTrainer(self, build)
 
     # Layout: channels-last is as good as any.
 

@@ -16,11 +16,12 @@ from conformance.backends.base import (
     Natives,
     Program,
     Recorded,
+    Trainer,
     cpu_flags,
     one_at_a_time,
 )
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import Description, Tensor
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.case.operators import (
     Adam,
     AveragePool,
@@ -62,7 +63,7 @@ class TensorFlowBackend(Backend):
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.set_soft_device_placement(False)
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        self._place = "/GPU:0" if device == "cuda" else "/CPU:0"
+        self.place = "/GPU:0" if device == "cuda" else "/CPU:0"
         self._formats = {
             tf.float64: "float64",
             tf.float32: "float32",
@@ -103,7 +104,7 @@ class TensorFlowBackend(Backend):
         data = np.array(tensor.data, order="C")
         if tensor.format == "bfloat16":
             data = data.view(tf.bfloat16.as_numpy_dtype)
-        with tf.device(self._place):
+        with tf.device(self.place):
             return tf.constant(data)
 
     def get(self, native: Native) -> Tensor:
@@ -143,20 +144,25 @@ class TensorFlowBackend(Backend):
                 watched[name] = value
             return value
 
-        with tf.device(self._place), tape:
+        with tf.device(self.place), tape:
             for name, value in operands.items():
                 watch(name, value)
             outputs = program.run(self, operands, watch)
 
         def pull(cotangents: Natives) -> Natives:
             heads = {name: outputs[name] for name in cotangents}
-            with tf.device(self._place):
+            with tf.device(self.place):
                 gradients: Natives = tape.gradient(
                     heads, watched, output_gradients=cotangents, unconnected_gradients="zero"
                 )
             return gradients
 
         return outputs, pull
+
+    def trainer(self, build: BuildNetwork) -> Trainer:
+        from conformance.backends.tensorflow_training import TensorFlowTrainer
+
+        return TensorFlowTrainer(self, build)
 
     # Layout: channels-last is the framework's own.
 

@@ -26,7 +26,12 @@ def resolve_pads(
 
     SAME is TensorFlow's: as many windows as strides fit into the input, ceil(n / s), and the odd pixel at the high
     end (`same_lower`: at the low end). The total depends on the stride.
+
+    Raises:
+        ImpossibleShape: if a stride or dilation is less than 1.
     """
+    if min((*stride, *dilation), default=1) < 1:
+        raise ImpossibleShape(f"strides and dilations must be at least 1, got {tuple(stride)} and {tuple(dilation)}")
     if padding == "valid":
         return tuple((0, 0) for _ in sizes)
     if isinstance(padding, tuple):

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSc
 from typing_extensions import TypedDict, is_typeddict
 
 from conformance.case.expansion import did_you_mean, show
-from conformance.case.model import Check, DataSet, FillName, FormatName, Layout, Tier
+from conformance.case.model import Check, DataSet, FillName, FormatName, Initializer, Layout, Tier
 from conformance.case.operators import OPERATORS, PerAxis
 from conformance.case.yaml12 import Plain, Steps
 
@@ -35,6 +35,7 @@ _Numbers = Annotated[
     _Says("a number or a nested list of numbers"),
     WithJsonSchema({"type": ["number", "boolean", "array"], "description": "A number, or nested lists of numbers."}),
 ]
+_Count = Annotated[int, Field(ge=1), _Says("an integer of at least 1")]
 _OperatorName = Annotated[str, WithJsonSchema({"type": "string", "enum": sorted(OPERATORS)})]
 
 
@@ -181,6 +182,39 @@ class FileKeys(TypedDict, total=False):
     layers: Annotated[tuple[LayerKeys, ...], Field(min_length=1)]
     defaults: Annotated[DefaultsKeys, Field(description="Merged under every case.")]
     cases: Required[Annotated[tuple[CaseKeys, ...], Field(min_length=1)]]
+
+
+@_strict
+class FormKeys(TypedDict, total=False):
+    """One form of a training: how it starts, how it learns, what it must reach."""
+
+    name: Required[Annotated[str, Field(description="The last part of the id.")]]
+    about: Annotated[str, Field(description="One sentence of fact.")]
+    initializers: Required[
+        Annotated[dict[str, Initializer], Field(description="By layer/operand; globs, the first that matches counts.")]
+    ]
+    optimizer: Required[Literal["adam", "sgd"]]
+    attributes: Annotated[dict[str, Any], Field(description="The optimizer's own.")]
+    accuracy: Annotated[
+        float, Field(ge=0, le=1, description="The floor of the test accuracy."), _Says("a number in 0..1")
+    ]
+    predict_relu: Annotated[bool, Field(description="Predictions are taken from the logits after a ReLU.")]
+
+
+@_strict
+class TrainingKeys(TypedDict, total=False):
+    """A file that describes the training of one network."""
+
+    training: Required[Annotated[str, Field(description="Its name, the middle part of the ids.")]]
+    about: Annotated[str, Field(description="One sentence of fact.")]
+    source: Annotated[str, Field(description="Where it comes from.")]
+    data: Required[Annotated[str, Field(description="The folder of the digits, relative to this file.")]]
+    seed: Required[Annotated[str, Field(description="What parameters, batches and masks are drawn from.")]]
+    batch: Required[_Count]
+    epochs: _Count
+    judged_steps: Annotated[int, Field(ge=0), _Says("an integer of at least 0")]
+    layers: Required[Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]]
+    forms: Required[Annotated[tuple[FormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]]
 
 
 def _bare(annotation: Any) -> Any:
@@ -337,6 +371,12 @@ def check_case(data: Plain) -> tuple[CaseKeys | None, list[Fault]]:
     """An expanded case with its numbers as Python has them, or what is wrong with its keys and types."""
     checked, faults = _check(CaseKeys, data)
     return cast("CaseKeys | None", checked), faults
+
+
+def check_training(data: Plain) -> tuple[TrainingKeys | None, list[Fault]]:
+    """A training with its numbers as Python has them, or what is wrong with its keys and types."""
+    checked, faults = _check(TrainingKeys, data)
+    return cast("TrainingKeys | None", checked), faults
 
 
 def check_defaults(data: Plain) -> list[Fault]:

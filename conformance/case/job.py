@@ -157,13 +157,13 @@ class BuildNetwork:
     Attributes:
         network: a chain that ends in a loss; its parameters are the operands named in `parameters`, every other
             operand beside `x` (masks, labels) comes with each step.
-        shape: of the `x` of a training step, the batch included.
+        shapes: of what every step brings: `x` with the batch, masks, labels.
         parameters: initial values, `layer/operand`.
         optimizer: an operator that updates (`sgd`, `adam`), with its attributes (an `Adam.step` is ignored).
     """
 
     network: Any
-    shape: Shape
+    shapes: Mapping[str, Shape]
     parameters: Mapping[str, Tensor]
     optimizer: str
     optimizer_attributes: Any

@@ -17,6 +17,7 @@ from typing import Any, Final
 from conformance.case.expansion import NAME, Written, did_you_mean, expand, long_form, show
 from conformance.case.grammar import (
     FileKeys,
+    LayerKeys,
     StatementKeys,
     TensorKeys,
     check_attributes,
@@ -71,7 +72,7 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
     cases: list[Case] = []
     problems: list[Problem] = []
     places: dict[str, str] = {}
-    for path, named in _files(paths, problems).items():
+    for path, named in yaml_files(paths, problems).items():
         try:
             document = read(path)
         except InvalidCases as error:
@@ -103,7 +104,7 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def _files(paths: Sequence[Path], problems: list[Problem]) -> dict[Path, bool]:
+def yaml_files(paths: Sequence[Path], problems: list[Problem]) -> dict[Path, bool]:
     """Files to read, each once, and whether a file was named itself."""
     files: dict[Path, tuple[Path, bool]] = {}
     for path in paths:
@@ -116,6 +117,16 @@ def _files(paths: Sequence[Path], problems: list[Problem]) -> dict[Path, bool]:
             near = did_you_mean(path.name, [other.name for other in path.parent.glob("*")])
             problems.append(Problem(str(path), f"there is no such file or folder{near}"))
     return dict(files.values())
+
+
+def read_network(
+    document: Document, name: str, layers: Sequence[LayerKeys]
+) -> tuple[Chain | None, dict[str, tuple[TensorKeys, Steps]], list[Problem]]:
+    """The chain in a file's top-level `layers`, and the tensors given in it by `layer/operand`, with their places."""
+    reader = _Reader(Written(document, 0, name, {}, {}), name)
+    tensors: dict[str, Any] = {}
+    chain = reader._layers(layers, tensors)
+    return chain, tensors, reader.problems
 
 
 def _prefix(path: Path) -> str:

@@ -14,6 +14,7 @@ Layout = Literal["channels_last", "channels_first"]
 DataSet = Literal["wide", "normal", "special", "given"]
 Check = Literal["outputs", "gradients"]
 Tier = Literal["smoke", "core", "full"]
+Initializer = Literal["glorot_uniform", "normal", "zeros"]
 FillName = Literal["normal", "wide", "special", "uniform", "integers", "arange", "ones", "zeros", "mask", "one_hot"]
 
 TIERS: Final[tuple[Tier, ...]] = ("smoke", "core", "full")

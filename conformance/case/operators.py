@@ -6,10 +6,11 @@ no dataclass here has them) and one entry of `OPERATORS`; `reference/operators.p
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, cast, get_type_hints
 
 from conformance.case.geometry import Padding, resolve_pads, transposed_crop, window_count
 from conformance.case.model import DataSet, Shape
@@ -215,9 +216,17 @@ class Operator:
 
 def per_axis_names(attributes: type[Any]) -> tuple[str, ...]:
     """The names of the attributes that have one entry for every spatial axis."""
-    hints = get_type_hints(attributes, include_extras=True)
+    return _per_axis_names(cast("Hashable", attributes))
+
+
+@cache  # evaluating annotations takes longer than a small convolution
+def _per_axis_names(attributes: Hashable) -> tuple[str, ...]:
+    kind = cast("type[Any]", attributes)
+    hints = get_type_hints(kind, include_extras=True)
     return tuple(
-        field.name for field in fields(attributes) if PerAxis in getattr(hints[field.name], "__metadata__", ())
+        field.name
+        for field in fields(kind)
+        if PerAxis in getattr(hints[field.name], "__metadata__", ())
     )
 
 

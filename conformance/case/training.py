@@ -1,15 +1,18 @@
 """Training descriptions: a network, its initial parameters, its optimizer, its data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from conformance.case.model import Shape, Where
+from conformance.case.expansion import NAME, did_you_mean, long_form
+from conformance.case.grammar import FormKeys, TensorKeys, TrainingKeys, check_attributes, check_training
+from conformance.case.loading import read_network, yaml_files
+from conformance.case.model import Initializer, Shape, Where
 from conformance.case.operators import OPERATORS, Chain
-from conformance.errors import ImpossibleShape
-
-Initializer = Literal["glorot_uniform", "normal", "zeros"]
+from conformance.case.yaml12 import Document, Steps, read
+from conformance.errors import ImpossibleShape, InvalidCases, Problem
 
 # A digit as the network sees it: rows, columns, one channel of grey.
 IMAGE: Final = (28, 28, 1)
@@ -82,3 +85,160 @@ def given_shapes(training: Training) -> dict[str, Shape]:
         except ImpossibleShape as error:
             raise ImpossibleShape(f"layer {layer.name!r} ({layer.operator}) given {x}: {error}") from error
     return shapes
+
+
+def load_trainings(paths: Sequence[Path]) -> tuple[Training, ...]:
+    """Every training of the files, and of the `*.yaml` files in the folders, given; files of cases are passed over.
+
+    Raises:
+        InvalidCases: with every problem of every training file.
+    """
+    trainings: list[Training] = []
+    problems: list[Problem] = []
+    for path in yaml_files(paths, []):
+        try:
+            document = read(path)
+        except InvalidCases:
+            continue  # told by whoever loads the cases, which stand in the same folders
+        if isinstance(document.data, dict) and "training" in document.data:
+            reader = _Reader(document)
+            trainings += reader.trainings()
+            problems += reader.problems
+    places: dict[str, Where] = {}
+    for training in trainings:
+        if training.id in places:
+            message = f"the id {training.id!r} is taken by {places[training.id]}; ids are unique"
+            problems.append(Problem(str(training.where), message))
+        places.setdefault(training.id, training.where)
+    if problems:
+        raise InvalidCases(problems)
+    return tuple(trainings)
+
+
+class _Reader:
+    """Reads one training file, and collects what is wrong with it."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+
+    def note(self, steps: Steps, message: str, *, key: bool = False) -> None:
+        """Notes what is wrong at a part of the file."""
+        self.problems.append(Problem(str(self.document.find(steps, key=key)[1]), message))
+
+    def trainings(self) -> list[Training]:
+        """Every form that can be read."""
+        checked, faults = check_training(long_form(self.document.data))
+        for fault in faults:
+            self.note(fault.steps, fault.message, key=fault.key)
+        if checked is None:
+            return []
+        name = checked["training"]
+        if not NAME.fullmatch(name):
+            self.note(("training",), f"a name is made of a-z, 0-9, '.', '_' and '-', got {name!r}")
+        folder = self.document.path.parent / checked["data"]
+        if not folder.is_dir():
+            self.note(("data",), f"there is no folder {folder}")
+        network, tensors, problems = read_network(self.document, name, checked["layers"])
+        self.problems += problems
+        if network is None:
+            return []
+        shapes = self._parameters(network, tensors)
+        if self.problems:
+            return []
+        made = [self._form(n, form, checked, network, shapes, folder) for n, form in enumerate(checked["forms"])]
+        return [training for training in made if training is not None]
+
+    def _parameters(self, network: Chain, tensors: Mapping[str, tuple[TensorKeys, Steps]]) -> dict[str, Shape]:
+        """The shapes of the parameters; every float operand beside a layer's first is one."""
+        shapes: dict[str, Shape] = {}
+        known: list[str] = []
+        for n, layer in enumerate(network.layers):
+            for operand in OPERATORS[layer.operator].operands[1:]:
+                name = f"{layer.name}/{operand.name}"
+                known.append(name)
+                if name not in tensors:
+                    if operand.kind == "float" and not operand.optional:
+                        self.note(("layers", n), f"layer {layer.name!r} ({layer.operator}) needs {operand.name!r}")
+                    continue
+                tensor, steps = tensors[name]
+                if operand.kind != "float":
+                    self.note(steps, f"{name} comes with every step; leave it out", key=True)
+                elif tensor.keys() != {"shape"}:
+                    self.note(steps, f"{name} takes a shape alone; the forms say how it is initialised")
+                else:
+                    shapes[name] = tensor["shape"]
+        for name in tensors.keys() - set(known):
+            self.note(tensors[name][1], f"there is no operand {name!r}{did_you_mean(name, known)}", key=True)
+        last = network.layers[-1]
+        if OPERATORS[last.operator].operands[-1].kind != "integer" or len(network.layers) < 2:
+            self.note(("layers", len(network.layers) - 1), f"the last layer must be a loss, got {last.operator}")
+        return shapes
+
+    def _form(
+        self,
+        n: int,
+        form: FormKeys,
+        file: TrainingKeys,
+        network: Chain,
+        shapes: Mapping[str, Shape],
+        folder: Path,
+    ) -> Training | None:
+        at: Steps = ("forms", n)
+        if not NAME.fullmatch(form["name"]):
+            self.note((*at, "name"), f"a name is made of a-z, 0-9, '.', '_' and '-', got {form['name']!r}")
+        values, faults = check_attributes(form["optimizer"], form.get("attributes", {}))
+        for fault in faults:
+            self.note((*at, "attributes", *fault.steps), f"{form['optimizer']}: {fault.message}", key=fault.key)
+        optimizer = OPERATORS[form["optimizer"]]
+        settings = None
+        if values is not None:
+            try:
+                settings = optimizer.attributes(**values)
+            except TypeError:
+                self.note((*at, "attributes"), f"{form['optimizer']} needs the attribute 'learning_rate'")
+        parameters = self._initialised((*at, "initializers"), form["initializers"], shapes)
+        if settings is None or self.problems:
+            return None
+        training = Training(
+            id=f"training/{file['training']}/{form['name']}",
+            about=form.get("about", file.get("about", "")),
+            source=file.get("source", ""),
+            network=network,
+            parameters=parameters,
+            optimizer=optimizer.name,
+            optimizer_attributes=settings,
+            batch=file["batch"],
+            epochs=file.get("epochs", 1),
+            judged_steps=file.get("judged_steps", 20),
+            data=folder,
+            accuracy=form.get("accuracy"),
+            predict_relu=form.get("predict_relu", False),
+            seed=file["seed"],
+            where=self.document.find(at)[1],
+            text=self.document.path.read_text(encoding="utf-8-sig"),
+        )
+        try:
+            given_shapes(training)
+        except ImpossibleShape as error:
+            self.note(("layers",), str(error))
+            return None
+        return training
+
+    def _initialised(
+        self, at: Steps, initializers: Mapping[str, Initializer], shapes: Mapping[str, Shape]
+    ) -> dict[str, Parameter]:
+        for glob in initializers:
+            if not any(fnmatchcase(name, glob) for name in shapes):
+                message = f"{glob!r} matches no parameter; there are {', '.join(shapes)}{did_you_mean(glob, shapes)}"
+                self.note((*at, glob), message, key=True)
+        made = {}
+        for name, shape in shapes.items():
+            found = next((how for glob, how in initializers.items() if fnmatchcase(name, glob)), None)
+            if found is None:
+                self.note(at, f"parameter {name!r} has no initializer")
+            elif found == "glorot_uniform" and len(shape) < 2:
+                self.note(at, f"glorot_uniform needs a kernel of at least 2 axes, {name!r} has shape {shape}")
+            else:
+                made[name] = Parameter(shape=shape, initializer=found)
+        return made

@@ -80,7 +80,7 @@ def chart(lines: Sequence[Line], title: str, unit: str, *, logarithmic: bool = F
     parts = []
     for tick in scale.ticks:
         parts.append(tag("path", cls="c-grid", d=f"M{number(_LEFT)} {number(y(tick))}H{number(_WIDTH - _RIGHT)}"))
-        parts.append(text("c-tick", _LEFT - 8, y(tick), f"{tick:.3g}", anchor="end"))
+        parts.append(text("c-tick", _LEFT - 8, y(tick), f"{tick:g}", anchor="end"))
     for step in _step_ticks(steps):
         parts.append(text("c-tick", x(step), _HEIGHT - _BOTTOM + 14, str(step + 1), anchor="middle"))
     parts.append(text("c-tick", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, "step", anchor="middle"))
@@ -103,20 +103,21 @@ def chart(lines: Sequence[Line], title: str, unit: str, *, logarithmic: bool = F
             parts.append(_mark(place, a, b))
         ends.append((points[-1][1], place, line.name))
     # Names stand at the curves' ends, pushed apart where they would cover each other.
-    floor = -math.inf
-    for at, place, name in sorted(ends):
-        floor = max(at, floor + 13)
-        parts.append(_mark(place, _WIDTH - _RIGHT + 12, floor))
-        parts.append(text("c-name", _WIDTH - _RIGHT + 20, floor, name))
-    height = max(_HEIGHT, floor + 10)
+    heights: list[float] = []
+    for at, _, _ in sorted(ends):
+        heights.append(max(at, heights[-1] + 13 if heights else -math.inf))
+    lift = max(0.0, (heights[-1] if heights else 0.0) - (_HEIGHT - _BOTTOM))
+    for at, (_, place, name) in zip(heights, sorted(ends), strict=True):
+        parts.append(_mark(place, _WIDTH - _RIGHT + 12, at - lift))
+        parts.append(text("c-name", _WIDTH - _RIGHT + 20, at - lift, name))
     return tag(
         "svg",
         *parts,
         cls="chart",
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {number(_WIDTH)} {number(height)}",
+        viewBox=f"0 0 {number(_WIDTH)} {number(_HEIGHT)}",
         role="img",
-        aria_label=f"{title}: {unit} over {steps} steps of {', '.join(line.name for line in lines)}",
+        aria_label=f"{title}: {unit} over {steps} steps, of {', '.join(line.name for line in lines)}",
     )
 
 

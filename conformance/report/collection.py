@@ -10,6 +10,7 @@ from typing import Any
 from conformance.errors import InvalidStore
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, Run, find_runs, read_run
+from conformance.verdict.model import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -115,6 +116,24 @@ def merge(runs: Iterable[Run], problems: Sequence[str] = ()) -> Collection:
 def family(operator: str) -> str:
     """An operator without its rank: conv2d_transpose and conv1d_transpose are one family."""
     return re.sub(r"[123]d(?=_|$)", "", operator)
+
+
+def effective_bits(result: Result) -> float | None:
+    """Effective bits of the worst array, None where nothing was compared.
+
+    Stated values do not count: they carry the digits that somebody wrote down.
+    """
+    found = [comparison.bits for comparison in result.comparisons if not comparison.name.endswith(" (stated)")]
+    return min(found, default=None)
+
+
+def agreement(result: Result, check: str = "") -> Reason:
+    """How a check that agrees does so, or the whole result: exact only where each of its arrays is."""
+    verdicts = [verdict for name, verdict in result.verdicts.items() if check in ("", name)]
+    if any(verdict.reason is Reason.REFUSED_AS_EXPECTED for verdict in verdicts):
+        return Reason.REFUSED_AS_EXPECTED
+    compared = (comparison.reason for comparison in result.comparisons if check in ("", comparison.check))
+    return Reason.EXACT if all(reason is Reason.EXACT for reason in compared) else Reason.WITHIN_BOUND
 
 
 def natural(text: str) -> list[tuple[int, str]]:

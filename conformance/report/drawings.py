@@ -106,8 +106,11 @@ class Axis:
         spans = f" (the kernel spans ({self.kernel} - 1) x {self.dilation} + 1 = {k})" if self.dilation > 1 else ""
         if not self.transposed:
             how = "ceil" if self.ceil else "floor"
-            raw = f"{how}(({n} + {self.low} + {self.high} - {k}) / {s}) + 1"
-            return f"{raw} = {self.count}{spans}"
+            free = n + self.low + self.high - k
+            steps = -(-free // s) if self.ceil else free // s
+            # A window that would start beyond the input and its low pad is not taken.
+            less = " - 1 (the last would start in the high pad)" if steps + 1 != self.count else ""
+            return f"{how}(({n} + {self.low} + {self.high} - {k}) / {s}) + 1{less} = {self.count}{spans}"
         canvas = (n - 1) * s + k
         placed = f"canvas ({n} - 1) x {s} + {k} = {canvas}{spans}"
         if self.rule == "explicit":
@@ -243,7 +246,7 @@ def strip(axis: Axis) -> Markup:
     """One axis: the line of positions, and below it where the kernel stands, window by window."""
     length = axis.end - axis.first
     cell = max(2.0, min(26.0, _STRIP_WIDTH / length))
-    left, top, height = 4.0, 18.0, max(12.0, min(cell, 24.0))
+    left, top, height = 4.0, 22.0, max(12.0, min(cell, 24.0))
 
     def x(position: float) -> float:
         return left + (position - axis.first) * cell
@@ -274,7 +277,7 @@ def strip(axis: Axis) -> Markup:
     kind = "canvas, kept between the marks" if axis.transposed else "input with its pads"
     if not axis.transposed and not (axis.low or axis.high):
         kind = "input"
-    parts.append(text("g-caption", left, 10, f"{axis.name}: {kind}"))
+    parts.append(text("g-caption", left, 8, f"{axis.name}: {kind}"))
     if axis.transposed:
         for edge in (inside, outside):
             parts.append(tag("path", cls="g-crop", d=f"M{number(x(edge))} {number(top - 4)}v{number(height + 8)}"))

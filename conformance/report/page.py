@@ -18,15 +18,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from conformance.report import charts
-from conformance.report.collection import Collection, Entry, collect, family
+from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
 from conformance.report.payload import build
 from conformance.run.store import Run
 from conformance.verdict.deviations import Deviation
-from conformance.verdict.model import Outcome, Reason
+from conformance.verdict.model import Outcome
 
 SCRIPTS: Final = ("data.js", "heatmap.js", "matrix.js", "case.js", "app.js")
-# More than this nobody reads on one page; the matrix has them all.
-LISTED: Final = 200
+# Rows of a list that stand open, and rows beyond which nobody reads on: the matrix has them all.
+FIRST: Final = 12
+LISTED: Final = 300
 
 GLYPHS: Final[Mapping[str, str]] = {
     "exact": "=",
@@ -69,8 +70,9 @@ class Tally:
         counts = Counter(entry.result.outcome for entry in entries)
         by_format: dict[str, list[float]] = {}
         for entry in entries:
-            if entry.result.comparisons:
-                by_format.setdefault(entry.column.format, []).append(entry.result.bits)
+            bits = effective_bits(entry.result)
+            if bits is not None:
+                by_format.setdefault(entry.column.format, []).append(bits)
         return cls(
             outcomes=tuple((outcome.value, counts[outcome]) for outcome in Outcome if counts[outcome]),
             total=len(entries),
@@ -80,6 +82,14 @@ class Tally:
                 for name, found in sorted(by_format.items(), reverse=True)
             ),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A result in a list, with the formats in which the same came of it."""
+
+    entry: Entry
+    formats: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +115,8 @@ class Known:
 
     id: str
     deviation: Deviation | None
-    shown: tuple[Entry, ...]
-    stale: tuple[Entry, ...]
+    shown: tuple[Row, ...]
+    stale: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +179,7 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
     payload = build(collection, charts.heat_records(collection.training))
     script = "\n".join(_asset(environment, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
-    unexpected = sorted(
-        (entry for entry in entries if entry.result.unexpected), key=lambda entry: -entry.result.outcome.severity
-    )
+    unexpected = [entry for entry in entries if entry.result.unexpected]
     return environment.get_template("page.html.j2").render(
         style=Markup(_asset(environment, "style.css")),
         script=Markup(script),
@@ -186,12 +194,23 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         total=len(entries),
         cases=len(collection.by_case),
         unexpected=unexpected,
-        stale=[entry for entry in entries if entry.result.stale],
+        unexpected_rows=_rows(unexpected),
+        stale=_rows([entry for entry in entries if entry.result.stale]),
         known=_known(entries, deviations),
         refuted=_refuted(collection),
         forms=[_form(form, records) for form, records in collection.training.items()],
+        first=FIRST,
         listed=LISTED,
     )
+
+
+def _rows(entries: Sequence[Entry]) -> tuple[Row, ...]:
+    """Entries as rows, the gravest first; formats in which the same came of a case stand in one."""
+    found: dict[tuple[str, str, Outcome], list[Entry]] = {}
+    for entry in entries:
+        found.setdefault((entry.column.target, entry.result.case, entry.result.outcome), []).append(entry)
+    rows = [Row(entry=same[0], formats=tuple(entry.column.format for entry in same)) for same in found.values()]
+    return tuple(sorted(rows, key=lambda row: -row.entry.result.outcome.severity))
 
 
 def _asset(environment: Environment, name: str) -> str:
@@ -235,8 +254,8 @@ def _known(entries: Sequence[Entry], deviations: Sequence[Deviation]) -> list[Kn
         Known(
             id=name,
             deviation=texts.get(name),
-            shown=tuple(shown.get(name, ())),
-            stale=tuple(stale.get(name, ())),
+            shown=_rows(shown.get(name, ())),
+            stale=_rows(stale.get(name, ())),
         )
         for name in sorted({*texts, *shown, *stale}, key=lambda name: (name not in stale, name not in shown, name))
     ]
@@ -310,9 +329,5 @@ def _short(entry: Entry) -> str:
     """How a result is best told in one sign: the way it agrees, or its outcome."""
     result = entry.result
     if result.outcome is Outcome.AGREES:
-        reasons = {verdict.reason for verdict in result.verdicts.values()}
-        for reason in (Reason.WITHIN_BOUND, Reason.REFUSED_AS_EXPECTED):
-            if reason in reasons:
-                return GLYPHS[reason.value]
-        return GLYPHS["exact"]
+        return GLYPHS[agreement(result).value]
     return GLYPHS[result.outcome]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from conformance.case.operators import OPERATORS
 from conformance.errors import InvalidStore
-from conformance.report.collection import Collection, Column, Entry, family
+from conformance.report.collection import Collection, Column, Entry, agreement, effective_bits, family
 from conformance.report.drawings import draw_case
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, to_plain
@@ -93,17 +93,17 @@ def _index(collection: Collection) -> dict[str, Any]:
 def code(result: Result) -> int:
     """Outcome, way of agreeing and standing as one number: hundreds, tens, ones."""
     outcome = result.outcome
-    ways = [AGREEMENT.get(verdict.reason, 0) for verdict in result.verdicts.values()]
-    way = max(ways) if outcome is Outcome.AGREES else 0
+    way = AGREEMENT[agreement(result)] if outcome is Outcome.AGREES else 0
     standing = 3 if result.unexpected else 2 if result.stale else 1 if result.deviations else 0
     return outcome.severity * 100 + way * 10 + standing
 
 
 def tenths(result: Result) -> int:
     """Effective bits in tenths; -1 where nothing differs, -2 where nothing was compared."""
-    if not result.comparisons:
+    bits = effective_bits(result)
+    if bits is None:
         return -2
-    return -1 if result.bits == float("inf") else int(result.bits * 10)
+    return -1 if bits == float("inf") else int(bits * 10)
 
 
 def digits(value: float, format_name: str = "") -> float | str:
@@ -221,7 +221,7 @@ class _Writer:
                 [
                     check,
                     verdict.outcome.value,
-                    verdict.reason.value,
+                    (agreement(result, check) if verdict.outcome is Outcome.AGREES else verdict.reason).value,
                     verdict.detail,
                     result.assessments[check].standing if check in result.assessments else "",
                     result.assessments[check].deviation if check in result.assessments else "",

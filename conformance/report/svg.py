@@ -7,12 +7,13 @@ from markupsafe import Markup, escape
 
 def tag(name: str, /, *children: Markup, **attributes: Any) -> Markup:
     """An element; `cls` stands for class, underscores for hyphens, and attributes that are None are left out."""
-    written = Markup("").join(
-        Markup(' {}="{}"').format("class" if key == "cls" else key.replace("_", "-"), value)
+    written = "".join(
+        f' {"class" if key == "cls" else key.replace("_", "-")}="{escape(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(escape(name)), written, Markup("").join(children))
+    inside = "".join(escape(child) for child in children)
+    return Markup(f"<{name}{written}>{inside}</{name}>")
 
 
 def number(value: float) -> str:

@@ -166,7 +166,9 @@ def _check_pair(folder: Path, images_name: str, images: Bytes, labels_name: str,
     if images.ndim != 3 or images.shape[1:] != (28, 28):
         raise InvalidData(f"{folder / images_name}: has shape {images.shape}; expected images of 28x28")
     if labels.shape != images.shape[:1]:
-        raise InvalidData(f"{folder / labels_name}: has shape {labels.shape}; expected a label for each of {len(images)}")
+        raise InvalidData(
+            f"{folder / labels_name}: has shape {labels.shape}; expected a label for each of {len(images)}"
+        )
     if not len(labels) or int(labels.max()) >= CLASSES:
         got = f"labels up to {labels.max()}" if len(labels) else "no labels"
         raise InvalidData(f"{folder / labels_name}: has {got}; expected digits 0 to 9")

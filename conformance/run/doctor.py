@@ -53,7 +53,9 @@ def replaced_by_extras(extras: dict[str, list[Requirement]], installed: dict[str
         for requirement in requirements:
             name = requirement.name.lower()
             version = installed.get(name)
-            if version is not None and not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
+            if version is not None and not requirement.specifier.contains(
+                version.partition("+")[0], prereleases=True
+            ):
                 warnings.append(
                     f"warning: the extra [{extra}] wants {name}{requirement.specifier} and would replace {version}"
                 )

@@ -196,9 +196,7 @@ def _execute_target(
             progress(target, len(results), total, result)
         complete = True
     except TargetError as error:  # a worker that could not be started again
-        return TargetRun(
-            target=target, description=session.description, results=tuple(results), error=str(error)
-        )
+        return TargetRun(target=target, description=session.description, results=tuple(results), error=str(error))
     finally:
         writer.close(complete=complete)
         session.close()

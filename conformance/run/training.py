@@ -33,8 +33,8 @@ from conformance.case.job import (
     TrainingMessage,
     TrainStep,
 )
-from conformance.case.model import Case, Check
-from conformance.case.operators import OPERATORS, Adam, Chain, NoAttributes, inference_chain
+from conformance.case.model import Case
+from conformance.case.operators import Adam, NoAttributes, inference_chain
 from conformance.case.training import Training, given_shapes
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS, Float64, to_storage
@@ -136,7 +136,10 @@ class Course:
             self._order = (epoch + 1, np.argsort(words, kind="stable"))
         chosen = self._order[1][place * self.training.batch : (place + 1) * self.training.batch]
         x = images(self.digits.train_images[chosen])
-        made = {"x": x, f"{self.loss.name}/labels": Tensor("int64", self.digits.train_labels[chosen].astype(np.int64))}
+        made = {
+            "x": x,
+            f"{self.loss.name}/labels": Tensor("int64", self.digits.train_labels[chosen].astype(np.int64)),
+        }
         for layer in self.training.network.layers:
             name = f"{layer.name}/mask"
             if name in self.shapes:
@@ -263,7 +266,7 @@ class _Lesson:
         training = self._course.training
         build = BuildNetwork(
             network=training.network,
-            shape=self._course.shapes["x"],
+            shapes=self._course.shapes,
             parameters=self._course.parameters,
             optimizer=training.optimizer,
             optimizer_attributes=training.optimizer_attributes,
@@ -317,7 +320,8 @@ class _Lesson:
         found = judge(self._case, self._job({}), failure, Expectations(outputs={}, gradients={}), exact=False)
         return Judgement(
             verdicts={
-                check: replace(verdict, detail=f"{when}: {verdict.detail}") for check, verdict in found.verdicts.items()
+                check: replace(verdict, detail=f"{when}: {verdict.detail}")
+                for check, verdict in found.verdicts.items()
             }
         )
 

@@ -35,7 +35,7 @@ class Deviation:
         backend: whose it is.
         device: where; any if empty.
         formats: which; any if empty.
-        check: outputs or gradients.
+        checks: outputs, gradients, or both.
         versions: a requirement such as `tensorflow>=2.19,<2.22`; any if empty.
         cpu_features: all of these must be among those that the backend tells of.
         machine: the processor architecture, as `platform.machine()` says; any if empty.
@@ -49,7 +49,7 @@ class Deviation:
     backend: str
     outcome: Outcome
     about: str
-    check: Check = "outputs"
+    checks: tuple[Check, ...] = ("outputs",)
     device: str = ""
     formats: tuple[FormatName, ...] = ()
     data: tuple[DataSet, ...] = ()
@@ -69,7 +69,7 @@ class Deviation:
         return (
             self.backend == target.backend
             and self.device in ("", target.device)
-            and check == self.check
+            and check in self.checks
             and (not self.formats or format_name in self.formats)
             and set(self.cpu_features) <= set(description.cpu_features)
             and self.machine in ("", platform.machine())

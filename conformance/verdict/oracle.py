@@ -110,19 +110,24 @@ def expect_operator(
     gradients = reference.vjp(cotangents, **given) if cotangents else {}
     magnitudes = reference.magnitude(cotangents or None, **given)
     exact_integers = OPERATORS[operator].linear and all(
-        _integral(array) for array in (*operands.values(), *cotangents.values())
+        _integral(array) for array in sorted((*operands.values(), *cotangents.values()), key=np.size)
     )
 
     def expectation(value: Float64, magnitude: Magnitude, check: str) -> Expectation:
         accumulator = accumulators.of(operator, format_name, check)
         value = np.asarray(value, np.float64)
-        if exact_integers and float(np.max(magnitude.absolute, initial=0.0)) <= 2.0**accumulator.precision:
-            error = np.zeros_like(value)
+        untouched = not magnitude.terms.ndim and not magnitude.terms and not magnitude.underflow.any()
+        if untouched or (
+            exact_integers and float(np.max(magnitude.absolute, initial=0.0)) <= 2.0**accumulator.precision
+        ):
+            error = np.zeros(())
         else:
-            radius = magnitude.radius(
+            error = magnitude.radius(
                 unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta
             )
-            error = np.broadcast_to(radius, value.shape)
+        error = np.broadcast_to(error, value.shape)
+        if untouched:
+            return Expectation(value=value, bound=error, scale=error)
         with np.errstate(invalid="ignore"):
             scale = np.maximum(np.sqrt(magnitude.terms) * np.abs(value), magnitude.absolute)
         return Expectation(value=value, bound=error, scale=np.broadcast_to(scale, value.shape))

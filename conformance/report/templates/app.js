@@ -6,8 +6,9 @@ function drawTraining(records) {
   for (const holder of document.querySelectorAll(".ratios")) {
     const mine = records.filter((record) => record.form === holder.dataset.form);
     if (!mine.length) continue;
+    const maps = el("div", { class: "maps" });
     holder.replaceChildren(el("h3", null, "Layers by steps: error / bound"),
-      el("p", { class: "soft" }, "Each tensor of a captured step against its own bound; more than 1 is outside."));
+      el("p", { class: "soft" }, "Each tensor of a captured step against its own bound; more than 1 is outside."), maps);
     for (const record of mine) {
       const steps = Math.max(...record.rows.map((row) => row.length));
       const values = new Float32Array(record.tensors.length * steps).fill(NaN);
@@ -20,8 +21,10 @@ function drawTraining(records) {
       const figure = group.add({ title: [el("b", null, record.target)], kind: "ratio", values });
       const names = el("ol", { "aria-hidden": "true" }, record.tensors.map((name) => el("li", null, name)));
       const canvas = figure.querySelector("canvas");
-      canvas.replaceWith(el("div", { class: "labelled" }, names, canvas));
-      holder.append(el("div", { class: "block scroll" }, figure, group.readout, group.table()));
+      const labelled = el("div", { class: "labelled" }, names);
+      canvas.replaceWith(labelled);
+      labelled.append(canvas);
+      maps.append(el("div", { class: "block scroll" }, figure, group.readout, group.table()));
       group.draw();
       redraws.push(() => group.draw());
     }

@@ -46,6 +46,11 @@ class CasePage {
         if (!claims.has(says)) claims.set(says, { holds, who: { true: [], false: [] } });
         claims.get(says).who[measured].push(this.name(result).full);
       }
+    const byTarget = new Map();
+    for (const result of [...found.results].sort((a, b) => a.column - b.column)) {
+      const { target } = this.name(result);
+      byTarget.set(target, [...(byTarget.get(target) || []), result]);
+    }
     this.node.className = "view case";
     this.node.replaceChildren(
       el("div", { class: "case-top" }, el("a", { href: this.back }, "← All cases"), el("span", { class: "spring" }), step(before, "Previous", "k"), step(after, "Next", "j")),
@@ -56,7 +61,7 @@ class CasePage {
         ...Object.entries(found.shapes).map(([name, shape]) => el("span", null, `${name} `, el("b", null, shape.length ? shape.join(" × ") : "scalar"))),
         found.tier ? el("span", null, "Tier ", el("b", null, found.tier)) : "",
         found.source ? el("span", null, "Source ", el("b", null, found.source)) : ""),
-      el("div", { class: "verdicts" }, found.results.map((result) => this.verdict(result))),
+      el("div", { class: "verdicts" }, [...byTarget.values()].map((results) => this.verdict(results))),
       ...this.section("Claims of the source", [...claims].map(([says, claim]) => this.claim(says, claim))),
       ...this.section("Geometry", found.drawings.map((d) => this.geometry(d))),
       ...this.section("Values", this.values()),
@@ -71,24 +76,31 @@ class CasePage {
     return filled.length ? [el("h2", null, title), ...filled] : [];
   }
 
-  verdict(result) {
-    const name = this.name(result);
-    const bits = this.index.bits[result.column][this.place];
-    const stem = (check) => ({ outputs: "Outputs", gradients: "Gradients" })[check] || check;
-    const versions = Object.entries(result.versions).map(([key, value]) => `${key} ${value}`).join(", ");
-    return el("article", { class: this.chosen(result) ? "verdict on" : "verdict" },
-      el("h3", null, name.target, el("small", null, name.format, name.layout === "channels_last" ? "" : ` ${name.layout}`),
-        el("span", { class: "bits", title: "effective bits of the worst array" }, bits === -2 ? "" : bits === -1 ? "exact" : `${showBits(bits / 10)} bits`)),
-      result.verdicts.map(([check, outcome, reason, detail, standing, deviation]) => {
-        const way = { exact: "=", "within bound": "≈", refused: "⊘" }[reason];
-        return el("div", null,
-          el("p", null, mark(outcome === "AGREES" && way ? way : GLYPHS[outcome], outcome), " ", el("b", null, stem(check)), " ",
-            outcome.toLowerCase().replaceAll("_", " "), outcome === "AGREES" || reason === outcome.toLowerCase() ? "" : "", `, ${reason} `,
-            standing === "unexpected" ? el("span", { class: "tag bad" }, "unexpected") : standing === "stale" ? el("span", { class: "tag warn" }, "stale") : "",
-            deviation ? el("a", { class: "tag", href: "#view=deviations" }, `on file: ${deviation}`) : ""),
-          detail ? el("p", { class: "why" }, detail) : "");
+  verdict(results) {
+    const { target } = this.name(results[0]);
+    const versions = Object.entries(results[0].versions).map(([key, value]) => `${key} ${value}`).join(", ");
+    const told = new Set();
+    return el("article", { class: results.some((r) => this.chosen(r)) ? "verdict on" : "verdict" },
+      el("h3", null, target),
+      results.map((result) => {
+        const { format, layout } = this.name(result);
+        const bits = this.index.bits[result.column][this.place];
+        return el("section", null,
+          el("h4", null, format, layout === "channels_last" ? "" : ` ${layout}`,
+            el("span", { class: "bits", title: "effective bits of the worst array" }, bits === -2 ? "" : bits === -1 ? "exact" : `${showBits(bits / 10)} bits`)),
+          result.verdicts.map(([check, outcome, reason, detail, standing, deviation]) => {
+            const way = { exact: "=", "within bound": "≈", refused: "⊘" }[reason];
+            const fresh = detail && !told.has(detail);
+            told.add(detail);
+            return el("div", null,
+              el("p", null, mark(outcome === "AGREES" && way ? way : GLYPHS[outcome], outcome), " ", el("b", null, check), " ",
+                `${outcome.toLowerCase().replaceAll("_", " ")}, ${reason} `,
+                standing === "unexpected" ? el("span", { class: "tag bad" }, "unexpected") : standing === "stale" ? el("span", { class: "tag warn" }, "stale") : "",
+                " ", deviation ? el("a", { class: "tag", href: "#view=deviations" }, `on file: ${deviation}`) : ""),
+              fresh ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
+          }));
       }),
-      el("p", { class: "soft" }, `${versions}; ${show(result.ms[0], 3)} ms in the framework, ${show(result.ms[1], 3)} ms in all`));
+      el("p", { class: "soft versions" }, `${versions}; ${show(results[0].ms[0], 3)} ms in the framework, ${show(results[0].ms[1], 3)} ms in all`));
   }
 
   claim(says, { holds, who }) {
@@ -102,6 +114,8 @@ class CasePage {
     const picture = d.plane ? drawing(d.plane) : null;
     const walk = el("p", { class: "walk", "aria-live": "polite" });
     const left = el("div", null);
+    const strips = el("div", { class: "strips" }, d.strips.map((strip, i) => el("div", null,
+      el("p", { class: "formula" }, el("b", null, d.lines[i][0]), d.lines[i][1]), el("p", { class: "remark" }, d.lines[i][2]), drawing(strip))));
     if (picture) {
       left.append(picture, walk);
       walkPlane(picture, walk);
@@ -111,9 +125,7 @@ class CasePage {
     left.append(el("div", { class: "key" }, sample("g-in", transposed ? "kept" : "input"), sample("g-pad", transposed ? "cropped" : "pad"),
       sample("g-tap", "kernel"), transposed ? sample("g-overlap-2", "overlaps add") : sample("g-unread", "unread")));
     return el("div", { class: "block" }, this.case.drawings.length > 1 ? el("h3", null, d.title) : "",
-      el("div", { class: "geometry" }, left,
-        el("div", { class: "strips" }, d.strips.map((strip, i) => el("div", null,
-          el("p", { class: "formula" }, el("b", null, d.lines[i][0]), d.lines[i][1]), el("p", { class: "remark" }, d.lines[i][2]), drawing(strip))))));
+      picture ? el("div", { class: "geometry" }, left, strips) : [el("div", { class: "geometry wide" }, strips), left]);
   }
 
   // Which arrays are there: by data set and format, every target that has some.
@@ -156,7 +168,7 @@ class CasePage {
       if (fresh) {
         const names = judged(set);
         const worst = names.reduce((a, b) => (badness(set, b) > Math.max(1, badness(set, a)) ? b : a), names[0]);
-        tensor.replaceChildren(...names.map((name) => el("option", { value: name, selected: name === worst }, name)));
+        tensor.replaceChildren(...names.map((name) => el("option", { value: name, selected: name === worst }, titled(name))));
       }
       body.replaceChildren(...this.maps(set, tensor.value));
     };
@@ -172,9 +184,10 @@ class CasePage {
     if (withExpected.length) {
       const first = withExpected[0].arrays[set.data][tensor];
       const expected = store.get(first.expected);
-      const order = [...withExpected].sort((a, b) => this.chosen(b) - this.chosen(a));
+      const order = [...withExpected].sort((a, b) => a.column - b.column);
       const ratios = order.map((r) => num((this.worst(r, set.data, tensor) || [])[5] ?? -1));
-      const lead = this.target ? 0 : ratios.indexOf(Math.max(...ratios));
+      const chosen = order.findIndex((r) => this.chosen(r));
+      const lead = chosen >= 0 ? chosen : ratios.indexOf(Math.max(...ratios));
       const comparison = this.worst(order[lead], set.data, tensor);
       if (!HeatGroup.drawable(expected.shape)) {
         parts.push(el("p", { class: "soft" }, `Shape ${expected.shape.join(" × ")}: nothing to draw.`));
@@ -195,7 +208,10 @@ class CasePage {
             `${this.name(e.result).target}: got ${show(e.got.values[flat], 8)}, error ${show(Math.abs(e.got.values[flat] - expected.values[flat]), 3)}` +
             (e.bound ? `, bound ${show(e.bound[flat], 3)}` : "") + `, ratio ${show(e.ratio[flat], 3)}`)]),
         ];
-        const group = new HeatGroup({ shape: expected.shape, names: axes[name], start: comparison ? comparison[7] : null, tell });
+        // As many hands side by side as there is room for, but no map smaller than a stamp.
+        const room = Math.min(1560, document.documentElement.clientWidth) - 110;
+        const largest = Math.max(170, Math.min(340, Math.floor(room / (entries.length + 1)) - 42));
+        const group = new HeatGroup({ shape: expected.shape, names: axes[name], start: comparison ? comparison[7] : null, tell, largest });
         const most = largestOf(expected.values);
         const figures = [el("div", { class: "pair" }, group.add({ title: [el("b", null, "expected")], kind: "value", values: expected.values, most }))];
         for (const { result, got, same, ratio } of entries) {
@@ -232,7 +248,7 @@ class CasePage {
       if (!HeatGroup.drawable(array.shape)) return [];
       const short = title.slice(title.indexOf(" ") + 1);
       const group = new HeatGroup({ shape: array.shape, names: axes[short], largest: 220, tell: (flat, index) => [`[${index.join(", ")}] ${show(array.values[flat], 8)}`] });
-      const figure = group.add({ title: [el("b", null, title.replace("operand ", ""))], kind: "value", values: array.values, most: largestOf(array.values) });
+      const figure = group.add({ title: [el("b", null, titled(title))], kind: "value", values: array.values, most: largestOf(array.values) });
       const block = el("div", { class: "block" }, figure, el("div", { class: "bar-line" }, group.selectors()), group.readout);
       group.draw();
       return [block];
@@ -287,6 +303,13 @@ class CasePage {
     const pre = el("pre", { tabindex: "0" }, text);
     return el("div", { class: "yaml" }, pre, button);
   }
+}
+
+// "output output" is the output, "gradient x" the gradient of x.
+function titled(tensor) {
+  const [kind, ...rest] = tensor.split(" ");
+  const name = rest.join(" ");
+  return kind === "gradient" ? `gradient of ${name}` : kind === "cotangent" ? `cotangent of ${name}` : name;
 }
 
 // error / room by element, where room is the bound and the half unit of the last rounding.

@@ -98,7 +98,9 @@ function show(value, digits = 6) {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   if (Object.is(value, -0)) return "−0";
-  return String(Number(value.toPrecision(digits))).replace("-", "−");
+  const size = Math.abs(value);
+  const plain = size === 0 || (size >= 1e-3 && size < 1e7);
+  return (plain ? String(Number(value.toPrecision(digits))) : String(Number(value.toPrecision(digits)).toExponential())).replaceAll("-", "−");
 }
 
 function showBits(bits) {

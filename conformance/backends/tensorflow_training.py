@@ -1,0 +1,123 @@
+"""TensorFlow's networks in training, eager: variables, `tf.nn`, `tf.GradientTape`, and the kernels of its optimizers."""
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from conformance.backends.base import CallLog, Native, Natives, Program, Recorded, Trainer, blank_step
+from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
+from conformance.case.operators import Adam, Chain, inference_chain
+from conformance.errors import NotTranslatable
+
+if TYPE_CHECKING:
+    from conformance.backends.tensorflow import TensorFlowBackend
+
+
+class TensorFlowTrainer(Trainer):
+    """Variables, the forward pass in the adapter's own words, and an update that is one kernel a variable."""
+
+    def __init__(self, backend: "TensorFlowBackend", build: BuildNetwork) -> None:
+        if build.optimizer not in ("adam", "sgd"):
+            raise NotTranslatable(f"the TensorFlow trainer has no optimizer {build.optimizer!r}")
+        self._backend = backend
+        self._chain: Chain = build.network
+        self._program = Program("chain", self._chain)
+        self._inference = Program("chain", inference_chain(self._chain))
+        self._settings = build.optimizer_attributes
+        with tf.device(backend.place):
+            self._variables = {name: tf.Variable(backend.put(value)) for name, value in build.parameters.items()}
+            self._slots: Natives = {}
+            if isinstance(self._settings, Adam):
+                for name, variable in self._variables.items():
+                    for slot in ("m", "v"):
+                        self._slots[f"{name}/{slot}"] = tf.Variable(tf.zeros_like(variable))
+        self._lines = self._written(build)
+        self._steps = 0
+
+    def text(self) -> str:
+        kernel = "ResourceApplyAdam" if self._slots else "ResourceApplyGradientDescent"
+        return "\n".join((*self._lines, f"tf.raw_ops.{kernel}: {self._settings}"))
+
+    def step(self, step: TrainStep) -> Stepped:
+        native = {name: self._backend.put(tensor) for name, tensor in step.operands.items()}
+        before = self._state() if step.capture else {}
+        self._steps += 1
+        started = time.perf_counter()
+        with tf.device(self._backend.place):
+            with tf.GradientTape() as tape:
+                outputs = self._forward(self._program, native)
+            loss = outputs[self._chain.layers[-1].name]
+            sources: Natives = dict(self._variables)
+            if step.capture:
+                sources |= {layer.name: outputs[layer.name] for layer in self._chain.layers[:-1]}
+            gradients = dict(zip(sources, tape.gradient(loss, list(sources.values())), strict=True))
+            for name, variable in self._variables.items():
+                self._update(name, variable, gradients[name])
+        value = float(loss)
+        seconds = time.perf_counter() - started
+        get = self._backend.get
+        captured = step.capture
+        return Stepped(
+            loss=value,
+            outputs={name: get(output) for name, output in outputs.items()} if captured else {},
+            gradients={name: get(g) for name, g in gradients.items() if g is not None} if captured else {},
+            before=before,
+            after=self._state() if captured else {},
+            seconds=seconds,
+        )
+
+    def predict(self, x: Tensor) -> Tensor:
+        with tf.device(self._backend.place):
+            outputs = self._forward(self._inference, {"x": self._backend.put(x)})
+        return self._backend.get(outputs[self._inference.attributes.layers[-1].name])
+
+    def _forward(self, program: Program, given: Natives) -> Natives:
+        names = {layer.name for layer in program.attributes.layers}
+        own = {name: value for name, value in self._variables.items() if name.partition("/")[0] in names}
+        values = {**given, **own}
+        log = CallLog()
+        for name, value in values.items():
+            log.name(value, name.replace("/", "_"))
+        self._backend.log = log
+        self._backend.tf, self._backend.nn = Recorded(tf, "tf", log), Recorded(tf.nn, "tf.nn", log)
+        return program.run(self._backend, values, lambda _, value: value)
+
+    def _update(self, name: str, variable: Any, gradient: Native) -> None:
+        """One step of the optimizer's kernel on one variable, in place."""
+        a = self._settings
+
+        def number(value: float) -> Native:
+            return tf.constant(value, variable.dtype)
+
+        if not isinstance(a, Adam):
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=variable.handle, alpha=number(a.learning_rate), delta=gradient
+            )
+            return
+        beta1_power, beta2_power = a.beta1**self._steps, a.beta2**self._steps
+        # TensorFlow adds epsilon before the bias correction; the other form is the same with epsilon corrected too.
+        correction = 1.0 if a.epsilon_hat else math.sqrt(1 - beta2_power)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._slots[f"{name}/m"].handle,
+            v=self._slots[f"{name}/v"].handle,
+            beta1_power=number(beta1_power),
+            beta2_power=number(beta2_power),
+            lr=number(a.learning_rate),
+            beta1=number(a.beta1),
+            beta2=number(a.beta2),
+            epsilon=number(a.epsilon * correction),
+            grad=gradient,
+        )
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: self._backend.get(value) for name, value in {**self._variables, **self._slots}.items()}
+
+    def _written(self, build: BuildNetwork) -> tuple[str, ...]:
+        """The forward pass on zeros, as lines of a script: what does not fit shows before the first step."""
+        with tf.device(self._backend.place):
+            given = {name: self._backend.put(tensor) for name, tensor in blank_step(build).items()}
+            outputs = self._forward(self._program, given)
+        return self._backend.log.lines(outputs)

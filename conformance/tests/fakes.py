@@ -1,0 +1,839 @@
+"""Backends over plain NumPy: an honest one, and one for every fault that the harness must notice.
+
+`Honest` is a small framework of its own: arrays know their format, operators put a pull-back on a tape. It shares no
+line with the reference. Every other backend here is it with one fault, named and described; `TROUBLED` ones have it
+only where the case's id ends with "trouble", so that the question after it shows whether the harness goes on.
+"""
+
+import ctypes
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from conformance.backends.base import Backend, Gradients, Native, Natives, Program
+from conformance.case.job import Description, Job, Outputs, Tensor
+from conformance.case.operators import AveragePool, Convolution, MaxPool, NoAttributes, TransposedConvolution
+from conformance.errors import NotTranslatable
+
+# What the framework computes with, by the format that it stores.
+ARITHMETIC = {"float64": np.float64, "float32": np.float32, "bfloat16": np.float32, "float16": np.float32}
+TROUBLE = "trouble"
+
+
+@dataclass(eq=False)
+class Array:
+    """A framework's tensor: numbers in the type that it computes with, each one representable in the format."""
+
+    format: str
+    numbers: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.numbers.shape
+
+
+def to_bfloat16(numbers: np.ndarray) -> np.ndarray:
+    """The upper halves of float32 words, rounded to nearest, ties to even; NaN stays NaN."""
+    words = np.asarray(numbers, np.float32).view(np.uint32)
+    rounded = (words + (0x7FFF + ((words >> 16) & 1))) >> 16
+    return np.where(np.isnan(numbers), 0x7FC0, rounded).astype(np.uint16)
+
+
+def from_bfloat16(words: np.ndarray) -> np.ndarray:
+    return (words.astype(np.uint32) << 16).view(np.float32)
+
+
+def stored(numbers: np.ndarray, format_: str) -> Array:
+    """A result, rounded once to the format in which it is held."""
+    with np.errstate(over="ignore"):
+        if format_ == "bfloat16":
+            return Array(format_, from_bfloat16(to_bfloat16(numbers)))
+        if format_ == "float16":
+            return Array(format_, numbers.astype(np.float16).astype(np.float32))
+        return Array(format_, numbers.astype(ARITHMETIC[format_]))
+
+
+def same_pads(size: int, extent: int, stride: int) -> tuple[int, int]:
+    """As many windows as strides fit; the odd pixel at the end."""
+    total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the taps of a kernel fall: on the padded input at every stride."""
+
+    counts: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def taps(self) -> Iterator[tuple[tuple[int, int], tuple[slice, ...]]]:
+        """Every place of the kernel, and what it reads for all windows at once."""
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                rows, columns = (
+                    slice(at * d, at * d + (n - 1) * s + 1, s)
+                    for at, d, n, s in zip((i, j), self.dilation, self.counts, self.stride, strict=True)
+                )
+                yield (i, j), (slice(None), rows, columns)
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How much of the padded input the windows need."""
+        return tuple(
+            (n - 1) * s + (k - 1) * d + 1
+            for n, k, s, d in zip(self.counts, self.kernel, self.stride, self.dilation, strict=True)
+        )
+
+
+def embedded(x: np.ndarray, low: tuple[int, ...], size: tuple[int, ...], fill: float) -> np.ndarray:
+    """Images on a larger canvas."""
+    canvas = np.full((x.shape[0], *size, x.shape[3]), fill, x.dtype)
+    canvas[:, low[0] : low[0] + x.shape[1], low[1] : low[1] + x.shape[2]] = x
+    return canvas
+
+
+def cut(canvas: np.ndarray, low: tuple[int, ...], size: tuple[int, ...]) -> np.ndarray:
+    """Images out of a larger canvas."""
+    return canvas[:, low[0] : low[0] + size[0], low[1] : low[1] + size[1]]
+
+
+def check(fits: bool, what: str) -> None:
+    if not fits:
+        raise ValueError(what)
+
+
+PullBack = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+class Honest(Backend):
+    """Convolution and pooling of images, dense layers, ReLU: forward, and the pull-back beside it."""
+
+    module: ClassVar[str] = "numpy"
+    install: ClassVar[str] = 'pip install "numpy>=1.26"'
+    accumulators: ClassVar[tuple[tuple[str, str, str, str], ...]] = (
+        ("*", "bfloat16", "*", "float32"),
+        ("*", "float16", "*", "float32"),
+    )
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__(device, modes)
+        if modes:
+            raise NotTranslatable(f"this fake has no mode {modes[0]!r}")
+        if device != "cpu":
+            raise NotTranslatable(f"this fake has no device {device!r}")
+        self.tape: list[tuple[Array, dict[str, Array], PullBack]] = []
+
+    def describe(self) -> Description:
+        return Description(
+            backend=type(self).__name__,
+            versions={"numpy": np.__version__, "fake": "1.2.3"},
+            device=f"{self.device} (fake)",
+            cpu_features=("fake_unit",),
+            switches={"threads": "1"},
+            accumulators=self.accumulators,
+            absent=self.absent,
+            operators=self.operators(),
+        )
+
+    def put(self, tensor: Tensor) -> Native:
+        if tensor.format not in ARITHMETIC:
+            return Array(tensor.format, tensor.data.copy())
+        data = from_bfloat16(tensor.data) if tensor.format == "bfloat16" else tensor.data
+        return Array(tensor.format, data.astype(ARITHMETIC[tensor.format]))
+
+    def get(self, native: Native) -> Tensor:
+        if native.format == "bfloat16":
+            return Tensor("bfloat16", to_bfloat16(native.numbers))
+        return Tensor(native.format, np.array(native.numbers, dtype=native.format, order="C"))
+
+    def evaluate(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Gradients]:
+        self.tape = []
+        outputs = program.run(self, operands, lambda _, value: value)
+        if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
+            return outputs, {}
+        pulled = {id(outputs[name]): value for name, value in cotangents.items()}
+        for result, inputs, pull in reversed(self.tape):
+            gradients = self.pulled(pull, pulled[id(result)])
+            pulled |= {id(value): stored(gradients[name], result.format) for name, value in inputs.items()}
+        wanted = {**outputs, **operands}
+        return outputs, {name: pulled[id(wanted[name])] for name in sources}
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        return pull(cotangent.numbers)
+
+    def given(self, inputs: dict[str, Array | None], forward: Callable[..., tuple[np.ndarray, PullBack]]) -> Array:
+        """Calls an operator on the numbers of its operands, stores the result, puts the pull-back on the tape."""
+        present = {name: value for name, value in inputs.items() if value is not None}
+        computed, pull = forward(**{name: value.numbers for name, value in present.items()})
+        result = stored(computed, present["x"].format)
+        self.tape.append((result, present, pull))
+        self.log.record(f"fake.{forward.__name__}", (), present, result)
+        return result
+
+    # What the faults change
+
+    def pads(self, padding: Any, sizes: Any, extents: Any, stride: Any) -> tuple[tuple[int, int], ...]:
+        if padding == "valid":
+            return ((0, 0), (0, 0))
+        if padding in ("same", "same_lower"):
+            found = tuple(same_pads(n, e, s) for n, e, s in zip(sizes, extents, stride, strict=True))
+            return found if padding == "same" else tuple((high, low) for low, high in found)
+        check(min(min(pair) for pair in padding) >= 0, f"negative pads {padding}")
+        return tuple(padding)
+
+    def kernel(self, w: np.ndarray) -> np.ndarray:
+        """The kernel as it is used."""
+        return w
+
+    def biased(self, y: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+        if b is None:
+            return y
+        check(b.shape == y.shape[-1:], f"a bias of shape {b.shape} for {y.shape[-1]} channels")
+        return y + b
+
+    def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        return gradient
+
+    def largest(self, stack: np.ndarray) -> np.ndarray:
+        """The place of the first largest tap; NaN is larger than any number."""
+        return np.argmax(stack, axis=0)
+
+    # Operators
+
+    def grid(
+        self, a: Any, shape: tuple[int, ...], kernel: Any, dilation: Any, *, ceil: bool = False
+    ) -> tuple[Grid, tuple[tuple[int, int], ...]]:
+        """Where windows start, and the pads around the images."""
+        check(len(shape) == 4, f"images have 4 axes, got {shape}")
+        check(min((*kernel, *a.stride, *dilation)) >= 1, f"kernel {kernel}, stride {a.stride}, dilation {dilation}")
+        extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        pads = self.pads(a.padding, shape[1:3], extents, a.stride)
+        counts = []
+        for n, (low, high), e, s in zip(shape[1:3], pads, extents, a.stride, strict=True):
+            free = n + low + high - e
+            check(free >= 0, f"a kernel that spans {e} in {n + low + high}")
+            more = ceil and free % s > 0 and (free // s + 1) * s < n + low
+            counts.append(free // s + 1 + more)
+        return Grid(tuple(counts), tuple(kernel), tuple(a.stride), tuple(dilation)), pads
+
+    def conv2d(self, attributes: Convolution, x: Native, w: Native, b: Native | None = None) -> Native:
+        a = attributes
+
+        def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, PullBack]:
+            check(a.groups >= 1 and w.shape[3] % a.groups == 0, f"{a.groups} groups of {w.shape[3]} channels")
+            grid, pads = self.grid(a, x.shape, w.shape[:2], a.dilation)
+            low = tuple(pair[0] for pair in pads)
+            size = tuple(n + sum(pair) for n, pair in zip(x.shape[1:3], pads, strict=True))
+            images = embedded(x, low, size, 0.0).reshape(x.shape[0], *size, a.groups, x.shape[3] // a.groups)
+            taps = self.kernel(w).reshape(*w.shape[:3], a.groups, w.shape[3] // a.groups)
+            y = sum(np.einsum("nhwgc,cgo->nhwgo", images[at], taps[ij]) for ij, at in grid.taps())
+
+            def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
+                g = cotangent.reshape(y.shape)
+                dx, dw = np.zeros_like(images), np.zeros_like(taps)
+                for ij, at in grid.taps():
+                    dx[at] += np.einsum("nhwgo,cgo->nhwgc", g, taps[ij])
+                    dw[ij] = np.einsum("nhwgc,nhwgo->cgo", images[at], g)
+                inside = cut(dx.reshape(x.shape[0], *size, x.shape[3]), low, x.shape[1:3])
+                return {
+                    "x": inside,
+                    "w": self.weight_gradient(self.kernel(dw.reshape(w.shape))),
+                    "b": cotangent.sum(axis=(0, 1, 2)),
+                }
+
+            return self.biased(y.reshape(*y.shape[:3], w.shape[3]), b), pull
+
+        return self.given({"x": x, "w": w, "b": b}, conv2d)
+
+    def conv2d_transpose(
+        self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
+    ) -> Native:
+        a = attributes
+
+        def conv2d_transpose(
+            x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None
+        ) -> tuple[np.ndarray, PullBack]:
+            check(len(x.shape) == 4, f"images have 4 axes, got {x.shape}")
+            check(min((*a.stride, *a.dilation, a.groups)) >= 1, f"stride {a.stride}, dilation {a.dilation}")
+            check(w.shape[3] == x.shape[3], f"a kernel of {w.shape[3]} channels for {x.shape[3]}")
+            grid = Grid(x.shape[1:3], w.shape[:2], a.stride, a.dilation)
+            low, size = self.crop(a, grid)
+            check(min(size) >= 1, f"pads {a.padding} crop everything")
+            images = x.reshape(*x.shape[:3], a.groups, x.shape[3] // a.groups)
+            taps = self.kernel(w).reshape(*w.shape[:3], a.groups, w.shape[3] // a.groups)
+            room = tuple(max(r, start + n) for r, start, n in zip(grid.reach, low, size, strict=True))
+            canvas = np.zeros((x.shape[0], *room, a.groups, w.shape[2]), x.dtype)
+            for ij, at in grid.taps():
+                canvas[at] += np.einsum("nhwgc,ogc->nhwgo", images, taps[ij])
+            y = cut(canvas.reshape(x.shape[0], *room, a.groups * w.shape[2]), low, size)
+
+            def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
+                g = embedded(cotangent, low, room, 0.0).reshape(canvas.shape)
+                dx, dw = np.zeros_like(images), np.zeros_like(taps)
+                for ij, at in grid.taps():
+                    dx += np.einsum("nhwgo,ogc->nhwgc", g[at], taps[ij])
+                    dw[ij] = np.einsum("nhwgc,nhwgo->ogc", images, g[at])
+                return {
+                    "x": dx.reshape(x.shape),
+                    "w": self.weight_gradient(self.kernel(dw.reshape(w.shape))),
+                    "b": cotangent.sum(axis=(0, 1, 2)),
+                }
+
+            return self.biased(y, b), pull
+
+        return self.given({"x": x, "w": w, "b": b}, conv2d_transpose)
+
+    def crop(self, a: TransposedConvolution, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Which part of the canvas a transposed convolution keeps: first elements, and sizes."""
+        low, sizes = [], []
+        for axis, (n, reach, s) in enumerate(zip(grid.counts, grid.reach, a.stride, strict=True)):
+            over = max(reach - n * s, 0)
+            if isinstance(a.padding, tuple):
+                (start, end), more = a.padding[axis], a.output_padding[axis]
+                check(0 <= more < max(s, a.dilation[axis]), f"output padding {more}")
+                check(min(start, end) >= 0, f"negative pads {a.padding}")
+                low.append(start)
+                sizes.append(reach - start - end + more)
+            else:
+                check(not any(a.output_padding), f"output padding with {a.padding}")
+                low.append({"valid": 0, "same": over // 2, "same_lower": over - over // 2}[a.padding])
+                sizes.append(n * s + (over if a.padding == "valid" else 0))
+        return tuple(low), tuple(sizes)
+
+    def pooled(self, a: Any, x: np.ndarray, dilation: Any, fill: float) -> tuple[Grid, Any, np.ndarray, np.ndarray]:
+        """The grid, the first pads, every tap's images stacked, and an empty canvas to pull back to."""
+        grid, pads = self.grid(a, x.shape, a.window, dilation, ceil=a.ceil_mode)
+        if isinstance(a.padding, tuple):
+            half = [((k - 1) * d + 1) // 2 for k, d in zip(a.window, dilation, strict=True)]
+            check(all(max(p) <= h for p, h in zip(pads, half, strict=True)), f"windows of padding alone: {pads}")
+        low = tuple(pair[0] for pair in pads)
+        size = tuple(max(n + sum(p), r) for n, p, r in zip(x.shape[1:3], pads, grid.reach, strict=True))
+        images = embedded(x, low, size, fill)
+        return grid, pads, np.stack([images[at] for _, at in grid.taps()]), np.zeros_like(images)
+
+    def max_pool2d(self, attributes: MaxPool, x: Native) -> Native:
+        a = attributes
+
+        def max_pool2d(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            grid, pads, stack, dx = self.pooled(a, x, a.dilation, -np.inf)
+            chosen = self.largest(stack)
+            y = np.take_along_axis(stack, chosen[None], axis=0)[0]
+
+            def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
+                for place, (_, at) in enumerate(grid.taps()):
+                    dx[at] += np.where(chosen == place, cotangent, 0)
+                return {"x": cut(dx, tuple(pair[0] for pair in pads), x.shape[1:3])}
+
+            return y, pull
+
+        return self.given({"x": x}, max_pool2d)
+
+    def average_pool2d(self, attributes: AveragePool, x: Native) -> Native:
+        a = attributes
+
+        def average_pool2d(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            grid, pads, stack, dx = self.pooled(a, x, (1, 1), 0.0)
+            ones = np.ones((1, *x.shape[1:3], 1), x.dtype)
+            low = tuple(pair[0] for pair in pads)
+            if a.count_padding:
+                ones = np.ones((1, *(n + sum(p) for n, p in zip(x.shape[1:3], pads, strict=True)), 1), x.dtype)
+            counted = embedded(ones, (0, 0) if a.count_padding else low, dx.shape[1:3], 0.0)
+            counts = sum(counted[at] for _, at in grid.taps())
+
+            def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
+                for _, at in grid.taps():
+                    dx[at] += cotangent / counts
+                return {"x": cut(dx, low, x.shape[1:3])}
+
+            return stack.sum(axis=0) / counts, pull
+
+        return self.given({"x": x}, average_pool2d)
+
+    def relu(self, attributes: NoAttributes, x: Native) -> Native:
+        def relu(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            return np.maximum(x, 0), lambda cotangent: {"x": np.where(x > 0, cotangent, 0)}
+
+        return self.given({"x": x}, relu)
+
+    def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
+        def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, PullBack]:
+            def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
+                rows, columns = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, w.shape[1])
+                return {
+                    "x": np.einsum("...o,io->...i", cotangent, w),
+                    "w": self.weight_gradient(np.einsum("ni,no->io", rows, columns)),
+                    "b": columns.sum(axis=0),
+                }
+
+            return self.biased(np.einsum("...i,io->...o", x, w), b), pull
+
+        return self.given({"x": x, "w": w, "b": b}, dense)
+
+    def flatten(self, attributes: NoAttributes, x: Native) -> Native:
+        def flatten(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            return x.reshape(x.shape[0], math.prod(x.shape[1:])), lambda cotangent: {"x": cotangent.reshape(x.shape)}
+
+        return self.given({"x": x}, flatten)
+
+
+# Wrong numbers ------------------------------------------------------------------------------------------------------
+
+
+class FlipsKernel(Honest):
+    """Convolves where the field correlates."""
+
+    def kernel(self, w: np.ndarray) -> np.ndarray:
+        return w[::-1, ::-1]
+
+
+class PadsLeftFirst(Honest):
+    """Puts SAME's odd pixel at the start."""
+
+    def pads(self, padding: Any, sizes: Any, extents: Any, stride: Any) -> tuple[tuple[int, int], ...]:
+        return super().pads("same_lower" if padding == "same" else padding, sizes, extents, stride)
+
+
+class PadsAsIfUnstrided(Honest):
+    """Pads SAME by what stride 1 would need."""
+
+    def pads(self, padding: Any, sizes: Any, extents: Any, stride: Any) -> tuple[tuple[int, int], ...]:
+        return super().pads(padding, sizes, extents, (1, 1))
+
+
+class DropsBias(Honest):
+    """Forgets the bias."""
+
+    def biased(self, y: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+        return y
+
+
+class SwallowsNan(Honest):
+    """Its maximum passes over NaN."""
+
+    def largest(self, stack: np.ndarray) -> np.ndarray:
+        return np.argmax(np.where(np.isnan(stack), -np.inf, stack), axis=0)
+
+
+class LastTieWins(Honest):
+    """Gives the gradient of a maximum to the last of equals."""
+
+    def largest(self, stack: np.ndarray) -> np.ndarray:
+        return len(stack) - 1 - np.argmax(stack[::-1], axis=0)
+
+
+class ChangesOutput(Honest):
+    """What its heirs do to every output of an operator or a chain, after the fact."""
+
+    def changed(self, output: Array) -> Array:
+        raise NotImplementedError
+
+    def evaluate(self, *asked: Any) -> tuple[Natives, Gradients]:
+        outputs, gradients = super().evaluate(*asked)
+        return {name: self.changed(output) for name, output in outputs.items()}, gradients
+
+
+class OneElementOff(ChangesOutput):
+    """Its largest element is off by one part in a million."""
+
+    def changed(self, output: Array) -> Array:
+        numbers = output.numbers.copy()
+        place = np.unravel_index(np.argmax(np.abs(numbers)), numbers.shape)
+        numbers[place] *= 1 + 1e-6
+        return Array(output.format, numbers)
+
+
+class NanForNumber(ChangesOutput):
+    """One element is not a number."""
+
+    def changed(self, output: Array) -> Array:
+        numbers = output.numbers.copy()
+        numbers[(0,) * numbers.ndim] = np.nan
+        return Array(output.format, numbers)
+
+
+class InfinityForNumber(ChangesOutput):
+    """One element is infinite."""
+
+    def changed(self, output: Array) -> Array:
+        numbers = output.numbers.copy()
+        numbers[(0,) * numbers.ndim] = np.inf
+        return Array(output.format, numbers)
+
+
+class WrongShape(ChangesOutput):
+    """Keeps its last column for itself."""
+
+    def changed(self, output: Array) -> Array:
+        return Array(output.format, output.numbers[:, :, :-1])
+
+
+class ReturnsFloat64(ChangesOutput):
+    """Always answers in double precision."""
+
+    def changed(self, output: Array) -> Array:
+        return Array("float64", output.numbers)
+
+
+class Truncates(Honest):
+    """Computes float32 in double precision, and cuts the results off instead of rounding them."""
+
+    def given(self, inputs: dict[str, Array | None], forward: Callable[..., tuple[np.ndarray, PullBack]]) -> Array:
+        result = super().given(inputs, forward)
+        operands = {name: value.numbers.astype(np.float64) for name, value in inputs.items() if value is not None}
+        exact = forward(**operands)[0]
+        nearest = exact.astype(np.float32)
+        too_far = np.abs(nearest.astype(np.float64)) > np.abs(exact)
+        result.numbers = np.where(too_far, np.nextafter(nearest, np.float32(0)), nearest)
+        return result
+
+
+class RoundsOperands(Honest):
+    """Rounds what it is given to bfloat16 before it computes, as a fast matrix unit would."""
+
+    def rounded(self, numbers: np.ndarray) -> np.ndarray:
+        return from_bfloat16(to_bfloat16(numbers)).astype(numbers.dtype)
+
+    def given(self, inputs: dict[str, Array | None], forward: Callable[..., tuple[np.ndarray, PullBack]]) -> Array:
+        def on_rounded(**operands: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            return forward(**{name: self.rounded(numbers) for name, numbers in operands.items()})
+
+        return super().given(inputs, on_rounded)
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        return pull(self.rounded(cotangent.numbers))
+
+
+class RoundsOperandsToTf32(RoundsOperands):
+    """Rounds what it is given to 11 significant bits, as tensor cores do."""
+
+    def rounded(self, numbers: np.ndarray) -> np.ndarray:
+        mantissa, exponent = np.frexp(numbers)
+        return np.ldexp(np.rint(mantissa * 2048) / 2048, exponent).astype(numbers.dtype)
+
+
+# Wrong gradients ----------------------------------------------------------------------------------------------------
+
+
+class WeightGradientTransposed(Honest):
+    """Gives the gradient of a kernel with rows and columns exchanged."""
+
+    def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        return np.swapaxes(gradient, 0, 1)
+
+
+class GradientOfOnes(Honest):
+    """Pulls back ones, whatever the cotangent."""
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        return pull(np.ones_like(cotangent.numbers))
+
+
+class ZeroGradient(Honest):
+    """Its gradients are zero."""
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        return {name: 0 * gradient for name, gradient in pull(cotangent.numbers).items()}
+
+
+class MissingGradient(Honest):
+    """Gives no gradient of the kernel, and no reason."""
+
+    def evaluate(self, *asked: Any) -> tuple[Natives, Gradients]:
+        outputs, gradients = super().evaluate(*asked)
+        return outputs, {name: gradient for name, gradient in gradients.items() if name != "w"}
+
+
+class RaisesInGradient(Honest):
+    """Its backward pass raises."""
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        raise RuntimeError("no backward kernel")
+
+
+# Wrong manners ------------------------------------------------------------------------------------------------------
+
+
+class MutatesInput(Honest):
+    """Uses its operand's memory for something else."""
+
+    def evaluate(self, program: Program, operands: Natives, *asked: Any) -> tuple[Natives, Gradients]:
+        answered = super().evaluate(program, operands, *asked)
+        operands["x"].numbers[...] = 0
+        return answered
+
+
+class Raises(Honest):
+    """Every operator raises."""
+
+    def method(self, operator: str) -> Callable[..., Native]:
+        def method(attributes: Any, **operands: Native) -> Native:
+            raise RuntimeError(f"no kernel for {operator}")
+
+        return method
+
+
+class AcceptsAnything(Honest):
+    """Answers zeros where it should refuse."""
+
+    def answer(self, job: Job) -> Outputs:
+        try:
+            return super().answer(job)
+        except (ValueError, IndexError):
+            zero = self.get(stored(np.zeros((1, 1, 1, 1)), job.format))
+            return Outputs(outputs={"output": zero})
+
+
+class PrintsToStdout(Honest):
+    """Prints wherever it can, through Python and past it."""
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__(device, modes)
+        self.say()
+
+    def say(self) -> None:
+        sys.stdout.write("through Python\n")
+        sys.stderr.write("through Python's stderr\n")
+        for descriptor in (1, 2):
+            os.write(descriptor, b"past Python\n")
+        sys.stdout.flush()
+
+    def answer(self, job: Job) -> Outputs:
+        self.say()
+        return super().answer(job)
+
+
+class LiesAboutOperators(Honest):
+    """Names operators that it does not have."""
+
+    @classmethod
+    def operators(cls) -> tuple[str, ...]:
+        return (*super().operators(), "softmax")
+
+
+class HidesOperators(Honest):
+    """Has convolution, and calls it absent."""
+
+    absent: ClassVar[tuple[str, ...]] = ("conv2d",)
+
+
+class HasNoGradients(Honest):
+    """Is known to have no gradients at all."""
+
+    absent: ClassVar[tuple[str, ...]] = ("*:gradients",)
+
+
+class InventsFormats(ChangesOutput):
+    """Answers in a format that nobody has heard of."""
+
+    def get(self, native: Native) -> Tensor:
+        tensor = super().get(native)
+        return Tensor("float31", tensor.data) if native.format == "float31" else tensor
+
+    def changed(self, output: Array) -> Array:
+        return Array("float31", output.numbers)
+
+
+class MislabelsFormats(ChangesOutput):
+    """Calls double precision single."""
+
+    def get(self, native: Native) -> Tensor:
+        return Tensor(native.format, native.numbers)
+
+    def changed(self, output: Array) -> Array:
+        return Array(output.format, output.numbers.astype(np.float64))
+
+
+class AnswersWithLists(Honest):
+    """Answers something that has no place on the wire."""
+
+    def answer(self, job: Job) -> Outputs:
+        return replace(super().answer(job), calls=({1, 2},))
+
+
+# Deaths and silences, where the case's id ends with "trouble" -------------------------------------------------------
+
+
+class Troubled(Honest):
+    """What its heirs do in trouble."""
+
+    def trouble(self) -> None:
+        raise NotImplementedError
+
+    def answer(self, job: Job) -> Outputs:
+        if job.case_id.endswith(TROUBLE):
+            self.trouble()
+        return super().answer(job)
+
+
+class Hangs(Troubled):
+    """Never answers."""
+
+    def trouble(self) -> None:
+        time.sleep(3600)
+
+
+class HangsInGradient(Honest):
+    """Never comes back from its backward pass."""
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        time.sleep(3600)
+        raise AssertionError
+
+
+class Aborts(Troubled):
+    """Calls abort(), as a failed assertion of native code does."""
+
+    def trouble(self) -> None:
+        os.write(2, b"native assertion failed: stride > 0\n")
+        os.abort()
+
+
+class Segfaults(Troubled):
+    """Reads from address 0."""
+
+    def trouble(self) -> None:
+        ctypes.string_at(0)
+
+
+class Exits(Troubled):
+    """Leaves the process without a word."""
+
+    def trouble(self) -> None:
+        os._exit(3)
+
+
+class SystemExits(Troubled):
+    """Leaves by sys.exit, which is no Exception."""
+
+    def trouble(self) -> None:
+        sys.exit(4)
+
+
+class Interrupts(Troubled):
+    """Raises what Ctrl-C raises."""
+
+    def trouble(self) -> None:
+        raise KeyboardInterrupt
+
+
+class Killed(Troubled):
+    """Is killed, as the system kills who takes too much memory."""
+
+    def trouble(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class AbortsInGradient(Honest):
+    """Its backward pass takes the process with it."""
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        os.abort()
+
+
+# Broken before anything is asked ------------------------------------------------------------------------------------
+
+
+class LacksItsFramework(Honest):
+    """Wants a framework that is not there."""
+
+    module: ClassVar[str] = "no_such_framework"
+    install: ClassVar[str] = "pip install no-such-framework"
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__(device, modes)
+        import no_such_framework  # noqa: F401
+
+
+class BreaksAtTheStart(Honest):
+    """Its constructor raises."""
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        raise RuntimeError("the driver is too old")
+
+
+class DiesAtTheStart(Honest):
+    """Its constructor takes the process with it."""
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        os.write(2, b"no such instruction: vfmadd\n")
+        os.abort()
+
+
+class DiesAtTheSecondStart(Honest):
+    """Answers one process long: troubled, it dies, and cannot be started again."""
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__(device, modes)
+        self._mark = os.environ["FAKE_MARK"]
+        if os.path.exists(self._mark):  # noqa: PTH110
+            raise NotTranslatable("the device is gone")
+
+    def answer(self, job: Job) -> Outputs:
+        if job.case_id.endswith(TROUBLE):
+            with open(self._mark, "w"):  # noqa: PTH123
+                os.abort()
+        return super().answer(job)
+
+
+# Broken promises of the contract ------------------------------------------------------------------------------------
+
+
+class TakesAnyDevice(Honest):
+    """Runs on the processor whatever it was asked for, and says so."""
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        super().__init__("cpu", modes)
+
+
+class LiesAboutItsDevice(Honest):
+    """Says that it is on a device that nobody asked for."""
+
+    def describe(self) -> Description:
+        return replace(super().describe(), device="cuda (fake)")
+
+
+class RoundsTwice(Honest):
+    """Stores float32 numbers by way of bfloat16."""
+
+    def get(self, native: Native) -> Tensor:
+        if native.format == "float32":
+            return Tensor("float32", from_bfloat16(to_bfloat16(native.numbers)))
+        return super().get(native)
+
+
+class CutsBfloat16(Honest):
+    """Stores bfloat16 with its last bit cut off."""
+
+    def get(self, native: Native) -> Tensor:
+        tensor = super().get(native)
+        return Tensor("bfloat16", tensor.data & np.uint16(0xFFFE)) if native.format == "bfloat16" else tensor
+
+
+class AnswersUnknownOperators(Honest):
+    """Takes an operator that it has never heard of for an identity."""
+
+    def answer(self, job: Job) -> Outputs:
+        if job.operator == "no_such_operator":
+            return Outputs(outputs={})
+        return super().answer(job)
+
+
+class PullsBackAnyShape(Honest):
+    """Gives gradients for a cotangent that does not fit."""
+
+    def evaluate(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Gradients]:
+        outputs, _ = super().evaluate(program, operands, (), {})
+        return outputs, {name: operands[name] for name in sources}

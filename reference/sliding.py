@@ -47,7 +47,9 @@ MANY_PRODUCTS = 1 << 20
 FEWER = 4
 
 
-# Products are counted one by one where less than one in so many differs from zero.
+# A correlate's terms are counted one by one where there are so many, and less than one in so many differs from zero.
+# Below, the bound is narrow anyway: in float32 gamma(4096) is 2^-12.
+MANY_TERMS = 4096
 MOSTLY_ZEROS = 4
 
 
@@ -122,10 +124,12 @@ def correlate_magnitude(large: Array, small: Array, over: Sequence[Window], *, g
     """Returns the magnitude of a correlate: a term for each example and each output whose tap falls inside.
 
     Terms that are zero are added without rounding, in any order. Behind a ReLU and a maximum most of them are, so
-    that the bound without them is several times narrower; they are counted where they are the greater part.
+    that the bound without them is several times narrower; they are left out where that matters.
     """
     absolute = correlate(np.abs(large), np.abs(small), over, groups=groups)
-    if MOSTLY_ZEROS * np.count_nonzero(large) * np.count_nonzero(small) < large.size * small.size:
+    summed = large.shape[0] * prod(window.outputs for window in over)
+    nonzero = np.count_nonzero(large) * np.count_nonzero(small)
+    if summed > MANY_TERMS and MOSTLY_ZEROS * nonzero < large.size * small.size:
         terms = correlate((large != 0).astype(np.float64), (small != 0).astype(np.float64), over, groups=groups)
     else:
         terms = positions([window.outputs_inside() for window in over])[..., None] * large.shape[0]

@@ -1,4 +1,4 @@
-"""JAX's networks in training: a tree of parameters, pure functions, and one jitted step for judged and free ones alike."""
+"""JAX's networks in training: a tree of parameters, and one jitted step for judged and free ones alike."""
 
 import math
 import time
@@ -73,9 +73,7 @@ class JaxTrainer(Trainer):
         parameters = optimizer.params_fn(state)
         shapes = jax.eval_shape(lambda: self._forward(self._program, {**given, **parameters}, {}))
         # A layer's output is differentiated through a probe added to it: -0.0, which changes no number.
-        probes = {
-            layer.name: jax.numpy.full_like(shapes[layer.name], -0.0) for layer in self._chain.layers[:-1]
-        }
+        probes = {layer.name: jax.numpy.full_like(shapes[layer.name], -0.0) for layer in self._chain.layers[:-1]}
 
         def loss(differentiated: Natives) -> tuple[Native, Natives]:
             own = {name: differentiated[name] for name in parameters}

@@ -1,4 +1,4 @@
-"""TensorFlow's networks in training, eager: variables, `tf.nn`, `tf.GradientTape`, and the kernels of its optimizers."""
+"""TensorFlow's networks in training, eager: variables, `tf.nn`, `tf.GradientTape`, its optimizers' kernels."""
 
 import math
 import time

@@ -140,7 +140,7 @@ class TorchTrainer(Trainer):
                 if parameter.grad is not None:
                     gradients[name] = get(_from_torch(name, parameter.grad))
         return Stepped(
-            loss=float(loss),
+            loss=loss.item(),
             outputs={name: get(_channels_last(output)) for name, output in outputs.items()},
             gradients=gradients,
             before=before,

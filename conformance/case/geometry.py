@@ -28,14 +28,14 @@ def resolve_pads(
     end (`same_lower`: at the low end). The total depends on the stride.
 
     Raises:
-        ImpossibleShape: if a stride or dilation is less than 1.
+        ImpossibleShape: if SAME is asked with a stride or dilation less than 1.
     """
-    if min((*stride, *dilation), default=1) < 1:
-        raise ImpossibleShape(f"strides and dilations must be at least 1, got {tuple(stride)} and {tuple(dilation)}")
     if padding == "valid":
         return tuple((0, 0) for _ in sizes)
     if isinstance(padding, tuple):
         return padding
+    if min((*stride, *dilation), default=1) < 1:
+        raise ImpossibleShape(f"strides and dilations must be at least 1, got {tuple(stride)} and {tuple(dilation)}")
     pads = []
     for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True):
         total = max((-(-n // s) - 1) * s + extent(k, d) - n, 0)

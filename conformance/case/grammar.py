@@ -191,7 +191,7 @@ class FormKeys(TypedDict, total=False):
     name: Required[Annotated[str, Field(description="The last part of the id.")]]
     about: Annotated[str, Field(description="One sentence of fact.")]
     initializers: Required[
-        Annotated[dict[str, Initializer], Field(description="By layer/operand; globs, the first that matches counts.")]
+        Annotated[dict[str, Initializer], Field(description="By layer/operand: globs, the first match counts.")]
     ]
     optimizer: Required[Literal["adam", "sgd"]]
     attributes: Annotated[dict[str, Any], Field(description="The optimizer's own.")]
@@ -412,12 +412,19 @@ def schema() -> dict[str, Any]:
     for name in ("LayerKeys", "CaseKeys", "DefaultsKeys"):
         definitions[name]["allOf"] = of_item
     definitions["Operator"] = {"type": "string", "enum": sorted(OPERATORS)}
-    whole: dict[str, Any] = _tidy({**made, "allOf": of_file}, definitions["Operator"])
-    whole["$defs"]["Operator"] = definitions["Operator"]
+    training = _adapter(TrainingKeys).json_schema(ref_template="#/$defs/{model}")
+    definitions.update({name: part for name, part in training.pop("$defs").items() if name not in definitions})
+    definitions["TrainingKeys"] = training
+    tidied: dict[str, Any] = _tidy(definitions, definitions["Operator"])
+    tidied["Operator"] = definitions["Operator"]
+    del made["$defs"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Conformance cases",
-        **whole,
+        "if": {"required": ["training"]},
+        "then": {"$ref": "#/$defs/TrainingKeys"},
+        "else": _tidy({**made, "allOf": of_file}, definitions["Operator"]),
+        "$defs": tidied,
     }
 
 

@@ -206,7 +206,9 @@ class _Writer:
             ],
             "operator": operator,
             "results": [
-                self._result(entry, self._collection.columns.index(column), arrays) for column, entry in row.items()
+                self._result(row[column], place, arrays)
+                for place, column in enumerate(self._collection.columns)
+                if column in row
             ],
         }
 

@@ -13,7 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -112,20 +112,23 @@ def read_idx(compressed: bytes, place: str) -> Bytes:
     sizes: tuple[int, ...] = struct.unpack(f">{axes}I", content[4:start])
     if len(content) != start + prod(sizes):
         raise InvalidData(
-            f"{place}: has {len(content) - start} bytes after its sizes; {'x'.join(map(str, sizes))} need {prod(sizes)}"
+            f"{place}: has {len(content) - start} bytes after its sizes; {'x'.join(map(str, sizes))} needs "
+            f"{prod(sizes)}"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(sizes)
 
 
-def download(folder: Path, base_url: str, *, say: Callable[[str], None] = lambda _: None) -> None:
-    """Fetches the official files into a folder; those that are there already, and right, stay.
+def download(folder: Path, base_url: str) -> Iterator[Path]:
+    """Fetches the official files into a folder, one by one; those that are there already, and right, stay.
 
     A file appears under its name once it is whole and its digest is right.
 
     Args:
         folder: made if it is not there.
         base_url: where the four files are found under their official names.
-        say: is told what happens.
+
+    Yields:
+        Each file, once it is there.
 
     Raises:
         InvalidData: if a file cannot be fetched, or is not the official one.
@@ -134,10 +137,9 @@ def download(folder: Path, base_url: str, *, say: Callable[[str], None] = lambda
     for name, digest in OFFICIAL.items():
         path = folder / name
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-            say(f"{name} is there")
+            yield path
             continue
         url = f"{base_url.rstrip('/')}/{name}"
-        say(f"fetching {url}")
         try:
             with urllib.request.urlopen(url, timeout=_DOWNLOAD_SECONDS) as response:
                 content = response.read()
@@ -145,6 +147,7 @@ def download(folder: Path, base_url: str, *, say: Callable[[str], None] = lambda
             raise InvalidData(f"{url}: cannot be fetched ({error})") from error
         _check_digest(url, content, digest)
         _write_whole(path, content)
+        yield path
 
 
 def _read(path: Path) -> bytes:

@@ -63,16 +63,16 @@ class Session:
             TargetError: if the target cannot be used.
         """
         self.target = target
-        self._deviations = deviations
+        self.deviations = deviations
         self._timeout = timeout
-        self._worker = None if target == REFERENCE else Worker(target, path)
-        self.description = describe_reference() if self._worker is None else self._worker.start()
+        self.worker = None if target == REFERENCE else Worker(target, path)
+        self.description = describe_reference() if self.worker is None else self.worker.start()
         self._accumulators = Accumulators.from_description(self.description)
 
     def close(self) -> None:
         """Ends the worker."""
-        if self._worker is not None:
-            self._worker.close()
+        if self.worker is not None:
+            self.worker.close()
 
     def run(self, item: Item) -> Result:
         """Asks every data set of an item and draws its verdicts."""
@@ -123,7 +123,7 @@ class Session:
                     check,
                     verdict,
                     self.description,
-                    self._deviations,
+                    self.deviations,
                     invalid=case.expect.error != "no",
                 )
                 for check, verdict in whole.verdicts.items()
@@ -160,18 +160,18 @@ class Session:
     def _ask(self, job: Job) -> tuple[Answer, Expectations | MustRefuse]:
         """One answer and what it should be; asked again without cotangents where the backend raised or died."""
         lacking = _lacking(job, self.description)
-        if lacking or self._worker is None:
+        if lacking or self.worker is None:
             answer: Answer = Unsupported(reason=lacking) if lacking else oracle.answer(job)
             return answer, self._expect(job, answer)
-        self._worker.send(job)
+        self.worker.send(job)
         expected = None if job.operator == "chain" else oracle.expect(job, self._accumulators)
-        answer = self._worker.receive(self._timeout)
+        answer = self.worker.receive(self._timeout)
         if job.cotangents and not isinstance(answer, (Outputs, Unsupported)):
             answer = self._ask_again(job, answer)
         return answer, expected if expected is not None else self._expect(job, answer)
 
     def _ask_again(self, job: Job, first: Failure) -> Answer:
-        assert self._worker is not None
+        assert self.worker is not None
         outputs_only = Job(
             case_id=job.case_id,
             operator=job.operator,
@@ -181,12 +181,14 @@ class Session:
             data=job.data,
             operands=job.operands,
         )
-        second = self._worker.ask(outputs_only, self._timeout)
+        second = self.worker.ask(outputs_only, self._timeout)
         if not isinstance(second, Outputs):
             # Both failed: the graver of the two is the answer.
             grave = (Crashed, TimedOut)
             return second if isinstance(second, grave) and not isinstance(first, grave) else first
         names = [name for name in job.operands if operand_of(job.operator, job.attributes, name).differentiable]
+        if isinstance(job.attributes, Chain):
+            names += [layer.name for layer in job.attributes.layers[:-1]]
         return Outputs(
             outputs=second.outputs,
             gradients=dict.fromkeys(names, first),

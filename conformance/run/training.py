@@ -8,8 +8,8 @@ float64, from the same initial parameters, batches and masks.
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -38,11 +38,11 @@ from conformance.case.operators import Adam, NoAttributes, inference_chain
 from conformance.case.training import Training, given_shapes
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS, Float64, to_storage
-from conformance.run.digits import Bytes, Digits
-from conformance.run.engine import describe_reference
+from conformance.run.digits import Bytes, Digits, read_digits
+from conformance.run.engine import Session, describe_reference
 from conformance.run.plan import REFERENCE
 from conformance.run.result import Result
-from conformance.run.store import RunWriter, folder_name, read_run
+from conformance.run.store import CaseRecord, RunWriter, folder_name, read_run
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare
 from conformance.verdict.deviations import Deviation, assess
@@ -66,14 +66,6 @@ class Learner(Protocol):
         """The answer to the message sent last; a death or silence is an answer, too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
-    """What came of a training: its result, and its record for `RunWriter.training`."""
-
-    result: Result
-    record: Mapping[str, Any]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceCourse:
     """How the reference fared.
@@ -85,10 +77,10 @@ class ReferenceCourse:
         seconds: what it took; 0 where it was found among the reports.
     """
 
-    losses: tuple[float, ...]
-    loss_bounds: tuple[float, ...]
-    accuracy: float
-    seconds: float
+    losses: tuple[float, ...] = ()
+    loss_bounds: tuple[float, ...] = ()
+    accuracy: float | None = None
+    seconds: float = 0.0
 
 
 class Course:
@@ -118,13 +110,13 @@ class Course:
         made = {}
         for name, parameter in self.training.parameters.items():
             size = int(np.prod(parameter.shape))
-            if parameter.initializer == "zeros":
-                values = np.zeros(parameter.shape)
-            elif parameter.initializer == "normal":
+            values: Float64 = np.zeros(parameter.shape)
+            if parameter.initializer == "normal":
                 values = normal(self._words(f"parameter {name}", _WORDS_FOR_NORMAL * size)).reshape(parameter.shape)
-            else:
+            elif parameter.initializer == "glorot_uniform":
                 u = uniform(self._words(f"parameter {name}", size)).reshape(parameter.shape)
-                values = _ask_reference("glorot_uniform", NoAttributes(), {"u": _float64(u)}).outputs["output"].data
+                answer = _ask_reference("glorot_uniform", NoAttributes(), {"u": _float64(u)})
+                values = oracle.to_float64(answer.outputs["output"])
             made[name] = Tensor("float32", to_storage(values, FLOAT32))
         return made
 
@@ -168,29 +160,59 @@ def images(stored: Bytes) -> Tensor:
 
 
 def train(
+    training: Training, session: Session, *, reports: Path | None = None, mnist: Path | None = None
+) -> tuple[Result, Mapping[str, Any]]:
+    """Trains on a session's target and judges it; whatever the target does, this returns.
+
+    Args:
+        training: what is trained.
+        session: of any target but the reference, which everybody is compared with.
+        reports: where the reference's own training is found, or kept for the next target.
+        mnist: the folder of the official files, instead of the training's own.
+
+    Returns:
+        The result, and the record for `RunWriter.training`.
+
+    Raises:
+        InvalidData: if the digits are not what they claim to be.
+        TargetError: if the worker cannot be started again.
+    """
+    digits = read_digits(mnist or training.data, official=mnist is not None)
+    course = Course(training, digits)
+    if session.worker is None:
+        raise ValueError("the reference is what others are compared with; it is not a target to be trained")
+    return train_learner(
+        course,
+        session.target,
+        session.description,
+        session.worker,
+        lambda: reference_course(course, reports),
+        deviations=session.deviations,
+    )
+
+
+def train_learner(
     course: Course,
-    reference: ReferenceCourse,
     target: Target,
     description: Description,
     learner: Learner,
+    reference: Callable[[], ReferenceCourse],
     *,
     deviations: Sequence[Deviation] = (),
     timeout: float = STEP_SECONDS,
-) -> Trained:
-    """Trains on one target and judges it; whatever the target does, this returns.
+) -> tuple[Result, Mapping[str, Any]]:
+    """Trains one learner.
 
     While the worker makes a step, the parent judges the one before.
 
     Args:
         course: what everybody is given.
-        reference: how the reference fared on the same.
-        target, description: who is trained.
+        target: who is trained.
+        description: what it told of itself.
         learner: its worker.
+        reference: gives how the reference fared; not asked where nothing was learned.
         deviations: differences on file.
         timeout: seconds that one answer may take.
-
-    Raises:
-        TargetError: if the worker cannot be started.
     """
     started = time.perf_counter()
     lesson = _Lesson(course, description, learner, timeout)
@@ -201,16 +223,17 @@ def train(
     elif course.training.accuracy is not None:
         judgements.append(_judge_accuracy(course.training.accuracy, lesson.accuracy))
     whole = merge(judgements)
+    standard = reference() if lesson.losses else ReferenceCourse()
     record = {
         "id": course.training.id,
         "digest": course.digest,
         "target": target.name,
         "losses": lesson.losses,
-        "reference_losses": reference.losses,
+        "reference_losses": standard.losses,
         "accuracy": lesson.accuracy,
-        "reference_accuracy": reference.accuracy,
+        "reference_accuracy": standard.accuracy,
         "first_judged_difference": lesson.first_difference,
-        "first_loss_outside_one_step_bound": _first_outside(lesson.losses, reference),
+        "first_loss_outside_one_step_bound": _first_outside(lesson.losses, standard),
         "ratios": lesson.ratios,
         "network_text": lesson.text,
         "seconds": lesson.seconds,
@@ -234,7 +257,7 @@ def train(
         total_seconds=time.perf_counter() - started,
         jobs=len(lesson.losses),
     )
-    return Trained(result=result, record=record)
+    return result, record
 
 
 class _Lesson:
@@ -365,8 +388,8 @@ class _Lesson:
         """Parameters and slots before a step are those that were left after the one before, bit by bit."""
         expected = {}
         for name, held in self._held.items():
-            got = stepped.before.get(name)
-            if got is None or got.format != held.format or got.data.tobytes() != held.data.tobytes():
+            told = stepped.before.get(name)
+            if told is None or told.format != held.format or told.data.tobytes() != held.data.tobytes():
                 expected[f"step{step}/start {name}"] = _exactly(held)
         got = {f"step{step}/start {name}": tensor for name, tensor in stepped.before.items()}
         return judge(
@@ -441,6 +464,20 @@ class _Lesson:
         return told if (told.format, told.shape) == (held.format, held.shape) else held
 
 
+def training_record(training: Training) -> CaseRecord:
+    """What a run keeps of a training."""
+    return CaseRecord(
+        id=training.id,
+        operator="training",
+        about=training.about,
+        source=training.source,
+        tier="core",
+        yaml=training.text,
+        shapes={name: parameter.shape for name, parameter in training.parameters.items()},
+        attributes={training.optimizer: asdict(training.optimizer_attributes), "batch": training.batch},
+    )
+
+
 def _as_case(training: Training) -> Case:
     """The training as the judge knows questions: it states nothing beside the reference."""
     return Case(
@@ -479,7 +516,7 @@ def _first_outside(losses: Sequence[float], reference: ReferenceCourse) -> int |
     return None
 
 
-# The reference's own course ------------------------------------------------------------------------------------------
+# The reference's own course -----------------------------------------------------------------------------------------
 
 
 def reference_course(course: Course, folder: Path | None = None) -> ReferenceCourse:
@@ -504,8 +541,15 @@ def reference_course(course: Course, folder: Path | None = None) -> ReferenceCou
                 "reference_digest": code,
                 "losses": made.losses,
                 "loss_bounds": made.loss_bounds,
+                "reference_losses": made.losses,
                 "accuracy": made.accuracy,
+                "reference_accuracy": made.accuracy,
+                "first_judged_difference": None,
+                "first_loss_outside_one_step_bound": None,
+                "ratios": {},
+                "network_text": "",
                 "seconds": made.seconds,
+                "judge_seconds": 0.0,
             }
         )
         writer.close(complete=True)

@@ -19,7 +19,7 @@ from conformance.verdict.model import Comparison, Expectation, Reason
 # Where the median bound exceeds this share of the values' root mean square, agreement says nothing.
 VACUOUS_SHARE: Final = 1 / 16
 # Elements that are compared at a time: a dozen arrays of this size fit into a second-level cache.
-BLOCK: Final = 1 << 13
+BLOCK: Final = 1 << 14
 
 
 def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectation, format_name: str) -> Comparison:
@@ -107,22 +107,30 @@ class _Found:
             got, value, bound, scale = (array[start : start + BLOCK] for array in flat)
             low, high = interval(value, bound, format_)
             with np.errstate(all="ignore"):
-                # Equality covers infinities; NaN is right only where NaN is expected.
-                both_nan = np.isnan(got) & np.isnan(value)
-                inside = (low <= got) & (got <= high) | both_nan
-                error = np.where((got == value) | both_nan, 0.0, np.abs(got - value))
+                inside = (low <= got) & (got <= high)
+                error = np.abs(got - value)
+                if not np.isfinite(error).all():
+                    # Equality covers infinities; NaN is right only where NaN is expected.
+                    both_nan = np.isnan(got) & np.isnan(value)
+                    inside |= both_nan
+                    error[(got == value) | both_nan] = 0.0
                 room = np.where(got > value, high - value, value - low)
+                off = error != 0
                 # At most 1 inside by definition; outside, a difference that no number measures counts as infinite.
-                ratio = np.where(error == 0, 0.0, error / room)
-                relatives.append(np.max(np.where(error > 0, error / scale, 0.0)))
-            ratio = np.where(inside, np.fmin(ratio, 1.0), np.fmax(np.where(np.isnan(ratio), np.inf, ratio), 1.0))
+                ratio = np.divide(error, room, out=np.zeros_like(error), where=off)
+                relatives.append(np.divide(error, scale, out=np.zeros_like(error), where=error > 0).max())
+            if inside.all():
+                ratio = np.fmin(ratio, 1.0)
+            else:
+                beyond = np.fmax(np.where(np.isnan(ratio), np.inf, ratio), 1.0)
+                ratio = np.where(inside, np.fmin(ratio, 1.0), beyond)
             place = int(np.argmax(ratio))
             if ratio[place] > worst_ratio:
                 worst, worst_error, worst_ratio = start + place, float(error[place]), float(ratio[place])
             if not inside.all():
                 got_outside.append(got[~inside])
                 expected_outside.append(value[~inside])
-            differs = differs or bool(error.any())
+            differs = differs or bool(off.any())
         nothing = [np.zeros(0)]
         return cls(
             worst=worst,
@@ -142,6 +150,8 @@ def interval(value: Float64, bound: Float64, format_: Format) -> tuple[Float64, 
         low = round_to(value - bound, format_)
         high = round_to(value + bound, format_)
     infinite = np.isinf(value)
+    if not infinite.any():
+        return low, high
     return np.where(infinite, value, low), np.where(infinite, value, high)
 
 

@@ -101,7 +101,10 @@ def _truth(value: bool) -> str:
 
 
 def _worse(one: Verdict, other: Verdict) -> Verdict:
-    return max(one, other, key=lambda verdict: (verdict.outcome.severity, verdict.reason not in AGREEING))
+    def badness(verdict: Verdict) -> tuple[int, bool, bool]:
+        return verdict.outcome.severity, verdict.reason not in AGREEING, verdict.reason is Reason.WITHIN_BOUND
+
+    return max(one, other, key=badness)
 
 
 def _failure(answer: Failure) -> Verdict:

@@ -64,7 +64,7 @@ class Accumulators:
 
 
 def reference_digest() -> str:
-    """Sixteen hexadecimal digits that name the reference's own source: what it computed may be kept while they stay."""
+    """Sixteen hexadecimal digits that name the reference's source: what it computed may be kept while they stay."""
     total = hashlib.sha256()
     for file in sorted(Path(reference.__path__[0]).glob("*.py")):
         total.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -229,8 +229,9 @@ class Worker:
 
     def _obituary(self, error: BaseException) -> Crashed:
         code = None
-        with contextlib.suppress(Exception):
-            code = self._gateway._io.popen.wait(timeout=10)
+        if not isinstance(error, self._channel.RemoteError):  # then the host raised, and the process is still there
+            with contextlib.suppress(Exception):
+                code = self._gateway._io.popen.wait(timeout=10)
         if code is None:
             cause = f"the channel broke: {error}"
         elif code < 0:

@@ -59,7 +59,15 @@ def serve(channel: Any, name: str, path: str, device: str, modes: tuple[str, ...
         return
     channel.send({"ready": encode(backend.describe())})
     for message in channel:
-        channel.send(encode(respond(backend, decode(message))))
+        channel.send(answered(backend, decode(message)))
+
+
+def answered(backend: Backend, message: Any) -> bytes:
+    """An answer as bytes; one that has no place on the wire is told as a refusal."""
+    try:
+        return encode(respond(backend, message))
+    except TypeError as error:
+        return encode(refused(error))
 
 
 def respond(backend: Backend, message: Any) -> Any:
@@ -72,5 +80,5 @@ def respond(backend: Backend, message: Any) -> Any:
         raise NotTranslatable(f"this worker cannot answer a {type(message).__name__}")
     except (NotTranslatable, ImpossibleShape) as error:  # a recipe that needs sizes finds none: nobody was asked
         return Unsupported(reason=str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a framework that calls sys.exit has raised, and the worker goes on
         return refused(error)

@@ -72,6 +72,15 @@ class _Reader:
         return taken
 
 
+def _storage(format_name: str) -> np.dtype[Any]:
+    """The NumPy type that a format's numbers are stored in.
+
+    Raises:
+        TypeError: if NumPy knows no such format.
+    """
+    return np.dtype("uint16" if format_name == "bfloat16" else format_name)
+
+
 def _plain(value: Any, arrays: list[bytes]) -> Any:
     if value is None or isinstance(value, bool):
         return value
@@ -79,6 +88,8 @@ def _plain(value: Any, arrays: list[bytes]) -> Any:
         if isinstance(value, plain):
             return plain(value)
     if isinstance(value, Tensor):
+        if value.data.dtype != _storage(value.format):
+            raise TypeError(f"{value.format} is stored as {_storage(value.format)}, got {value.data.dtype}")
         data = value.data if sys.byteorder == "little" else value.data.byteswap()
         arrays.append(data.tobytes())
         return {_TAG: "Tensor", "format": value.format, "shape": value.shape, "bytes": len(arrays[-1])}
@@ -99,7 +110,7 @@ def _whole(value: Any, arrays: _Reader) -> Any:
         return value
     kind = value.pop(_TAG, None)
     if kind == "Tensor":
-        storage = np.dtype("uint16" if value["format"] == "bfloat16" else value["format"])
+        storage = _storage(value["format"])
         stored = np.frombuffer(arrays.take(value["bytes"]), dtype=storage.newbyteorder("<"))
         return Tensor(value["format"], stored.astype(storage).reshape(value["shape"]))
     whole = {key: _whole(item, arrays) for key, item in value.items()}

@@ -365,3 +365,17 @@ def test_without_cotangents_there_are_no_gradient_magnitudes() -> None:
     zeros = np.zeros((2, 1, 1))
     magnitudes = conv.magnitude(None, x=zeros, w=zeros, stride=(1,), dilation=(1,), groups=1, padding="same")
     assert magnitudes.gradients == {}
+
+
+def test_terms_that_are_zero_are_not_counted_where_there_are_many() -> None:
+    """Behind a ReLU and a maximum most products are zero, and adding zero is exact."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(3, 40, 40, 2)) * (rng.random((3, 40, 40, 2)) < 0.3)
+    cotangent = rng.normal(size=(3, 40, 40, 2)) * (rng.random((3, 40, 40, 2)) < 0.2)
+    attributes = {"stride": (1, 1), "dilation": (1, 1), "groups": 1, "padding": "same"}
+    magnitude = conv.magnitude({"output": cotangent}, x=x, w=np.ones((3, 3, 2, 2)), **attributes).gradients["w"]
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for i, j, a, b in np.ndindex(3, 3, 2, 2):
+        products = padded[:, i : i + 40, j : j + 40, a] * cotangent[..., b]
+        assert magnitude.terms[i, j, a, b] == np.count_nonzero(products)
+        assert magnitude.absolute[i, j, a, b] == pytest.approx(np.abs(products).sum())

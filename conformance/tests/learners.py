@@ -1,0 +1,196 @@
+"""Fake backends that train: one honest, and one for every fault that the harness must catch.
+
+The honest one asks the reference layer by layer and rounds every result to float32, as a framework would.
+"""
+
+import os
+import signal
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Trainer
+from conformance.case.job import BuildNetwork, Description, Job, Outputs, Stepped, Tensor, TrainStep
+from conformance.case.operators import OPERATORS, inference_chain
+from conformance.verdict import oracle
+
+
+def ask(operator, attributes, operands, cotangents=None):
+    answer = oracle.answer(
+        Job(
+            case_id="fake",
+            operator=operator,
+            attributes=attributes,
+            format="float32",
+            layout="channels_last",
+            data="given",
+            operands=operands,
+            cotangents=cotangents or {},
+        )
+    )
+    assert isinstance(answer, Outputs), answer
+    return answer
+
+
+def scaled(tensor, factor):
+    return Tensor(tensor.format, (tensor.data * np.float32(factor)).astype(np.float32))
+
+
+class HonestTrainer(Trainer):
+    def __init__(self, build: BuildNetwork):
+        self.build = build
+        self.count = 0
+        self.state = dict(build.parameters)
+        for name, tensor in build.parameters.items():
+            zeros = Tensor("float32", np.zeros(tensor.shape, np.float32))
+            self.state |= {f"{name}/m": zeros, f"{name}/v": zeros}
+
+    def text(self) -> str:
+        return "a fake"
+
+    def own(self, layer, values):
+        operator = OPERATORS[layer.operator]
+        names = [operand.name for operand in operator.operands[1:]]
+        return {name: values[f"{layer.name}/{name}"] for name in names if f"{layer.name}/{name}" in values}
+
+    def step(self, step: TrainStep) -> Stepped:
+        self.count += 1
+        before = dict(self.state)
+        values = {**step.operands, **self.state}
+        x, given, outputs = values["x"], [], {}
+        for layer in self.build.network.layers:
+            given.append({OPERATORS[layer.operator].operands[0].name: x, **self.own(layer, values)})
+            x = outputs[layer.name] = ask(layer.operator, layer.attributes, given[-1]).outputs["output"]
+        loss = float(x.data)
+        cotangent, gradients = Tensor("float32", np.ones((), np.float32)), {}
+        for place in reversed(range(len(given))):
+            layer = self.build.network.layers[place]
+            found = ask(layer.operator, layer.attributes, given[place], {"output": cotangent}).gradients
+            for name, gradient in found.items():
+                if name != OPERATORS[layer.operator].operands[0].name:
+                    gradients[f"{layer.name}/{name}"] = self.gradient(f"{layer.name}/{name}", gradient)
+            if place:
+                before_it = self.build.network.layers[place - 1].name
+                first = found[OPERATORS[layer.operator].operands[0].name]
+                cotangent = gradients[before_it] = self.gradient(before_it, first)
+        attributes = replace(self.build.optimizer_attributes, step=self.adam_step())
+        for name in self.build.parameters:
+            made = ask(
+                "adam",
+                attributes,
+                {
+                    "parameter": self.state[name],
+                    "gradient": gradients[name],
+                    "m": self.state[f"{name}/m"],
+                    "v": self.state[f"{name}/v"],
+                },
+            ).outputs
+            self.state |= {name: made["parameter"], f"{name}/m": made["m"], f"{name}/v": made["v"]}
+        after = dict(self.state)
+        self.afterwards()
+        if not step.capture:
+            return Stepped(loss=loss)
+        return Stepped(loss=loss, outputs=outputs, gradients=gradients, before=before, after=after)
+
+    def predict(self, x: Tensor) -> Tensor:
+        for layer in inference_chain(self.build.network).layers:
+            first = OPERATORS[layer.operator].operands[0].name
+            own = self.own(layer, self.state)
+            x = ask(layer.operator, layer.attributes, {first: x, **own}).outputs["output"]
+        return x
+
+    def gradient(self, name: str, gradient: Tensor) -> Tensor:
+        return gradient
+
+    def adam_step(self) -> int:
+        return self.count
+
+    def afterwards(self) -> None:
+        pass
+
+
+class AveragesTwice(HonestTrainer):
+    def gradient(self, name, gradient):
+        return scaled(gradient, 1 / self.build.shapes["x"][0]) if name == "conv/w" else gradient
+
+
+class ForgetsBiasCorrection(HonestTrainer):
+    def adam_step(self):
+        return self.count if self.count < 2 else 1_000_000
+
+
+class FeedsBackOthers(HonestTrainer):
+    def afterwards(self):
+        self.state["dense/w"] = scaled(self.state["dense/w"], 1 + 2.0**-20)
+
+
+class SlightlyWrongGradient(HonestTrainer):
+    def gradient(self, name, gradient):
+        return scaled(gradient, 1 + 1e-5) if name == "pool" and self.count == 3 else gradient
+
+
+class LosesLayer(HonestTrainer):
+    def step(self, step):
+        stepped = super().step(step)
+        return replace(stepped, outputs={name: t for name, t in stepped.outputs.items() if name != "relu"})
+
+
+class ReturnsFloat64(HonestTrainer):
+    def gradient(self, name, gradient):
+        return Tensor("float64", gradient.data.astype(np.float64)) if name == "dense/b" else gradient
+
+
+class GivesNothing(HonestTrainer):
+    def step(self, step):
+        return Stepped(loss=super().step(step).loss)
+
+
+class DiesAtStep3(HonestTrainer):
+    def step(self, step):
+        if self.count == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(step)
+
+
+class RaisesAtStep3(HonestTrainer):
+    def step(self, step):
+        if self.count == 2:
+            raise ArithmeticError("enough")
+        return super().step(step)
+
+
+class FakeBackend(Backend):
+    module: ClassVar[str] = "numpy"
+    install: ClassVar[str] = "pip install numpy"
+    kind: ClassVar[type[HonestTrainer]] = HonestTrainer
+
+    def trainer(self, build: BuildNetwork) -> Trainer:
+        return self.kind(build)
+
+    def describe(self) -> Description:
+        return Description(
+            backend="fake",
+            versions={},
+            device="cpu",
+            cpu_features=(),
+            switches={},
+            accumulators=(),
+            absent=(),
+            operators=(),
+        )
+
+    def put(self, tensor: Tensor) -> Native:
+        raise NotImplementedError
+
+    def get(self, native: Native) -> Tensor:
+        raise NotImplementedError
+
+    def evaluate(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Gradients]:
+        raise NotImplementedError
+
+
+class DyingBackend(FakeBackend):
+    kind = DiesAtStep3

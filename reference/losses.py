@@ -112,8 +112,6 @@ def _check(logits: Array, labels: Array, reduction: str) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
         raise InvalidShape("labels", got=f"elements of type {labels.dtype}", required="integers")
     if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
-        raise InvalidShape(
-            "labels", got=f"{labels.min()} to {labels.max()}", required=f"0 to {logits.shape[1] - 1}"
-        )
+        raise InvalidShape("labels", got=f"{labels.min()} to {labels.max()}", required=f"0 to {logits.shape[1] - 1}")
     if reduction not in ("mean", "sum", "none"):
         raise InvalidShape("reduction", got=repr(reduction), required="'mean', 'sum' or 'none'")

@@ -353,6 +353,6 @@ def cpu_flags() -> tuple[str, ...]:
     return tuple(flag for flag in CPU_FLAGS if flag in flags)
 
 
-def refused(error: Exception) -> Refused:
+def refused(error: BaseException) -> Refused:
     """A framework's exception as an answer; long texts are cut."""
     return Refused(error=type(error).__name__, message=str(error).strip()[:2000])

@@ -223,11 +223,7 @@ def per_axis_names(attributes: type[Any]) -> tuple[str, ...]:
 def _per_axis_names(attributes: Hashable) -> tuple[str, ...]:
     kind = cast("type[Any]", attributes)
     hints = get_type_hints(kind, include_extras=True)
-    return tuple(
-        field.name
-        for field in fields(kind)
-        if PerAxis in getattr(hints[field.name], "__metadata__", ())
-    )
+    return tuple(field.name for field in fields(kind) if PerAxis in getattr(hints[field.name], "__metadata__", ()))
 
 
 def _require(condition: bool, message: str) -> None:

@@ -17,7 +17,7 @@ _HEIGHT: Final = 260.0
 _LEFT: Final = 58.0
 _RIGHT: Final = 96.0
 _TOP: Final = 14.0
-_BOTTOM: Final = 34.0
+_BOTTOM: Final = 38.0
 # Marks, in a square from -1 to 1: circle, square, triangle, diamond, cross, bar.
 _MARKS: Final = (
     "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0z",
@@ -83,7 +83,7 @@ def chart(lines: Sequence[Line], title: str, unit: str, *, logarithmic: bool = F
         parts.append(text("c-tick", _LEFT - 8, y(tick), f"{tick:g}", anchor="end"))
     for step in _step_ticks(steps):
         parts.append(text("c-tick", x(step), _HEIGHT - _BOTTOM + 14, str(step + 1), anchor="middle"))
-    parts.append(text("c-tick", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, "step", anchor="middle"))
+    parts.append(text("c-tick", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 9, "step", anchor="middle"))
     ends: list[tuple[float, int, str]] = []
     for place, line in enumerate(lines, start=first):
         points = [(x(i), y(v)) for i, v in enumerate(line.values) if math.isfinite(v) and (v > 0 or not logarithmic)]

@@ -49,8 +49,8 @@ class Collection:
 
     @cached_property
     def latest(self) -> dict[str, Run]:
-        """The newest run of every target that any entry or training comes from; the reference last."""
-        found = {run.header.target: run for run in self.runs}
+        """The newest run of every target, of those with results if there are any; the reference last."""
+        found = {run.header.target: run for run in sorted(self.runs, key=lambda run: bool(run.results))}
         return {name: found[name] for name in sorted(found, key=target_order)}
 
     @cached_property

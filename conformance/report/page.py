@@ -20,6 +20,7 @@ from markupsafe import Markup
 from conformance.report import charts
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
 from conformance.report.payload import build
+from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
 from conformance.verdict.deviations import Deviation
 from conformance.verdict.model import Outcome
@@ -137,6 +138,7 @@ class Form:
 
     id: str
     records: Mapping[str, Mapping[str, Any]]
+    accuracy: float | None
     lines: tuple[charts.Line, ...]
     losses: Markup
     distances: Markup
@@ -287,13 +289,20 @@ def _refuted(collection: Collection) -> list[Refuted]:
 
 
 def _form(form: str, records: Mapping[str, Mapping[str, Any]]) -> Form:
-    lines = [charts.Line(name=target, values=charts.numbers(record["losses"])) for target, record in records.items()]
-    references = (record.get("reference_losses") for record in records.values())
-    reference = charts.numbers(next(filter(None, references), ()))
-    every = [charts.Line(name="reference", values=reference), *lines]
+    """A form's records, backends alone; the reference's curve comes from its own record, or is told beside theirs."""
+    backends = {target: record for target, record in records.items() if target != REFERENCE.name}
+    lines = [
+        charts.Line(name=target, values=charts.numbers(record.get("losses"))) for target, record in backends.items()
+    ]
+    own = records.get(REFERENCE.name, {})
+    told = [record.get("reference_losses") for record in backends.values()]
+    reference = charts.numbers(next(filter(None, [own.get("losses"), *told]), ()))
+    accuracies = [own.get("accuracy"), *(record.get("reference_accuracy") for record in backends.values())]
+    every = [charts.Line(name=REFERENCE.name, values=reference), *lines]
     return Form(
         id=form,
-        records=records,
+        records=backends,
+        accuracy=next((accuracy for accuracy in accuracies if accuracy is not None), None),
         lines=tuple(every),
         losses=charts.losses(every, f"{form}, training loss"),
         distances=charts.distances(lines, reference, f"{form}, distance from the reference"),

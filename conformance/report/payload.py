@@ -34,6 +34,7 @@ from conformance.run.store import CaseRecord, to_plain
 from conformance.verdict.model import Comparison, Outcome, Reason
 
 CHUNK_BYTES: Final = 192 * 1024
+MOST_COMPARISONS: Final = 200
 AGREEMENT: Final = {Reason.EXACT: 1, Reason.WITHIN_BOUND: 2, Reason.REFUSED_AS_EXPECTED: 3}
 
 
@@ -230,7 +231,8 @@ class _Writer:
                 ]
                 for check, verdict in result.verdicts.items()
             ],
-            "comparisons": [_comparison(comparison) for comparison in result.comparisons],
+            "comparisons": [_comparison(comparison) for comparison in _foremost(result.comparisons)],
+            "compared": len(result.comparisons),
             "claims": [[claim.says, claim.holds, claim.measured] for claim in result.claims],
             "calls": list(result.calls),
             "digest": result.digest,
@@ -268,6 +270,13 @@ def _chunk(details: list[dict[str, Any]], arrays: _Arrays) -> str:
     plain = {"cases": to_plain(details), "arrays": arrays.table}
     written = json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
     return _pack(struct.pack("<I", len(written)) + written + bytes(arrays.content))
+
+
+def _foremost(comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
+    """The comparisons that are worth their place: all, or of a training's thousands those with the largest ratios."""
+    if len(comparisons) <= MOST_COMPARISONS:
+        return comparisons
+    return sorted(comparisons, key=lambda comparison: (comparison.within, -comparison.ratio))[:MOST_COMPARISONS]
 
 
 def _comparison(c: Comparison) -> list[Any]:

@@ -153,8 +153,8 @@ def _wanted(training: Training, targets: Sequence[Target], keyword: str) -> bool
 def execute(request: Request, selection: Selection, progress: Progress) -> Execution:
     """Asks every target in turn, writing each result as it comes.
 
-    A target that cannot be used is told in its `TargetRun`; the others go on. An interrupted call leaves runs that say
-    that they are incomplete.
+    A target that cannot be used is told in its `TargetRun`; the others go on. An interrupted call leaves runs that
+    say that they are incomplete.
     """
     runs = []
     for target in (REFERENCE, *selection.targets):

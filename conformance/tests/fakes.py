@@ -551,7 +551,7 @@ class MissingGradient(Honest):
 
     def evaluate(self, *asked: Any) -> tuple[Natives, Gradients]:
         outputs, gradients = super().evaluate(*asked)
-        return outputs, {name: gradient for name, gradient in gradients.items() if name != "w"}
+        return outputs, {name: gradient for name, gradient in gradients.items() if name.rpartition("/")[2] != "w"}
 
 
 class RaisesInGradient(Honest):

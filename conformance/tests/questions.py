@@ -78,7 +78,9 @@ TRANSPOSED = case(
 MAX_POOL = case("max_pool2d", MaxPool(window=(3, 2), stride=(2, 1), padding="same"), inputs={"x": (2, 6, 5, 3)})
 AVERAGE_POOL = case("average_pool2d", AveragePool(window=(2, 3), stride=(1, 2)), inputs={"x": (2, 5, 7, 3)})
 DENSE = case("dense", NoAttributes(), inputs={"x": (3, 5), "w": (5, 4), "b": (4,)})
+FLATTEN = case("flatten", NoAttributes(), inputs={"x": (2, 3, 4, 2)})
 RELU = case("relu", NoAttributes(), inputs={"x": (3, 5)})
+EVERY = (CONV, SQUARE, TRANSPOSED, MAX_POOL, AVERAGE_POOL, DENSE, RELU, FLATTEN)
 CHAIN = chain(
     ("first", "conv2d", Convolution(padding="same")),
     ("active", "relu", NoAttributes()),

@@ -137,7 +137,8 @@ def test_a_faulty_learner_is_caught_with_layer_and_step(course, reference, kind,
     assert wrong(result)[0] == (check, first)
     assert record["first_judged_difference"] == step
     assert result.unexpected
-    # Every other tensor is judged on what it was given, and is right; the bias correction is wrong for all parameters.
+    # Every other tensor is judged on what it was given, and is right; the bias correction is wrong for all
+    # parameters.
     blamed = {name.partition("/")[2] for _, name in wrong(result)}
     if kind is learners.ForgetsBiasCorrection:
         assert blamed == {"update conv/w", "update dense/w", "update dense/b"}

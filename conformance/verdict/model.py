@@ -65,7 +65,7 @@ class Expectation:
     Attributes:
         value: float64, any shape.
         bound: the largest honest error before the last rounding, by element; 0 asks for the correctly rounded value.
-        scale: what effective bits are counted against, by element: max(sqrt(n) |value|, S).
+        scale: what effective bits are counted against, by element: max(sqrt(n) |value|, S, k eta / u).
     """
 
     value: Float64

@@ -122,14 +122,14 @@ def expect_operator(
         ):
             error = np.zeros(())
         else:
-            error = magnitude.radius(
-                unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta
-            )
+            error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
         error = np.broadcast_to(error, value.shape)
         if untouched:
             return Expectation(value=value, bound=error, scale=error)
         with np.errstate(invalid="ignore"):
             scale = np.maximum(np.sqrt(magnitude.terms) * np.abs(value), magnitude.absolute)
+        # What underflows may cost is no loss of bits: it counts as one rounding.
+        scale = np.maximum(scale, magnitude.underflow * accumulator.eta / accumulator.unit)
         return Expectation(value=value, bound=error, scale=np.broadcast_to(scale, value.shape))
 
     wanted = {operand.name for operand in OPERATORS[operator].operands if operand.differentiable}

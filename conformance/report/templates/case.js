@@ -262,9 +262,10 @@ class CasePage {
     if (!rows.length) return [];
     const heads = ["Tensor", "Data", "Target", "Format", "Error / bound", "Bits", "Worst at", "Expected", "Got", "Error", "Bound", "Outside"];
     const numeric = new Set([4, 5, 7, 8, 9, 10, 11]);
-    const key = ({ c, target, format }) => `${c[1] === "outputs" ? 0 : 1} ${c[0]} ${c[2]} ${format} ${target}`;
+    const key = ({ c, target, format }) => `${c[3] ? 1 : 0} ${c[1] === "outputs" ? 0 : 1} ${c[0]} ${c[2]} ${format} ${target}`;
     rows.sort((a, b) => (key(a) < key(b) ? -1 : 1));
-    return [el("div", { class: "scroll tall" }, el("table", { class: "list comparisons" },
+    const left = this.case.results.filter((r) => r.compared > r.comparisons.length).map((r) => `${this.name(r).full}: the ${r.comparisons.length} largest ratios of ${r.compared}`);
+    return [left.length ? el("p", { class: "soft" }, `${left.join("; ")}.`) : "", el("div", { class: "scroll tall" }, el("table", { class: "list comparisons" },
       el("thead", null, el("tr", null, heads.map((h, i) => el("th", { scope: "col", class: numeric.has(i) ? "num" : "" }, h)))),
       el("tbody", null, rows.map(({ c, target, format }) => {
         const title = c[1] === "gradients" ? `∂ ${c[0]}` : c[0];

@@ -5,12 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from conformance.errors import InvalidStore
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, Run, find_runs, read_run
 from conformance.verdict.model import Reason
+
+
+# How a comparison with a case's own numbers is named.
+STATED: Final = " (stated)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -123,7 +127,7 @@ def effective_bits(result: Result) -> float | None:
 
     Stated values do not count: they carry the digits that somebody wrote down.
     """
-    found = [comparison.bits for comparison in result.comparisons if not comparison.name.endswith(" (stated)")]
+    found = [comparison.bits for comparison in result.comparisons if not comparison.name.endswith(STATED)]
     return min(found, default=None)
 
 
@@ -132,7 +136,7 @@ def agreement(result: Result, check: str = "") -> Reason:
     verdicts = [verdict for name, verdict in result.verdicts.items() if check in ("", name)]
     if any(verdict.reason is Reason.REFUSED_AS_EXPECTED for verdict in verdicts):
         return Reason.REFUSED_AS_EXPECTED
-    compared = (comparison.reason for comparison in result.comparisons if check in ("", comparison.check))
+    compared = (c.reason for c in result.comparisons if check in ("", c.check) and not c.name.endswith(STATED))
     return Reason.EXACT if all(reason is Reason.EXACT for reason in compared) else Reason.WITHIN_BOUND
 
 

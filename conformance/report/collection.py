@@ -12,7 +12,6 @@ from conformance.run.result import Result
 from conformance.run.store import CaseRecord, Run, find_runs, read_run
 from conformance.verdict.model import Reason
 
-
 # How a comparison with a case's own numbers is named.
 STATED: Final = " (stated)"
 

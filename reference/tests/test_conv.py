@@ -372,8 +372,11 @@ def test_terms_that_are_zero_are_not_counted_where_there_are_many() -> None:
     rng = np.random.default_rng(5)
     x = rng.normal(size=(3, 40, 40, 2)) * (rng.random((3, 40, 40, 2)) < 0.3)
     cotangent = rng.normal(size=(3, 40, 40, 2)) * (rng.random((3, 40, 40, 2)) < 0.2)
-    attributes = {"stride": (1, 1), "dilation": (1, 1), "groups": 1, "padding": "same"}
-    magnitude = conv.magnitude({"output": cotangent}, x=x, w=np.ones((3, 3, 2, 2)), **attributes).gradients["w"]
+    w = np.ones((3, 3, 2, 2))
+    magnitudes = conv.magnitude(
+        {"output": cotangent}, x=x, w=w, stride=(1, 1), dilation=(1, 1), groups=1, padding="same"
+    )
+    magnitude = magnitudes.gradients["w"]
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     for i, j, a, b in np.ndindex(3, 3, 2, 2):
         products = padded[:, i : i + 40, j : j + 40, a] * cotangent[..., b]

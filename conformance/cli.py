@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from conformance.case.model import Case
     from conformance.run.execute import Execution, Progress
     from conformance.run.result import Result
-    from conformance.verdict.deviations import Deviation
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +58,9 @@ def told_plainly() -> Iterator[None]:
     """Ends with a message and the exit code that it deserves, never with a traceback, on what a user can mend."""
     try:
         yield
+    except KeyboardInterrupt as error:
+        print("interrupted; what was measured is kept", file=sys.stderr)
+        raise typer.Exit(INCOMPLETE) from error
     except InvalidCases as error:
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s); nothing was run.", file=sys.stderr)
@@ -148,15 +150,15 @@ def _print_execution(execution: "Execution", report: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    outcomes = sorted({outcome for run in execution.runs for outcome in run.counts}, key=lambda o: o.severity)
-    table = Table("target", *(outcome.value for outcome in outcomes), "unexpected", "versions")
+    table = Table("target", "results", "unexpected", "versions")
     for run in execution.runs:
         versions = run.description.versions if run.description else {}
+        counts = sorted(run.counts.items(), key=lambda item: item[0].severity)
         table.add_row(
-            run.target.name,
-            *(str(run.counts[outcome] or "") for outcome in outcomes),
-            str(sum(result.unexpected for result in run.results) or ""),
-            ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python"),
+            escape(run.target.name),
+            "\n".join(f"{count} {outcome}" for outcome, count in counts),
+            str(sum(result.unexpected for result in run.results)),
+            "\n".join(f"{name} {version}" for name, version in versions.items() if name != "python"),
         )
     console.print(table)
     for result in execution.unexpected[:SHOWN]:
@@ -254,15 +256,10 @@ def _print_stats(cases: Sequence["Case"]) -> None:
 def report(out: Out = Path("reports")) -> None:
     """Writes the HTML report anew from every run found."""
     from conformance.report.page import write_report
+    from conformance.verdict.deviations import shipped_deviations
 
     with told_plainly():
-        print(write_report(out, deviations=_shipped_deviations()))
-
-
-def _shipped_deviations() -> "tuple[Deviation, ...]":
-    from conformance.verdict.deviations import load_deviations
-
-    return load_deviations(sorted((_root() / "deviations").glob("*.yaml")))
+        print(write_report(out, deviations=shipped_deviations()))
 
 
 @app.command("check-backend")

@@ -170,12 +170,10 @@ class Runs:
     def session(self, target: "Target") -> "Session":
         """The target's session, started at its first item."""
         if target not in self._sessions:
-            from conformance.case.loading import default_root
             from conformance.run.engine import Session
-            from conformance.verdict.deviations import load_deviations
+            from conformance.verdict.deviations import shipped_deviations
 
-            on_file = load_deviations(sorted((default_root() / "deviations").glob("*.yaml")))
-            self._sessions[target] = Session(target, on_file)
+            self._sessions[target] = Session(target, shipped_deviations())
         return self._sessions[target]
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -201,5 +199,8 @@ class Runs:
         """Says where the report is."""
         if self._writers:
             from conformance.report.page import write_report
+            from conformance.verdict.deviations import shipped_deviations
 
-            terminalreporter.write_line(f"report: {write_report(Path(self._config.option.reports))}")
+            terminalreporter.write_line(
+                f"report: {write_report(Path(self._config.option.reports), shipped_deviations())}"
+            )

@@ -27,6 +27,7 @@ from conformance.errors import ImpossibleShape
 from conformance.run.plan import REFERENCE, Item
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
+from conformance.verdict.compare import element_ratios
 from conformance.verdict.deviations import Deviation, assess, is_absent
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Outcome
@@ -252,4 +253,7 @@ def _evidence(job: Job, answer: Outputs, expected: Expectations | MustRefuse) ->
             arrays[f"{check}/{name}/bound"] = expectation.bound
             if isinstance(tensor, Tensor):
                 arrays[f"{check}/{name}/got"] = oracle.to_float64(tensor)
+                ratios = element_ratios(tensor, expectation, job.format)
+                if ratios is not None:
+                    arrays[f"{check}/{name}/ratio"] = ratios
     return arrays

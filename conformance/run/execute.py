@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,15 +16,16 @@ from conformance.case.loading import default_root, load
 from conformance.case.model import Case, Check, FormatName, Tier
 from conformance.case.training import Training, load_trainings
 from conformance.case.yaml12 import read
-from conformance.errors import BackendMissing, InvalidCases, Problem, TargetError
+from conformance.errors import InvalidCases, Problem, TargetError
+from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
 from conformance.run.plan import REFERENCE, Item, compile_keyword, plan
 from conformance.run.result import Result
 from conformance.run.store import RunWriter, case_record, cases_digest
-from conformance.run.training import train
-from conformance.verdict.deviations import Deviation, load_deviations
+from conformance.run.training import train, training_record
+from conformance.verdict.deviations import Deviation, load_deviations, shipped_deviations
 from conformance.verdict.model import Outcome
-from conformance.worker.gateway import covers, installed_backends
+from conformance.worker.gateway import covers, installed_backends, trains
 
 Floors = dict[str, dict[Check, int]]
 
@@ -98,7 +99,7 @@ class Selection:
     """What a request comes to, before anything is started."""
 
     cases: tuple[Case, ...]
-    trainings: tuple[Training, ...]
+    trainings: tuple[tuple[Training, Target], ...]
     deviations: tuple[Deviation, ...]
     items: tuple[Item, ...]
     targets: tuple[Target, ...]
@@ -112,8 +113,6 @@ class Selection:
 
 Progress = Callable[[Target, int, int, Result | None], None]
 
-DEVIATIONS: Final = "deviations"
-
 
 def select(request: Request) -> Selection:
     """Reads every file and makes the plan; nothing is started.
@@ -122,8 +121,7 @@ def select(request: Request) -> Selection:
         InvalidCases: with everything that is wrong with the files.
         ValueError: if the keyword expression cannot be read.
     """
-    root = default_root()
-    paths = request.paths or (root,)
+    paths = request.paths or (default_root(),)
     cases = load(paths)
     targets = request.targets or tuple(Target(backend=name) for name in installed_backends())
     items = plan(
@@ -134,20 +132,25 @@ def select(request: Request) -> Selection:
         keyword=request.keyword,
         covers=covers,
     )
-    trainings = load_trainings(paths) if request.training and request.tier != "smoke" else ()
+    matches = compile_keyword(request.keyword)
+    trainings = tuple(
+        (training, target)
+        for training in (load_trainings(paths) if request.training and request.tier != "smoke" else ())
+        for target in targets
+        if trains(target) and matches(f"{training.id}[{target.name}]")
+    )
+    for training, _ in trainings:
+        read_digits(
+            request.mnist or training.data, official=request.mnist is not None
+        )  # wrong digits are told before anything runs
     return Selection(
         cases=cases,
-        trainings=tuple(training for training in trainings if _wanted(training, targets, request.keyword)),
-        deviations=load_deviations((*sorted((root / DEVIATIONS).glob("*.yaml")), *request.deviations)),
+        trainings=trainings,
+        deviations=(*shipped_deviations(), *load_deviations(request.deviations)),
         items=items,
         targets=tuple(targets),
         floors=load_floors(request.floor) if request.floor else {},
     )
-
-
-def _wanted(training: Training, targets: Sequence[Target], keyword: str) -> bool:
-    matches = compile_keyword(keyword)
-    return any(matches(f"{training.id}[{target.name}]") for target in targets)
 
 
 def execute(request: Request, selection: Selection, progress: Progress) -> Execution:
@@ -159,7 +162,7 @@ def execute(request: Request, selection: Selection, progress: Progress) -> Execu
     runs = []
     for target in (REFERENCE, *selection.targets):
         items = [item for item in selection.items if item.target == target]
-        trainings = selection.trainings if target != REFERENCE else ()
+        trainings = [training for training, who in selection.trainings if who == target]
         if items or trainings:
             runs.append(_execute_target(request, selection, target, items, trainings, progress))
     return Execution(runs=tuple(runs), complete=all(not run.error for run in runs))
@@ -177,7 +180,7 @@ def _execute_target(
     progress(target, 0, total, None)
     try:
         session = Session(target, selection.deviations, timeout=request.timeout)
-    except (BackendMissing, TargetError) as error:
+    except TargetError as error:
         return TargetRun(target=target, error=str(error))
     results: list[Result] = []
     writer = RunWriter(request.out, target.name, session.description, cases_digest(selection.cases))
@@ -190,7 +193,7 @@ def _execute_target(
             progress(target, len(results), total, result)
         for training in trainings:
             result, record = train(training, session, reports=request.out, mnist=request.mnist)
-            writer.result(result, None)
+            writer.result(result, training_record(training))
             writer.training(record)
             results.append(result)
             progress(target, len(results), total, result)

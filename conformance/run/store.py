@@ -150,7 +150,8 @@ class RunWriter:
             self._arrays = self.path.with_suffix(".arrays").open("xb")
         place = self._arrays.tell()
         # Single precision is enough to look at; the numbers of the verdict stand in the result itself.
-        small = array.astype(np.float32) if array.dtype == np.float64 else array
+        with np.errstate(over="ignore"):
+            small = array.astype(np.float32) if array.dtype == np.float64 else array
         np.lib.format.write_array(self._arrays, np.ascontiguousarray(small).reshape(array.shape), allow_pickle=False)
         return place
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from conformance.case.job import Target
 from conformance.case.loading import default_root, load
 from conformance.case.model import Case, Expect, Fill, FormatName, TensorSpec
 from conformance.case.operators import Chain, Convolution, MaxPool, NoAttributes, Softmax
@@ -19,7 +20,6 @@ from conformance.run.result import Result
 from conformance.tests import fakes
 from conformance.tests.conftest import Ask
 from conformance.tests.questions import (
-    AVERAGE_POOL,
     CHAIN,
     CONV,
     DENSE,
@@ -217,7 +217,6 @@ def test_one_element_off_by_a_millionth_is_seen_by_wide_integers_alone(ask: Ask)
     assert outside(result) == {("wide", "output")}
     wide = worst(result, "wide", "output")
     assert wide.outside == 1
-    assert abs(wide.expected) == max(abs(wide.expected), 59)
     assert 0 < wide.error < 2e-6 * abs(wide.expected)
 
 
@@ -249,18 +248,12 @@ def test_double_precision_is_right_where_it_was_asked_for(ask: Ask) -> None:
     assert ask(fakes.ReturnsFloat64, CONV, "float64").agrees
 
 
-def test_a_truncated_mean_is_within_the_bound_and_a_truncated_sum_of_one_is_not(ask: Ask) -> None:
-    assert ask(fakes.Truncates, AVERAGE_POOL).agrees
-    wide = case(
-        "dense",
-        NoAttributes(),
-        "one-term",
-        inputs={"x": numbers([[2.0**24 - 1]]), "w": numbers([[2.0**24 - 1]])},
-        data=("given",),
-        checks=("outputs",),
-    )
-    assert ask(fakes.Honest, wide).agrees
-    assert ask(fakes.Truncates, wide).agrees  # one product has one rounding, in any direction that the bound allows
+def test_results_that_are_cut_off_instead_of_rounded_differ(ask: Ask) -> None:
+    result = ask(fakes.Truncates, SQUARE, "bfloat16")
+    assert verdict(result, "outputs") == (DIFFERS, Reason.VALUE)
+    assert verdict(result, "gradients")[0] is AGREES
+    assert outside(result) == {("normal", "output")}
+    assert ask(fakes.Truncates, SQUARE, "float32").agrees
 
 
 # Wrong gradients ---------------------------------------------------------------------------------------------------
@@ -340,7 +333,7 @@ def rejects() -> list[Case]:
 
 def test_an_honest_backend_refuses_what_must_be_refused(ask: Ask) -> None:
     cases = rejects()
-    assert len(cases) >= 20
+    assert len(cases) >= 15
     told = {case.id: verdict(ask(fakes.Honest, case)) for case in cases}
     assert told == dict.fromkeys(told, (AGREES, Reason.REFUSED_AS_EXPECTED))
 
@@ -401,6 +394,7 @@ def test_an_answer_that_cannot_travel_is_a_refusal(ask: Ask, fake: type[fakes.Ho
 
 # Deaths and silences -----------------------------------------------------------------------------------------------
 
+FAKE = Target(backend="fake")
 ONE = replace(SQUARE, data=("normal",))
 TROUBLE = replace(ONE, id=f"conv2d/{fakes.TROUBLE}")
 
@@ -463,18 +457,14 @@ def test_a_backward_pass_that_hangs_leaves_the_outputs(ask: Ask) -> None:
     assert result.detail == "gradient x: no answer in 1 s"
 
 
-def test_no_process_is_left_behind(sessions: Callable[..., Session]) -> None:
-    session = Session(questions_target(), path="conformance.tests.fakes:Honest")
+def test_no_process_is_left_behind() -> None:
+    session = Session(FAKE, path="conformance.tests.fakes:Honest")
     assert session.run(item(ONE)).agrees
     pid = session.worker._gateway._io.popen.pid
     os.kill(pid, 0)
     session.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-
-
-def questions_target() -> object:
-    return item(ONE).target
 
 
 @pytest.mark.parametrize(
@@ -487,7 +477,7 @@ def questions_target() -> object:
 )
 def test_what_cannot_start_says_why(fake: type[fakes.Honest], error: type[Exception], told: str) -> None:
     with pytest.raises(error) as caught:
-        Session(questions_target(), path=f"{fake.__module__}:{fake.__name__}")
+        Session(FAKE, path=f"{fake.__module__}:{fake.__name__}")
     assert told in str(caught.value)
     assert "fake" in str(caught.value)
 

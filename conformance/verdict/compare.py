@@ -8,7 +8,7 @@ rounding, subnormals and overflow, and nothing more: half an ulp added to the bo
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -105,32 +105,16 @@ class _Found:
         differs = False
         for start in range(0, numbers.size, BLOCK):
             got, value, bound, scale = (array[start : start + BLOCK] for array in flat)
-            low, high = interval(value, bound, format_)
+            inside, error, ratio = _measure(got, value, bound, format_)
             with np.errstate(all="ignore"):
-                inside = (low <= got) & (got <= high)
-                error = np.abs(got - value)
-                if not np.isfinite(error).all():
-                    # Equality covers infinities; NaN is right only where NaN is expected.
-                    both_nan = np.isnan(got) & np.isnan(value)
-                    inside |= both_nan
-                    error[(got == value) | both_nan] = 0.0
-                room = np.where(got > value, high - value, value - low)
-                off = error != 0
-                # At most 1 inside by definition; outside, a difference that no number measures counts as infinite.
-                ratio = np.divide(error, room, out=np.zeros_like(error), where=off)
                 relatives.append(np.divide(error, scale, out=np.zeros_like(error), where=error > 0).max())
-            if inside.all():
-                ratio = np.fmin(ratio, 1.0)
-            else:
-                beyond = np.fmax(np.where(np.isnan(ratio), np.inf, ratio), 1.0)
-                ratio = np.where(inside, np.fmin(ratio, 1.0), beyond)
             place = int(np.argmax(ratio))
             if ratio[place] > worst_ratio:
                 worst, worst_error, worst_ratio = start + place, float(error[place]), float(ratio[place])
             if not inside.all():
                 got_outside.append(got[~inside])
                 expected_outside.append(value[~inside])
-            differs = differs or bool(off.any())
+            differs = differs or bool(error.any())
         nothing = [np.zeros(0)]
         return cls(
             worst=worst,
@@ -142,6 +126,35 @@ class _Found:
             differs=differs,
             relative=float(np.max(relatives)),
         )
+
+
+def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> tuple[Any, Float64, Float64]:
+    """By element: whether it lies within, its error, and the error over the room that its interval leaves."""
+    low, high = interval(value, bound, format_)
+    with np.errstate(all="ignore"):
+        inside = (low <= got) & (got <= high)
+        error = np.abs(got - value)
+        if not np.isfinite(error).all():
+            # Equality covers infinities; NaN is right only where NaN is expected.
+            both_nan = np.isnan(got) & np.isnan(value)
+            inside |= both_nan
+            error[(got == value) | both_nan] = 0.0
+        room = np.where(got > value, high - value, value - low)
+        # At most 1 inside by definition; outside, a difference that no number measures counts as infinite.
+        ratio = np.divide(error, room, out=np.zeros_like(error), where=error != 0)
+    if inside.all():
+        return inside, error, np.fmin(ratio, 1.0)
+    beyond = np.fmax(np.where(np.isnan(ratio), np.inf, ratio), 1.0)
+    ratio = np.where(inside, np.fmin(ratio, 1.0), beyond)
+    return inside, error, ratio
+
+
+def element_ratios(got: Tensor, expectation: Expectation, format_name: str) -> Float64 | None:
+    """Error over room by element, for pictures; None where shape or format differ."""
+    if got.shape != expectation.value.shape or got.format != format_name:
+        return None
+    format_ = FORMATS[format_name]
+    return _measure(from_storage(got.data, format_), expectation.value, expectation.bound, format_)[2]
 
 
 def interval(value: Float64, bound: Float64, format_: Format) -> tuple[Float64, Float64]:
@@ -179,6 +192,7 @@ def _vacuous(expectation: Expectation) -> bool:
     values, bounds = expectation.value[finite], expectation.bound[finite]
     if not values.size or not values.any():
         return False
-    allowed = VACUOUS_SHARE * float(np.sqrt(np.mean(np.square(values))))
-    # A median of numbers that are not negative is at most twice their mean, which is cheaper.
-    return bool(2 * np.mean(bounds) > allowed) and float(np.median(bounds)) > allowed
+    with np.errstate(over="ignore"):
+        allowed = VACUOUS_SHARE * float(np.sqrt(np.mean(np.square(values))))
+        # A median of numbers that are not negative is at most twice their mean, which is cheaper.
+        return bool(2 * np.mean(bounds) > allowed) and float(np.median(bounds)) > allowed

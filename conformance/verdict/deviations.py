@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Description, Target
+from conformance.case.loading import default_root
 from conformance.case.model import Check, DataSet, FormatName
 from conformance.case.operators import OPERATORS
 from conformance.case.yaml12 import read
@@ -87,6 +88,15 @@ class Assessment:
 
     standing: Standing
     deviation: str = ""
+
+
+def shipped_deviations() -> tuple[Deviation, ...]:
+    """The differences on file among the shipped cases.
+
+    Raises:
+        InvalidCases: if a file is wrong.
+    """
+    return load_deviations(sorted((default_root() / "deviations").glob("*.yaml")))
 
 
 def load_deviations(paths: Sequence[Path]) -> tuple[Deviation, ...]:

@@ -99,6 +99,12 @@ def covers(target: Target, case: Case) -> bool:
     return {case.operator, *(layer.operator for layer in layers)} <= set(adapter.operators())
 
 
+def trains(target: Target) -> bool:
+    """Whether networks are trained on a target: a partial backend has no layers to build them of."""
+    adapter = find_adapter(target.backend)
+    return adapter is None or not adapter.partial
+
+
 def shipped_sources() -> dict[str, tuple[bool, str]]:
     """The modules that a worker needs, as source: name -> (is a package, text)."""
     sources = {"conformance": (True, "")}

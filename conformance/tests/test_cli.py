@@ -1,0 +1,306 @@
+"""The command line, as a user calls it: exit codes, what is printed where, what is written and what is not."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from conformance.tests.installed import Installation, install, results
+
+CASES = """# yaml-language-server: $schema=schema.json
+operator: conv2d
+about: Correlation.
+defaults: {data: [normal], formats: [float32]}
+cases:
+  - {name: plain, about: Plain., tier: smoke, inputs: {x: [1, 4, 5, 2], w: [2, 3, 2, 3], b: [3]}}
+  - name: stated
+    about: A stated value.
+    inputs: {x: {shape: [1, 1, 1, 1], values: [[[[2]]]]}, w: {shape: [1, 1, 1, 1], values: [[[[3]]]]}}
+    data: [given]
+    checks: [outputs]
+    expect: {output: [[[[6]]]], digits: exact}
+"""
+BAD = """# yaml-language-server: $schema=schema.json
+operator: conv2d
+cases:
+  - name: plain
+    inputs: {x: [1, 4, 5, 2], w: [2, 3, 2, 3]}
+    attributes: {padding: smae}
+"""
+NO_TRAINING = "--no-training"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    backends = {
+        "honest": "Honest",
+        "flips": "FlipsKernel",
+        "prints": "PrintsToStdout",
+        "crashes": "AbortsInGradient",
+        "lacks": "LacksItsFramework",
+        "breaks": "BreaksAtTheStart",
+        "rounds": "RoundsTwice",
+    }
+    return install(tmp_path_factory.mktemp("installed"), backends)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "conv.yaml").write_text(CASES)
+    return tmp_path
+
+
+def test_nothing_unexpected_is_0(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("run", "cases", "-t", "honest", cwd=folder)
+    assert ended.code == 0, ended.err
+    assert "honest" in ended.out
+    assert "AGREES" in ended.out
+    assert re.search(r"^report: reports/index.html$", ended.out, re.MULTILINE)
+    assert (folder / "reports" / "index.html").is_file()
+    assert {path.parent.name for path in folder.glob("reports/*/*.jsonl")} == {"honest", "reference"}
+    assert {record["case"] for record in results(folder / "reports")} == {"conv/plain", "conv/stated"}
+
+
+def test_something_unexpected_is_1_and_named(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("run", "cases", "-t", "flips", "-t", "honest", cwd=folder)
+    assert ended.code == 1
+    assert "conv/plain [flips-float32] DIFFERS (value)" in ended.out
+    assert "got " in ended.out
+    assert "[honest-float32]" not in ended.out
+
+
+def test_a_process_that_dies_is_1(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("run", "cases", "-t", "crashes", "--format", "json", cwd=folder)
+    assert ended.code == 1
+    summary = ended.json()
+    assert summary["targets"]["crashes"]["verdicts"] == {"AGREES": 1, "CRASHED": 1}
+    (unexpected,) = summary["unexpected"]
+    assert (unexpected["case"], unexpected["target"], unexpected["verdict"]) == ("conv/plain", "crashes", "CRASHED")
+    assert "SIGABRT" in unexpected["detail"]
+
+
+def test_json_is_one_object_and_nothing_else(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("run", "cases", "-t", "prints,honest", "--format", "json", cwd=folder)
+    assert ended.code == 0
+    assert ended.out.count("\n") == 1
+    assert ended.err == ""
+    assert ended.json() == {
+        "targets": {
+            "reference": {"versions": ended.json()["targets"]["reference"]["versions"], "verdicts": {"AGREES": 1}},
+            "prints": {"versions": ended.json()["targets"]["honest"]["versions"], "verdicts": {"AGREES": 2}},
+            "honest": {"versions": ended.json()["targets"]["honest"]["versions"], "verdicts": {"AGREES": 2}},
+        },
+        "unexpected": [],
+        "report": "reports/index.html",
+    }
+    assert ended.json()["targets"]["honest"]["versions"]["fake"] == "1.2.3"
+
+
+def test_a_wrong_case_is_2_with_its_place_and_nothing_is_written(installed: Installation, folder: Path) -> None:
+    (folder / "cases" / "bad.yaml").write_text(BAD)
+    ended = installed.conformance("run", "cases", "-t", "honest", cwd=folder)
+    assert ended.code == 2
+    assert ended.out == ""
+    first, last = ended.err.strip().splitlines()
+    assert first.startswith("cases/bad.yaml:6:27: ")
+    assert "'smae'" in first
+    assert "Did you mean 'same'?" in first
+    assert last == "1 problem(s); nothing was run."
+    assert sorted(path.name for path in folder.iterdir()) == ["cases"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--format", "xml"), "--format must be text or json, got 'xml'"),
+        (("--formats", "float23"), "got 'float23'. Did you mean 'float32'?"),
+        (("--tier", "smoky"), "got 'smoky'. Did you mean 'smoke'?"),
+        (("-k", "a and"), "-k 'a and': it ends where a word is due"),
+        (("-t", "honest:"), "target 'honest:': the device's name is missing"),
+        (("--floor", "none.yaml"), "none.yaml"),
+        (("--deviations", "none.yaml"), "none.yaml"),
+        (("nowhere.yaml",), "there is no nowhere.yaml"),
+    ],
+)
+def test_a_wrong_call_is_2_and_nothing_is_written(
+    installed: Installation, folder: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    paths = () if arguments == ("nowhere.yaml",) else ("cases",)
+    ended = installed.conformance("run", *paths, NO_TRAINING, *arguments, cwd=folder)
+    assert (ended.code, ended.out) == (2, "")
+    assert told in ended.err
+    assert "Traceback" not in ended.err
+    assert sorted(path.name for path in folder.iterdir()) == ["cases"]
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("onest", "no backend is named 'onest'; installed are "),
+        ("lacks", "cannot import 'no_such_framework'. Install it with: pip install no-such-framework"),
+        ("breaks", "RuntimeError: the driver is too old"),
+        ("honest:cuda", "this fake has no device 'cuda'"),
+        ("honest+compile", "this fake has no mode 'compile'"),
+        ("honest@/no/such/python", "the worker did not start"),
+    ],
+)
+def test_a_target_that_cannot_start_is_3_and_told_once_while_the_others_go_on(
+    installed: Installation, folder: Path, target: str, told: str
+) -> None:
+    ended = installed.conformance("run", "cases", "-t", target, "-t", "honest", "--format", "json", cwd=folder)
+    assert ended.code == 3, ended.err
+    summary = ended.json()
+    assert told in summary["targets"][target]["error"]
+    assert summary["targets"][target]["verdicts"] == {}
+    assert summary["targets"]["honest"]["verdicts"] == {"AGREES": 2}
+    text = installed.conformance("run", "cases", "-t", target, cwd=folder)
+    assert text.code == 3
+    assert " ".join(text.out.split()).count(" ".join(told.split())) == 1
+    assert "Traceback" not in text.err
+
+
+def test_an_unknown_backend_is_told_with_what_was_meant(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("run", "cases", "-t", "onest", "--format", "json", cwd=folder)
+    assert ended.json()["targets"]["onest"]["error"].endswith("Did you mean 'honest'?")
+
+
+def test_something_unexpected_weighs_more_than_a_target_that_is_missing(
+    installed: Installation, folder: Path
+) -> None:
+    assert installed.conformance("run", "cases", "-t", "flips,lacks", cwd=folder).code == 1
+
+
+@pytest.mark.parametrize("arguments", [("-k", "nothing-like-that"), ("--tier", "smoke", "-k", "stated")])
+def test_nothing_selected_is_5_and_nothing_is_written(
+    installed: Installation, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    ended = installed.conformance("run", "cases", "-t", "honest", *arguments, cwd=folder)
+    assert (ended.code, ended.out, ended.err) == (5, "", "nothing is selected\n")
+    assert sorted(path.name for path in folder.iterdir()) == ["cases"]
+    assert installed.conformance("list", "cases", *arguments, cwd=folder).code == 5
+
+
+def test_keywords_tiers_and_formats_select(installed: Installation, folder: Path) -> None:
+    arguments = ("run", "cases", "-t", "honest,flips", "--format", "json")
+    ended = installed.conformance(*arguments, "-k", "plain and not flips", cwd=folder)
+    assert {name: target["verdicts"] for name, target in ended.json()["targets"].items()} == {"honest": {"AGREES": 1}}
+    assert installed.conformance(*arguments, "--formats", "float64", cwd=folder).code == 5
+    ended = installed.conformance(*arguments, "--tier", "smoke", cwd=folder)
+    assert ended.json()["targets"]["honest"]["verdicts"] == {"AGREES": 1}
+
+
+def test_a_deviation_on_file_makes_a_difference_expected(installed: Installation, folder: Path) -> None:
+    stated = {
+        "id": "flipped",
+        "cases": ["conv/plain"],
+        "backend": "flips",
+        "outcome": "DIFFERS",
+        "about": "It convolves.",
+    }
+    (folder / "own.yaml").write_text(
+        json.dumps({"deviations": [stated, {**stated, "id": "flipped-gradients", "check": "gradients"}]})
+    )
+    ended = installed.conformance(
+        "run", "cases", "-t", "flips", "--deviations", "own.yaml", "--format", "json", cwd=folder
+    )
+    assert ended.code == 0, ended.out
+    assert ended.json()["targets"]["flips"]["verdicts"] == {"AGREES": 1, "DIFFERS": 1}
+
+
+def test_a_stale_deviation_is_told_and_fails_in_ci(installed: Installation, folder: Path) -> None:
+    stated = {
+        "id": "old",
+        "cases": ["conv/*"],
+        "backend": "honest",
+        "outcome": "DIFFERS",
+        "about": "It was so once.",
+    }
+    (folder / "own.yaml").write_text(json.dumps({"deviations": [stated]}))
+    arguments = ("run", "cases", "-t", "honest", "--deviations", "own.yaml")
+    ended = installed.conformance(*arguments, cwd=folder)
+    assert ended.code == 0
+    assert "stale: conv/plain [honest-float32] agrees, but old says otherwise" in ended.out
+    assert installed.conformance(*arguments, cwd=folder, CI="true").code == 1
+
+
+def test_too_little_agreement_is_1(installed: Installation, folder: Path) -> None:
+    floor = folder / "floor.yaml"
+    for least, code in ((2, 0), (3, 1)):
+        floor.write_text(f"floors: {{honest: {{outputs: {least}, gradients: 1}}}}")
+        ended = installed.conformance("run", "cases", "-t", "honest", "--floor", floor, cwd=folder)
+        assert ended.code == code
+        assert ("honest: 2 results agree in outputs, the floor is 3" in ended.out) == bool(code)
+
+
+def test_listing_names_cases_and_items(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("list", "cases", cwd=folder)
+    assert (ended.code, ended.out) == (0, "conv/plain\nconv/stated\n")
+    ended = installed.conformance("list", "cases", "-t", "honest", "-k", "plain", cwd=folder)
+    assert ended.out == "conv/plain[honest-float32]\n"
+    ended = installed.conformance("list", "cases", "--tier", "smoke", cwd=folder)
+    assert ended.out == "conv/plain\n"
+    ended = installed.conformance("list", "cases", "--stats", cwd=folder)
+    assert re.search(r"conv2d\W+2\W+float32 2\W+2\W+1\W+1\W+0", ended.out)
+    (folder / "cases" / "bad.yaml").write_text(BAD)
+    assert installed.conformance("list", "cases", cwd=folder).code == 2
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("list",), ("list", "cases"), ("schema",)])
+def test_looking_imports_no_framework_and_runs_nothing(
+    installed: Installation, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    code = (
+        "import sys\n"
+        "from conformance.cli import app\n"
+        "try:\n    app()\n"
+        "finally:\n"
+        "    loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "    slow = loaded & {'torch', 'tensorflow', 'keras', 'jax', 'jaxlib', 'scipy', 'pandas', 'execnet'}\n"
+        "    sys.stderr.write(f'loaded: {sorted(slow)}')"
+    )
+    ended = installed.run("-c", code, *arguments, cwd=folder)
+    assert ended.code == 0
+    assert ended.err == "loaded: []"
+    assert sorted(path.name for path in folder.iterdir()) == ["cases"]
+
+
+def test_the_contract_of_a_backend_is_0_or_1(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("check-backend", "honest", cwd=folder)
+    assert ended.code == 0
+    assert all(line.startswith("holds ") for line in ended.out.splitlines())
+    ended = installed.conformance("check-backend", "rounds", cwd=folder)
+    assert ended.code == 1
+    (broken,) = (line for line in ended.out.splitlines() if line.startswith("BROKEN"))
+    assert broken.startswith("BROKEN  float32 comes back bit for bit: ")
+    ended = installed.conformance("check-backend", "onest", cwd=folder)
+    assert (ended.code, ended.out) == (3, "")
+    assert "Did you mean 'honest'?" in ended.err
+
+
+def test_doctor_tells_of_every_backend(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("doctor", cwd=folder)
+    assert ended.code == 3  # `breaks` is installed, and cannot be asked
+    lines = ended.out.splitlines()
+    assert any(
+        line.startswith("honest: numpy ") and line.endswith("fake 1.2.3 on cpu (fake); threads 1") for line in lines
+    )
+    assert "lacks: not installed; pip install no-such-framework" in lines
+    assert "the driver is too old" in ended.out
+
+
+def test_the_report_is_written_anew_from_runs(installed: Installation, folder: Path) -> None:
+    assert installed.conformance("run", "cases", "-t", "honest", cwd=folder).code == 0
+    page = folder / "reports" / "index.html"
+    page.unlink()
+    ended = installed.conformance("report", cwd=folder)
+    assert (ended.code, ended.out) == (0, "reports/index.html\n")
+    assert "conv/stated" in page.read_text()
+
+
+def test_the_schema_is_the_published_one(installed: Installation, folder: Path) -> None:
+    from conformance.case.loading import default_root
+
+    printed = installed.conformance("schema", cwd=folder).json()
+    assert printed == json.loads((default_root() / "schema.json").read_text())

@@ -9,7 +9,7 @@ Each command imports what it needs: `--help` and `list` stay quick, and no comma
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -253,6 +253,23 @@ def _print_stats(cases: Sequence["Case"]) -> None:
 
 
 @app.command()
+def explain(
+    case_id: Annotated[str, typer.Argument(help="The case's id, as `conformance list` prints it.")],
+    paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
+) -> None:
+    """Prints what a case asks: its geometry, windows and pads, size formulas, and its YAML."""
+    from conformance.case.loading import load
+    from conformance.report.explanation import explain as explained
+    from conformance.run.store import case_record
+
+    with told_plainly():
+        cases = {case.id: case for case in load(_existing(paths) or (_root(),))}
+        if case_id not in cases:
+            raise ValueError(f"there is no case {case_id!r}.{_did_you_mean(case_id, cases)}")
+        print(explained(case_record(cases[case_id])))
+
+
+@app.command()
 def report(out: Out = Path("reports")) -> None:
     """Writes the HTML report anew from every run found."""
     from conformance.report.page import write_report
@@ -352,12 +369,16 @@ def _targets(texts: Sequence[str] | None) -> "tuple[Target, ...]":
     return tuple(Target.parse(text.strip()) for joined in texts or () for text in joined.split(","))
 
 
-def _one_of(what: str, given: str, allowed: Sequence[str]) -> None:
+def _did_you_mean(given: str, allowed: Iterable[str]) -> str:
     import difflib
 
+    close = difflib.get_close_matches(given, list(allowed), 1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _one_of(what: str, given: str, allowed: Sequence[str]) -> None:
     if given not in allowed:
-        close = difflib.get_close_matches(given, allowed, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = _did_you_mean(given, allowed)
         raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {given!r}.{hint}")
 
 

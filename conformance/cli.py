@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from conformance.errors import ConformanceError, InvalidCases, TargetError
+from conformance.errors import ConformanceError, InvalidCases, InvalidTarget, TargetError
 
 if TYPE_CHECKING:
     from conformance.case.job import Target
@@ -67,7 +67,7 @@ def told_plainly() -> Iterator[None]:
         raise typer.Exit(WRONG) from error
     except TargetError as error:
         print(error, file=sys.stderr)
-        raise typer.Exit(INCOMPLETE) from error
+        raise typer.Exit(WRONG if isinstance(error, InvalidTarget) else INCOMPLETE) from error
     except (ConformanceError, ValueError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG) from error

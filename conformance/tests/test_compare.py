@@ -158,7 +158,7 @@ def test_an_empty_array_agrees_with_an_empty_one() -> None:
 
 def test_the_worst_element_is_worst_by_its_own_bound() -> None:
     value, bound = np.array([[100.0, 1.0], [1.0, 1.0]]), np.array([[50.0, 0.5], [0.25, 0.5]])
-    found = compared(value + [[40.0, 0.1], [0.24, -0.2]], value, bound)
+    found = compared(value + np.array([[40.0, 0.1], [0.24, -0.2]]), value, bound)
     assert found.within
     assert found.reason is Reason.WITHIN_BOUND
     assert (found.worst_index, found.got, found.expected, found.bound) == ((1, 0), pytest.approx(1.24), 1, 0.25)
@@ -205,14 +205,11 @@ def test_a_bound_as_large_as_the_values_says_nothing() -> None:
 
 # Properties --------------------------------------------------------------------------------------------------------
 
-halves = st.floats(allow_nan=False, width=32)
-bounds = st.floats(min_value=0, allow_nan=False)
-
 
 @given(
     got=st.floats(width=32),
     value=st.floats(),
-    bound=bounds,
+    bound=st.floats(min_value=0, allow_nan=False),
     format_=st.sampled_from(["float64", "float32", "bfloat16"]),
 )
 @example(got=0.0, value=1e-50, bound=0.0, format_="float32")

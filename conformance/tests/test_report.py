@@ -20,8 +20,8 @@ import pytest
 
 from conformance.case.job import Description, Target
 from conformance.report import charts
-from conformance.report.collection import collect, family, natural
 from conformance.report.axes import resolve_axes
+from conformance.report.collection import collect, family, natural
 from conformance.report.drawings import draw_case
 from conformance.report.page import show_bits, show_seconds, web_link, write_report
 from conformance.report.summary import json_summary, markdown_summary

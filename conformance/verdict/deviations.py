@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from packaging.requirements import Requirement
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Description, Target
@@ -24,6 +24,13 @@ from conformance.errors import InvalidCases, Problem
 from conformance.verdict.model import Outcome, Verdict
 
 Standing = Literal["expected", "unexpected", "stale"]
+
+
+def _requirement(text: str) -> str:
+    """A requirement that can be read, or nothing."""
+    if text:
+        Requirement(text)  # its exception is a ValueError, which pydantic tells with its place
+    return text
 
 
 @validated(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", strict=False))
@@ -54,7 +61,7 @@ class Deviation:
     device: str = ""
     formats: tuple[FormatName, ...] = ()
     data: tuple[DataSet, ...] = ()
-    versions: str = ""
+    versions: Annotated[str, AfterValidator(_requirement)] = ""
     cpu_features: tuple[str, ...] = ()
     machine: str = ""
     reason: str = ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from conformance.errors import ConformanceError, InvalidCases, InvalidTarget, TargetError
+from conformance.errors import ConformanceError, InvalidCases, InvalidTarget, TargetError, UnknownBackend
 
 if TYPE_CHECKING:
     from conformance.case.job import Target
@@ -67,7 +67,7 @@ def told_plainly() -> Iterator[None]:
         raise typer.Exit(WRONG) from error
     except TargetError as error:
         print(error, file=sys.stderr)
-        raise typer.Exit(WRONG if isinstance(error, InvalidTarget) else INCOMPLETE) from error
+        raise typer.Exit(WRONG if isinstance(error, (InvalidTarget, UnknownBackend)) else INCOMPLETE) from error
     except (ConformanceError, ValueError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG) from error
@@ -184,7 +184,7 @@ def _progress(*, quiet: bool) -> Iterator["Progress"]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
     bars: dict[str, Any] = {}
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as display:

@@ -87,7 +87,7 @@ def round_to(values: Float64, format_: Format) -> Float64:
     exponent = np.frexp(values)[1] - 1  # values = m 2^exponent, 1 <= |m| < 2
     quantum = np.maximum(exponent, format_.exponent_min) - (format_.precision - 1)
     # Scaling by powers of two is exact here: every format's quantum is far above float64's subnormals.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         rounded = np.ldexp(np.rint(np.ldexp(values, -quantum)), quantum)
     rounded = np.where(np.isfinite(values), rounded, values)
     return np.where(np.abs(rounded) > format_.largest, np.copysign(np.inf, values), rounded)
@@ -97,7 +97,7 @@ def to_storage(values: Float64, format_: Format) -> NDArray[np.generic]:
     """Stores values in a format's own type, rounding them first; always a fresh, contiguous array."""
     rounded = round_to(values, format_)
     if format_.name == "bfloat16":
-        return (rounded.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        return np.array(rounded.astype(np.float32, order="C").view(np.uint32) >> 16, dtype=np.uint16)
     return np.array(rounded, dtype=format_.storage, order="C")
 
 
@@ -110,5 +110,6 @@ def from_storage(stored: NDArray[np.generic], format_: Format) -> Float64:
     if stored.dtype != format_.storage:
         raise TypeError(f"{format_.name} is stored as {np.dtype(format_.storage)}, got {stored.dtype}")
     if format_.name == "bfloat16":
-        return (stored.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # signalling NaN become quiet
+            return (stored.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return stored.astype(np.float64)

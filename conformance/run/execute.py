@@ -25,7 +25,7 @@ from conformance.run.store import RunWriter, case_record, cases_digest
 from conformance.run.training import train, training_record
 from conformance.verdict.deviations import Deviation, load_deviations, shipped_deviations
 from conformance.verdict.model import Outcome
-from conformance.worker.gateway import covers, installed_backends, trains
+from conformance.worker.gateway import covers, installed_backends, require_known, trains
 
 Floors = dict[str, dict[Check, int]]
 
@@ -119,8 +119,12 @@ def select(request: Request) -> Selection:
 
     Raises:
         InvalidCases: with everything that is wrong with the files.
+        InvalidData: if the digits are not what they must be.
+        UnknownBackend: if nobody offers a target's backend.
         ValueError: if the keyword expression cannot be read.
     """
+    for target in request.targets:
+        require_known(target)
     paths = request.paths or (default_root(),)
     cases = load(paths)
     targets = request.targets or tuple(Target(backend=name) for name in installed_backends())

@@ -111,7 +111,7 @@ class RunWriter:
             digest: of the cases that are asked, where all are known beforehand.
         """
         now = datetime.now(UTC)
-        name = folder_name(target)
+        self._target = name = folder_name(target)
         self.path = folder / name / f"{now:%Y%m%dT%H%M%S_%fZ}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lines: IO[str] = self.path.open("x", encoding="utf-8")
@@ -131,7 +131,7 @@ class RunWriter:
         places = {name: self._append(array) for name, array in result.evidence.items()}
         if self._arrays is not None:
             self._arrays.flush()
-        self._write("result", {**result_to_plain(result), "places": places})
+        self._write("result", {**result_to_plain(result), "target": self._target, "places": places})
 
     def training(self, record: Mapping[str, Any]) -> None:
         """Writes a training's record."""

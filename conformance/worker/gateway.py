@@ -5,6 +5,7 @@ fault, kill) or as silence (hang); either way the question in flight gets an ans
 """
 
 import contextlib
+import difflib
 import importlib.util
 import shlex
 import signal
@@ -148,8 +149,8 @@ class Worker:
     def start(self) -> Description:
         """Starts the process and waits for the backend to describe itself."""
         path = self.path or known_backends().get(self.target.backend, "")
-        if not path and not self.target.interpreter:
-            raise _unknown(self.target.backend)
+        if not path:
+            require_known(self.target)
         self.stop()
         self._output.write_bytes(b"")
         spec = "popen" + "".join(f"//env:{name}={value}" for name, value in ENVIRONMENT.items())
@@ -254,9 +255,19 @@ class Worker:
         return ""
 
 
-def _unknown(name: str) -> UnknownBackend:
-    import difflib
+def require_known(target: Target) -> None:
+    """Refuses a target whose backend nobody offers here; another interpreter may have backends of its own.
 
-    known = sorted(known_backends())
-    close = difflib.get_close_matches(name, known, 1)
-    return UnknownBackend(name, known, close[0] if close else "")
+    Raises:
+        UnknownBackend: with the nearest name, a framework's own name included.
+    """
+    known = known_backends()
+    if target.backend in known or target.interpreter:
+        return
+    names = {name: name for name in known}
+    for name in known:
+        adapter = find_adapter(name)
+        if adapter is not None:
+            names.setdefault(adapter.module, name)
+    close = difflib.get_close_matches(target.backend, names, 1)
+    raise UnknownBackend(target.backend, sorted(known), names[close[0]] if close else "")

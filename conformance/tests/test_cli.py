@@ -138,7 +138,6 @@ def test_a_wrong_call_is_2_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("onest", "no backend is named 'onest'; installed are "),
         ("lacks", "cannot import 'no_such_framework'. Install it with: pip install no-such-framework"),
         ("breaks", "RuntimeError: the driver is too old"),
         ("honest:cuda", "this fake has no device 'cuda'"),

@@ -133,8 +133,9 @@ def axes_of(case: CaseRecord) -> tuple[tuple[str, tuple[Axis, ...]], ...]:
     """
     shapes = {name: tuple(shape) for name, shape in case.shapes.items()}
     if case.operator != "chain":
-        sliding = case.operator in OPERATORS and OPERATORS[case.operator].rank
-        return ((case.operator, resolve_axes(case.operator, case.attributes, shapes)),) if sliding else ()
+        if not OPERATORS[case.operator].rank:
+            return ()
+        return ((case.operator, resolve_axes(case.operator, case.attributes, shapes)),)
     found = []
     x = shapes["x"]
     for layer in case.attributes["layers"]:
@@ -157,7 +158,9 @@ def resolve_axes(
     Raises:
         ImpossibleShape: if the question has no answer.
     """
-    rank = OPERATORS[operator].rank
+    contract = OPERATORS[operator]
+    contract.shapes(contract.resolve(contract.attributes(**_tuples(attributes))), shapes)
+    rank = contract.rank
     transposed = operator.endswith("_transpose")
     sizes = shapes["x"][1:-1]
     kernel = tuple(attributes["window"]) if "window" in attributes else shapes["w"][:rank]

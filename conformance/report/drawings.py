@@ -37,7 +37,7 @@ def draw_case(case: CaseRecord) -> tuple[Drawing, ...]:
     try:
         found = axes_of(case)
     except (ImpossibleShape, KeyError, TypeError, ValueError):
-        # A question that has no answer, or of another version's operator: it has no picture.
+        # A question that has no answer, or an operator of another version: it has no picture.
         return ()
     return tuple(
         Drawing(

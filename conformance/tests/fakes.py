@@ -25,6 +25,16 @@ from conformance.errors import NotTranslatable
 # What the framework computes with, by the format that it stores.
 ARITHMETIC = {"float64": np.float64, "float32": np.float32, "bfloat16": np.float32, "float16": np.float32}
 TROUBLE = "trouble"
+# Variables that decide how many threads a process takes.
+ENVIRONMENT = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "NPROC",
+    "XLA_FLAGS",
+)
 
 
 @dataclass(eq=False)
@@ -611,6 +621,23 @@ class PrintsToStdout(Honest):
         return super().answer(job)
 
 
+class TellsItsEnvironment(Honest):
+    """Describes the variables that it was started with."""
+
+    def describe(self) -> Description:
+        return replace(super().describe(), switches={name: os.environ.get(name, "") for name in ENVIRONMENT})
+
+
+class WhereAmI(Honest):
+    """Describes the process that it lives in."""
+
+    def describe(self) -> Description:
+        packages = {name.split(".")[1] for name in sys.modules if name.startswith("conformance.")}
+        file = getattr(sys.modules["conformance.backends.base"], "__file__", None) or "none"
+        switches = {"executable": sys.executable, "file": file, "modules": ", ".join(sorted(packages))}
+        return replace(super().describe(), switches=switches)
+
+
 class LiesAboutOperators(Honest):
     """Names operators that it does not have."""
 
@@ -835,3 +862,39 @@ class PullsBackAnyShape(Honest):
     ) -> tuple[Natives, Gradients]:
         outputs, _ = super().evaluate(program, operands, (), {})
         return outputs, {name: operands[name] for name in sources}
+
+
+class HidesWhatItHas(Honest):
+    """Calls an operator absent and names it all the same."""
+
+    absent: ClassVar[tuple[str, ...]] = ("conv2d",)
+
+    def describe(self) -> Description:
+        return replace(super().describe(), operators=(*self.operators(), "conv2d"))
+
+
+class NamesUnknownOperators(Honest):
+    """Names an operator that nobody knows."""
+
+    @classmethod
+    def operators(cls) -> tuple[str, ...]:
+        return (*super().operators(), "conv5d")
+
+
+class FlushesSmallNumbers(ChangesOutput):
+    """Takes the smallest normal numbers of float16 for zero."""
+
+    def changed(self, output: Array) -> Array:
+        if output.format != "float16":
+            return output
+        return Array("float16", np.where(np.abs(output.numbers) <= 2.0**-14, 0, output.numbers))
+
+
+class DiesOfRefusals(Honest):
+    """Takes its process with it where it should refuse."""
+
+    def answer(self, job: Job) -> Outputs:
+        try:
+            return super().answer(job)
+        except ValueError:
+            os.abort()

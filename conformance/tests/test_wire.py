@@ -65,7 +65,7 @@ MESSAGES = [
     DESCRIPTION,
     job.BuildNetwork(
         network=CHAIN,
-        shape=(8, 28, 28, 1),
+        shapes={"x": (8, 28, 28, 1), "loss/labels": (8,)},
         parameters={"a/w": F32},
         optimizer="adam",
         optimizer_attributes=Adam(learning_rate=0.01, step=3),

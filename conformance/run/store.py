@@ -135,7 +135,7 @@ class RunWriter:
 
     def training(self, record: Mapping[str, Any]) -> None:
         """Writes a training's record."""
-        self._write("training", to_plain(record))
+        self._write("training", {**to_plain(record), "target": self._target})
 
     def close(self, *, complete: bool) -> None:
         """Writes the footer and closes the files."""

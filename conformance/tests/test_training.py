@@ -10,8 +10,9 @@ from conformance.case.model import Where
 from conformance.case.operators import OPERATORS, Adam, Chain, Layer
 from conformance.case.training import Parameter, Training, load_trainings
 from conformance.errors import InvalidCases
+from conformance.run.course import Course, reference_course
 from conformance.run.digits import Digits
-from conformance.run.training import Course, reference_course, train_learner
+from conformance.run.training import train_learner
 from conformance.tests import learners
 from conformance.verdict.model import Outcome, Reason
 from conformance.worker.gateway import Worker

@@ -1,0 +1,259 @@
+"""What everybody in a training is given, and how the NumPy reference fared with it.
+
+The reference trains in float64, from the same float32 parameters, batches and masks as every backend.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from conformance.case.inputs import Words, draw_words, normal, uniform
+from conformance.case.job import Job, Outputs, Tensor
+from conformance.case.operators import Adam, NoAttributes, inference_chain
+from conformance.case.training import Training, given_shapes
+from conformance.errors import InvalidStore
+from conformance.formats import FORMATS, Float64, to_storage
+from conformance.run.digits import Bytes, Digits
+from conformance.run.engine import describe_reference
+from conformance.run.plan import REFERENCE
+from conformance.run.store import RunWriter, folder_name, read_run
+from conformance.verdict import oracle
+from conformance.verdict.oracle import Accumulators
+
+FLOAT32: Final = FORMATS["float32"]
+# What a Philox stream is for: initial numbers take this many words an element.
+_WORDS_FOR_NORMAL: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceCourse:
+    """How the reference fared.
+
+    Attributes:
+        losses: of every step.
+        loss_bounds: how far the loss of one honest float32 step may be off, given the reference's logits.
+        accuracy: on the test images.
+        seconds: what it took; 0 where it was found among the reports.
+    """
+
+    losses: tuple[float, ...] = ()
+    loss_bounds: tuple[float, ...] = ()
+    accuracy: float | None = None
+    seconds: float = 0.0
+
+
+class Course:
+    """What everybody in a training is given: the same parameters, batches and masks, on every machine."""
+
+    def __init__(self, training: Training, digits: Digits) -> None:
+        self.training = training
+        self.digits = digits
+        self._seed = training.seed.encode()
+        self.steps_an_epoch = len(digits.train_labels) // training.batch
+        self.steps = training.epochs * self.steps_an_epoch
+        self.loss = training.network.layers[-1]
+        self.shapes = given_shapes(training)
+        self._order = (0, np.zeros(0, dtype=np.int64))
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that name these very numbers."""
+        t = self.training
+        asked = (t.network, sorted(t.parameters.items()), t.optimizer, t.optimizer_attributes, t.batch, t.epochs)
+        text = repr((*asked, t.seed, t.predict_relu, self.digits.digest))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """The initial parameters, rounded to float32."""
+        made = {}
+        for name, parameter in self.training.parameters.items():
+            size = int(np.prod(parameter.shape))
+            values: Float64 = np.zeros(parameter.shape)
+            if parameter.initializer == "normal":
+                values = normal(self._words(f"parameter {name}", _WORDS_FOR_NORMAL * size)).reshape(parameter.shape)
+            elif parameter.initializer == "glorot_uniform":
+                u = uniform(self._words(f"parameter {name}", size)).reshape(parameter.shape)
+                answer = _ask_reference("glorot_uniform", NoAttributes(), {"u": _float64(u)})
+                values = oracle.to_float64(answer.outputs["output"])
+            made[name] = Tensor("float32", to_storage(values, FLOAT32))
+        return made
+
+    def operands(self, step: int) -> dict[str, Tensor]:
+        """The batch, its labels and the masks of a step, which counts from 1."""
+        epoch, place = divmod(step - 1, self.steps_an_epoch)
+        if self._order[0] != epoch + 1:
+            words = self._words(f"epoch {epoch + 1}", len(self.digits.train_labels))
+            self._order = (epoch + 1, np.argsort(words, kind="stable"))
+        chosen = self._order[1][place * self.training.batch : (place + 1) * self.training.batch]
+        x = images(self.digits.train_images[chosen])
+        made = {
+            "x": x,
+            f"{self.loss.name}/labels": Tensor("int64", self.digits.train_labels[chosen].astype(np.int64)),
+        }
+        for layer in self.training.network.layers:
+            name = f"{layer.name}/mask"
+            if name in self.shapes:
+                words = self._words(f"{name} step {step}", int(np.prod(self.shapes[name])))
+                made[name] = Tensor("bool", (uniform(words) < layer.attributes.keep).reshape(self.shapes[name]))
+        return made
+
+    def test_batches(self) -> Iterator[tuple[Tensor, Bytes]]:
+        """Images and labels to test with, in batches of the training's size."""
+        for start in range(0, len(self.digits.test_labels), self.training.batch):
+            part = slice(start, start + self.training.batch)
+            yield images(self.digits.test_images[part]), self.digits.test_labels[part]
+
+    def right(self, logits: Float64, labels: Bytes) -> int:
+        """How many predictions are right."""
+        shown = np.maximum(logits, 0.0) if self.training.predict_relu else logits
+        return int((np.argmax(shown, axis=1) == labels).sum())
+
+    def _words(self, name: str, count: int) -> Words:
+        return draw_words(self._seed, name, count)
+
+
+def images(stored: Bytes) -> Tensor:
+    """Grey levels 0 to 255 as float32 in 0 to 1, with a channel."""
+    return Tensor("float32", to_storage(stored[..., None] / 255.0, FLOAT32))
+
+
+def reference_course(course: Course, folder: Path | None = None) -> ReferenceCourse:
+    """Trains the reference, or finds among the reports how it fared on the very same.
+
+    Args:
+        course: what everybody is given.
+        folder: the reports; a fresh training leaves a run of the target `reference` there. None keeps nothing.
+    """
+    code = oracle.reference_digest()
+    found = None if folder is None else _find_course(course.digest, code, folder)
+    if found is not None:
+        return found
+    made = train_reference(course)
+    if folder is not None:
+        writer = RunWriter(folder, REFERENCE.name, describe_reference())
+        writer.training(
+            {
+                "id": course.training.id,
+                "digest": course.digest,
+                "target": REFERENCE.name,
+                "reference_digest": code,
+                "losses": made.losses,
+                "loss_bounds": made.loss_bounds,
+                "reference_losses": made.losses,
+                "accuracy": made.accuracy,
+                "reference_accuracy": made.accuracy,
+                "first_judged_difference": None,
+                "first_loss_outside_one_step_bound": None,
+                "ratios": {},
+                "network_text": "",
+                "seconds": made.seconds,
+                "judge_seconds": 0.0,
+            }
+        )
+        writer.close(complete=True)
+    return made
+
+
+def _find_course(digest: str, code: str, folder: Path) -> ReferenceCourse | None:
+    for path in sorted((folder / folder_name(REFERENCE.name)).glob("*.jsonl"), reverse=True):
+        try:
+            run = read_run(path)
+        except InvalidStore:
+            continue
+        for record in run.training:
+            if (record.get("digest"), record.get("reference_digest")) == (digest, code):
+                return ReferenceCourse(
+                    losses=tuple(map(float, record["losses"])),
+                    loss_bounds=tuple(map(float, record["loss_bounds"])),
+                    accuracy=float(record["accuracy"]),
+                    seconds=0.0,
+                )
+    return None
+
+
+def train_reference(course: Course) -> ReferenceCourse:
+    """Trains the NumPy reference in float64, from the float32 parameters that everybody starts from."""
+    started = time.perf_counter()
+    training = course.training
+    network = training.network
+    logits_layer = network.layers[-2].name
+    parameters = {name: _float64(oracle.to_float64(tensor)) for name, tensor in course.parameters.items()}
+    slots: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
+    if training.optimizer == "adam":
+        for name, tensor in parameters.items():
+            slots[name] = {slot: _float64(np.zeros(tensor.shape)) for slot in ("m", "v")}
+    one = {course.loss.name: _float64(np.ones(()))}
+    losses, bounds = [], []
+    for step in range(1, course.steps + 1):
+        given = {name: _as_float64(tensor) for name, tensor in course.operands(step).items()}
+        answer = _ask_reference("chain", network, {**given, **parameters}, one)
+        loss = float(answer.outputs[course.loss.name].data)
+        logits = oracle.to_float64(answer.outputs[logits_layer])
+        labels = given[f"{course.loss.name}/labels"].data
+        honest = oracle.expect_operator(
+            course.loss.operator,
+            course.loss.attributes,
+            {"logits": logits, "labels": labels},
+            {},
+            "float32",
+            Accumulators(),
+        )
+        losses.append(loss)
+        bounds.append(float(honest.outputs["output"].bound))
+        for name, parameter in parameters.items():
+            gradient = answer.gradients[name]
+            assert isinstance(gradient, Tensor)
+            attributes = training.optimizer_attributes
+            if isinstance(attributes, Adam):
+                attributes = replace(attributes, step=step)
+            made = _ask_reference(
+                training.optimizer, attributes, {"parameter": parameter, "gradient": gradient, **slots[name]}
+            )
+            parameters[name] = made.outputs["parameter"]
+            slots[name] = {slot: made.outputs[slot] for slot in slots[name]}
+    inference = inference_chain(network)
+    right = 0
+    for x, batch_labels in course.test_batches():
+        predicted = _ask_reference("chain", inference, {"x": _as_float64(x), **parameters})
+        right += course.right(oracle.to_float64(predicted.outputs[inference.layers[-1].name]), batch_labels)
+    return ReferenceCourse(
+        losses=tuple(losses),
+        loss_bounds=tuple(bounds),
+        accuracy=right / len(course.digits.test_labels),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _ask_reference(
+    operator: str, attributes: Any, operands: Mapping[str, Tensor], cotangents: Mapping[str, Tensor] | None = None
+) -> Outputs:
+    """The reference's answer in float64, to a question that has one."""
+    answer = oracle.answer(
+        Job(
+            case_id="training",
+            operator=operator,
+            attributes=attributes,
+            format="float64",
+            layout="channels_last",
+            data="given",
+            operands=operands,
+            cotangents=cotangents or {},
+        )
+    )
+    assert isinstance(answer, Outputs), answer
+    return answer
+
+
+def _float64(values: Float64) -> Tensor:
+    return Tensor("float64", values)
+
+
+def _as_float64(tensor: Tensor) -> Tensor:
+    return _float64(oracle.to_float64(tensor)) if tensor.format in FORMATS else tensor

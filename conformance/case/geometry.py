@@ -55,7 +55,8 @@ def window_count(
 ) -> Shape:
     """How many windows each axis takes: floor((n + low + high - extent) / s) + 1.
 
-    With `ceil_mode` the last window may hang over the end, as long as it starts inside the input or the low pad.
+    With `ceil_mode` the last window may hang over the end, as long as it starts inside the input or the low pad
+    (PyTorch's rule); so there is one even where the window spans a little more than the padded input.
 
     Raises:
         ImpossibleShape: if a kernel, stride or dilation is less than 1, or a kernel spans more than the padded input.
@@ -66,14 +67,16 @@ def window_count(
             if value < 1:
                 raise ImpossibleShape(f"spatial axis {axis}: {name} must be at least 1, got {value}")
         free = n + low + high - extent(k, d)
-        if free < 0:
+        count = free // s + 1
+        if ceil_mode:
+            count = -(-free // s) + 1
+            if (count - 1) * s >= n + low:
+                count -= 1
+        if count < 1:
             raise ImpossibleShape(
                 f"spatial axis {axis}: the kernel spans {extent(k, d)} elements, "
                 f"the padded input has only {n + low + high}"
             )
-        count = free // s + 1
-        if ceil_mode and free % s and count * s < n + low:
-            count += 1
         counts.append(count)
     return tuple(counts)
 

@@ -199,7 +199,7 @@ def unpack(packed: Mapping[str, Any]) -> tuple[Result, CaseRecord, Description]:
         for name, text in packed["arrays"].items()
     }
     result = replace(result_from_plain(packed["result"]), evidence=arrays)
-    return result, CaseRecord(**packed["case"]), _description(packed["description"])
+    return result, _case_record(packed["case"]), _description(packed["description"])
 
 
 def cases_digest(cases: Iterable[Case]) -> str:
@@ -268,7 +268,7 @@ def read_run(path: Path) -> Run:
                         raise InvalidStore(f"{path}: written by version {record.get('version')}, this is {VERSION}")
                     header = Header(**{**record, "description": _description(record["description"])})
                 case "case":
-                    cases[record["id"]] = CaseRecord(**record)
+                    cases[record["id"]] = _case_record(record)
                 case "result":
                     name = f"{record['case']}[{record['format']}-{record['layout']}]"
                     places[name] = record.pop("places")
@@ -321,7 +321,12 @@ def _comparison(record: Mapping[str, Any]) -> Comparison:
 
 
 def _description(record: Mapping[str, Any]) -> Description:
-    return Description(**{**record, "accumulators": tuple(tuple(row) for row in record["accumulators"])})
+    tuples = {key: tuple(record[key]) for key in ("cpu_features", "absent", "operators")}
+    return Description(**{**record, **tuples, "accumulators": tuple(tuple(row) for row in record["accumulators"])})
+
+
+def _case_record(record: Mapping[str, Any]) -> CaseRecord:
+    return CaseRecord(**{**record, "shapes": {name: tuple(shape) for name, shape in record["shapes"].items()}})
 
 
 def _read_array(file: IO[bytes], place: int) -> NDArray[Any]:

@@ -42,8 +42,14 @@ class Installation:
         code = "from conformance.cli import app; app()"
         return self.run("-c", code, *map(str, arguments), cwd=cwd, **more)
 
-    def pytest(self, *arguments: object, cwd: Path, **more: str) -> "Ended":
-        return self.run("-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments), cwd=cwd, **more)
+    def pytest(self, *arguments: object, cwd: Path) -> "Ended":
+        """Runs pytest with its plugins as they are installed."""
+        return self.run("-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments), cwd=cwd)
+
+    def pytest_alone(self, *arguments: object, cwd: Path) -> "Ended":
+        """Runs pytest with our plugin and xdist only: other people's take a second to load."""
+        plugins = ("-p", "conformance.pytest_plugin", "-p", "xdist.plugin", "-p", "no:cacheprovider")
+        return self.run("-m", "pytest", *plugins, *map(str, arguments), cwd=cwd, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
 
 @dataclass(frozen=True, slots=True)

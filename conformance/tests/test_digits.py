@@ -17,7 +17,7 @@ VENDORED = default_root() / "training" / "mnist"
 def idx(array: np.ndarray, magic: int | None = None) -> bytes:
     """An array as a gzip'd idx file, with another magic number if one is given."""
     head = struct.pack(">I", 0x0800 + array.ndim if magic is None else magic)
-    return gzip.compress(head + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+    return gzip.compress(head + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes(), mtime=0)
 
 
 def small_set(folder: Path) -> None:
@@ -59,10 +59,13 @@ def test_a_missing_file_is_named(tmp_path):
     [
         (b"not gzip at all", "cannot be decompressed"),
         (idx(np.zeros((2, 28, 28), np.uint8))[:-9], "cannot be decompressed"),
-        (gzip.compress(b"\x00\x00"), "cut off after 2 bytes"),
-        (gzip.compress(struct.pack(">II", 0x0803, 2)), "within its sizes"),
-        (gzip.compress(struct.pack(">IIII", 0x0803, 2, 28, 28) + bytes(100)), "100 bytes after its sizes; 2x28x28"),
-        (gzip.compress(struct.pack(">II", 0x0801, 2) + bytes(3)), "3 bytes after its sizes"),
+        (gzip.compress(b"\x00\x00", mtime=0), "cut off after 2 bytes"),
+        (gzip.compress(struct.pack(">II", 0x0803, 2), mtime=0), "within its sizes"),
+        (
+            gzip.compress(struct.pack(">IIII", 0x0803, 2, 28, 28) + bytes(100), mtime=0),
+            "100 bytes after its sizes; 2x28x28",
+        ),
+        (gzip.compress(struct.pack(">II", 0x0801, 2) + bytes(3), mtime=0), "3 bytes after its sizes"),
         (idx(np.zeros(2, np.uint8), magic=0x0D01), "starts with 00000d01"),
         (idx(np.zeros((2, 2), np.uint8)), "starts with 00000802"),
     ],

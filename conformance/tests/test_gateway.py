@@ -211,7 +211,7 @@ def foreign(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     path.write_text(f"{folder}\n")
     interpreter = str(bare / "bin" / "python")
     code = "import numpy, importlib.util; print(importlib.util.find_spec('conformance'))"
-    told = subprocess.run([interpreter, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    told = subprocess.run([interpreter, "-E", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert told.stdout == "None\n"
     yield interpreter
     path.unlink()

@@ -40,7 +40,7 @@ def drawn(case: Case, data: Any, format_: FormatName = "float32", **shapes: Any)
     return {name: tensor.data.ravel().tolist() for name, tensor in made.items()}
 
 
-# Golden: whoever changes one of these changes every recorded run -----------------------------------------------------
+# Golden: whoever changes one of these changes every recorded run --------------------------------------------------
 
 
 def test_words_are_philox_keyed_by_a_digest() -> None:
@@ -123,7 +123,6 @@ def test_integers_masks_and_rows_of_one_hot_keep_their_kind() -> None:
     assert (drawn_labels.format, drawn_labels.data.tolist()) == ("int64", [2, 0, 1, 2])
     rows = case("relu", NoAttributes(), inputs={"x": TensorSpec(shape=(50, 4), source=Fill(kind="one_hot"))})
     x = np.reshape(drawn(rows, "normal")["x"], (50, 4))
-    assert x[:3].argmax(axis=1).tolist() == [1, 2, 2] or (x.sum(axis=1) == 1).all()
     assert (np.sort(x, axis=1) == [0, 0, 0, 1]).all()
     assert set(x.argmax(axis=1)) == {0, 1, 2, 3}
 

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +73,7 @@ def known_backends() -> dict[str, str]:
     return {entry.name: entry.value for entry in metadata.entry_points(group="conformance.backends")}
 
 
+@cache  # reading what every package offers takes milliseconds, and it is asked for every case
 def find_adapter(name: str) -> type[Backend] | None:
     """An adapter's class, without its framework: adapters load that only when constructed."""
     module, _, attribute = known_backends().get(name, "").partition(":")

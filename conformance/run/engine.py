@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from conformance.case.inputs import Question, digest
+from conformance.case.inputs import digest
 from conformance.case.job import (
     Answer,
     Crashed,
@@ -21,10 +21,8 @@ from conformance.case.job import (
     TimedOut,
     Unsupported,
 )
-from conformance.case.model import Shape
 from conformance.case.operators import OPERATORS, Chain, operand_of
-from conformance.errors import ImpossibleShape
-from conformance.run.plan import REFERENCE, Item
+from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
 from conformance.verdict.compare import element_ratios
@@ -85,23 +83,12 @@ class Session:
         digests: list[str] = []
         seconds = 0.0
         for data in case.data:
-            question = Question(case, data, item.format)
-            operands = question.operands()
-            cotangents = question.cotangents(self._cotangent_shapes(item, operands))
-            job = Job(
-                case_id=case.id,
-                operator=case.operator,
-                attributes=case.attributes,
-                format=item.format,
-                layout=item.layout,
-                data=data,
-                operands=operands,
-                cotangents=cotangents,
-            )
+            asked = question_of(item, data, gradients=not is_absent(case.operator, "gradients", self.description))
+            job = asked.job
             answer, expected = self._ask(job)
-            judgement = judge(case, job, answer, expected, exact=question.exact)
+            judgement = judge(case, job, answer, expected, exact=asked.exact)
             judgements.append(judgement)
-            digests.append(digest(operands, cotangents))
+            digests.append(digest(job.operands, job.cotangents))
             if isinstance(answer, Outputs):
                 calls = answer.calls or calls
                 seconds += answer.seconds
@@ -138,25 +125,6 @@ class Session:
             jobs=len(case.data),
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
-
-    def _cotangent_shapes(self, item: Item, operands: dict[str, Tensor]) -> dict[str, Shape]:
-        """The outputs that get a cotangent: none where no gradient is asked or the question has no answer."""
-        case = item.case
-        if is_absent(case.operator, "gradients", self.description):
-            return {}
-        if "gradients" not in case.checks or not any(
-            operand_of(case.operator, case.attributes, name).differentiable for name in operands
-        ):
-            return {}
-        given = {name: tensor.shape for name, tensor in operands.items()}
-        try:
-            shapes = OPERATORS[case.operator].shapes(case.attributes, given)
-        except ImpossibleShape:
-            return {}
-        if isinstance(case.attributes, Chain):
-            last = case.attributes.layers[-1].name
-            return {last: shapes[last]}
-        return shapes
 
     def _ask(self, job: Job) -> tuple[Answer, Expectations | MustRefuse]:
         """One answer and what it should be; asked again without cotangents where the backend raised or died."""

@@ -1,12 +1,15 @@
 """Cases times targets: what is asked of whom, in which order."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from conformance.case.job import Target
-from conformance.case.model import TIERS, Case, FormatName, Layout, Tier
+from conformance.case.inputs import Question
+from conformance.case.job import Job, Target, Tensor
+from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
+from conformance.case.operators import OPERATORS, Chain, operand_of
+from conformance.errors import ImpossibleShape
 
 REFERENCE: Final = Target(backend="reference")
 
@@ -24,6 +27,55 @@ class Item:
     def name(self) -> str:
         """As pytest and `-k` see it: `conv2d/same-stride2[torch-float32]`."""
         return f"{self.case.id}[{self.target.name}-{self.format}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One data set of an item, with its numbers.
+
+    Attributes:
+        job: what is sent.
+        exact: the operands are the case's own numbers, unrounded, so that stated values apply.
+    """
+
+    job: Job
+    exact: bool
+
+
+def question_of(item: Item, data: DataSet, *, gradients: bool = True) -> Asked:
+    """The job of one data set; without `gradients` it carries no cotangents."""
+    case = item.case
+    question = Question(case, data, item.format)
+    operands = question.operands()
+    cotangents = question.cotangents(_cotangent_shapes(case, operands) if gradients else {})
+    job = Job(
+        case_id=case.id,
+        operator=case.operator,
+        attributes=case.attributes,
+        format=item.format,
+        layout=item.layout,
+        data=data,
+        operands=operands,
+        cotangents=cotangents,
+    )
+    return Asked(job=job, exact=question.exact)
+
+
+def _cotangent_shapes(case: Case, operands: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """The outputs that get a cotangent: none where no gradient is asked or the question has no answer."""
+    if "gradients" not in case.checks or not any(
+        operand_of(case.operator, case.attributes, name).differentiable for name in operands
+    ):
+        return {}
+    given = {name: tensor.shape for name, tensor in operands.items()}
+    try:
+        shapes = OPERATORS[case.operator].shapes(case.attributes, given)
+    except ImpossibleShape:
+        return {}
+    if isinstance(case.attributes, Chain):
+        last = case.attributes.layers[-1].name
+        return {last: shapes[last]}
+    return shapes
 
 
 def plan(

@@ -81,14 +81,42 @@ def attribute_values(attributes: Any) -> dict[str, Any]:
     return {field.name: getattr(attributes, field.name) for field in fields(attributes)}
 
 
-def expect(job: Job, accumulators: Accumulators) -> Expectations | MustRefuse:
-    """What the answer to a job must be; a chain's needs the answer, see `expect_chain`."""
+def expect(job: Job, accumulators: Accumulators, *, exact: bool = True) -> Expectations | MustRefuse:
+    """What the answer to a job must be; a chain's needs the answer, see `expect_chain`.
+
+    Without `exact` integers get the bound of any other numbers, for what rounds their sums afterwards.
+    """
     operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
     cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
     try:
-        return expect_operator(job.operator, job.attributes, operands, cotangents, job.format, accumulators)
+        return expect_operator(
+            job.operator, job.attributes, operands, cotangents, job.format, accumulators, exact=exact
+        )
     except InvalidShape as error:
         return MustRefuse(why=str(error))
+
+
+def values(job: Job) -> Expectations | MustRefuse:
+    """The reference's values alone, without bounds (all are zero): less than half the work of `expect`."""
+    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
+    cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
+    given = {**operands, **attribute_values(job.attributes)}
+    try:
+        outputs = REFERENCE[job.operator].forward(**given)
+        gradients = REFERENCE[job.operator].vjp(cotangents, **given) if cotangents else {}
+    except InvalidShape as error:
+        return MustRefuse(why=str(error))
+
+    def without_bound(value: Any) -> Expectation:
+        value = np.asarray(value, np.float64)
+        nothing = np.broadcast_to(0.0, value.shape)
+        return Expectation(value=value, bound=nothing, scale=nothing)
+
+    wanted = {operand.name for operand in OPERATORS[job.operator].operands if operand.differentiable}
+    return Expectations(
+        outputs={name: without_bound(value) for name, value in outputs.items()},
+        gradients={name: without_bound(value) for name, value in gradients.items() if name in wanted},
+    )
 
 
 def expect_operator(
@@ -98,8 +126,10 @@ def expect_operator(
     cotangents: Mapping[str, Float64],
     format_name: str,
     accumulators: Accumulators,
+    *,
+    exact: bool = True,
 ) -> Expectations:
-    """The expectations of one operator on given numbers.
+    """The expectations of one operator on given numbers; with `exact`, short sums of integers have no bound.
 
     Raises:
         InvalidShape: if the reference refuses.
@@ -109,8 +139,10 @@ def expect_operator(
     values = reference.forward(**given)
     gradients = reference.vjp(cotangents, **given) if cotangents else {}
     magnitudes = reference.magnitude(cotangents or None, **given)
-    exact_integers = OPERATORS[operator].linear and all(
-        _integral(array) for array in sorted((*operands.values(), *cotangents.values()), key=np.size)
+    exact_integers = (
+        exact
+        and OPERATORS[operator].linear
+        and all(_integral(array) for array in sorted((*operands.values(), *cotangents.values()), key=np.size))
     )
 
     def expectation(value: Float64, magnitude: Magnitude, check: str) -> Expectation:

@@ -1,0 +1,38 @@
+"""Variants: named other readings of operators, one table for diagnosis and for the mutation score.
+
+The table is a tuple by family; an order that is kept, the likeliest reading of a family first.
+"""
+
+from typing import Final
+
+from conformance.case.model import FormatName
+from conformance.verdict.variants import (
+    elementwise,
+    gradients,
+    kernels,
+    pooling,
+    precision,
+    signals,
+    steps,
+    windows,
+)
+from conformance.verdict.variants.reading import Ask, Reading, Variant, evaluate
+
+VARIANTS: Final = (
+    *kernels.VARIANTS,
+    *windows.VARIANTS,
+    *pooling.VARIANTS,
+    *elementwise.VARIANTS,
+    *steps.VARIANTS,
+    *signals.VARIANTS,
+    *gradients.VARIANTS,
+    *precision.VARIANTS,
+)
+
+
+def variants_of(operator: str, format_name: FormatName = "float32") -> tuple[Variant, ...]:
+    """The variants of an operator that exist in a format."""
+    return tuple(variant for variant in VARIANTS if variant.covers(operator, format_name))
+
+
+__all__ = ["VARIANTS", "Ask", "Reading", "Variant", "evaluate", "variants_of"]

@@ -1,0 +1,320 @@
+"""Other readings of maxima and means: divisors, ties, NaN, and what padding counts for.
+
+Windows are enumerated here once more, by the places that their taps see: which of them is the maximum, and what a
+divisor counts, is then a line each.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Final
+
+import numpy as np
+
+from conformance.case.geometry import window_count
+from conformance.case.job import Job
+from conformance.formats import FORMATS
+from conformance.verdict.oracle import Expectations
+from conformance.verdict.variants.reading import (
+    AVERAGE_POOL,
+    MAX_POOL,
+    Array,
+    Reading,
+    Variant,
+    bounded,
+    dilation_of,
+    each_output,
+    exactly,
+    kernel_of,
+    numbers,
+    pads_of,
+    replaced,
+    reread,
+    sizes_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """The windows of a pool, flattened.
+
+    Attributes:
+        places: (windows, taps) -> position in the flattened plane, -1 outside it.
+        padded: (windows, taps) -> inside the padded input.
+        counts: windows by axis.
+        x: (batch, positions, channels).
+    """
+
+    places: Array
+    padded: Array
+    counts: tuple[int, ...]
+    x: Array
+
+    @classmethod
+    def of(cls, job: Job) -> "_Windows":
+        a, sizes, kernel, dilation, pads = (
+            job.attributes,
+            sizes_of(job),
+            kernel_of(job),
+            dilation_of(job),
+            pads_of(job),
+        )
+        ceil_mode = a.ceil_mode and a.padding not in ("same", "same_lower")  # SAME has its windows
+        counts = window_count(sizes, pads, kernel, a.stride, dilation, ceil_mode=ceil_mode)
+        places = np.zeros((1, 1), np.int64)
+        inside = padded = np.ones((1, 1), np.bool_)
+        for n, count, k, s, d, (low, high) in zip(sizes, counts, kernel, a.stride, dilation, pads, strict=True):
+            at = np.arange(count)[:, None] * s + np.arange(k) * d - low
+            places = _crossed(np.add, places * n, np.clip(at, 0, n - 1))
+            inside = _crossed(np.logical_and, inside, (at >= 0) & (at < n))
+            padded = _crossed(np.logical_and, padded, at < n + high)
+        x = numbers(job.operands["x"])
+        flat = x.reshape(x.shape[0], math.prod(sizes), x.shape[-1])
+        return cls(np.where(inside, places, -1), padded, counts, flat)
+
+    @property
+    def inside(self) -> Array:
+        return self.places >= 0
+
+    def seen(self, outside: float) -> Array:
+        """(batch, windows, taps, channels), with a number for what lies outside."""
+        return np.where(self.inside[:, :, None], self.x[:, self.places], outside)
+
+    def output(self, flat: Array) -> Array:
+        return flat.reshape(flat.shape[0], *self.counts, flat.shape[-1])
+
+    def cotangent(self, job: Job) -> Array:
+        array = numbers(job.cotangents["output"])
+        return array.reshape(array.shape[0], math.prod(self.counts), array.shape[-1])
+
+    def collected(self, shares: Array, job: Job) -> Array:
+        """(batch, windows, taps, channels) added up where the taps look, in the shape of x."""
+        total = np.zeros_like(self.x)
+        for window, tap in product(*map(range, self.places.shape)):
+            if self.inside[window, tap]:
+                total[:, self.places[window, tap]] += shares[:, window, tap]
+        return total.reshape(job.operands["x"].shape)
+
+
+def _crossed(join: np.ufunc, one: Array, other: Array) -> Array:
+    """Windows and taps of an axis joined to those before, in row-major order."""
+    crossed: Array = join(one[:, None, :, None], other[None, :, None, :])
+    return crossed.reshape(one.shape[0] * other.shape[0], one.shape[1] * other.shape[1])
+
+
+# Maxima -------------------------------------------------------------------------------------------------------------
+
+
+def _first(seen: Array) -> Array:
+    return _at(seen, np.argmax(seen, axis=2))
+
+
+def _last(seen: Array) -> Array:
+    return _at(seen, seen.shape[2] - 1 - np.argmax(seen[:, :, ::-1], axis=2))
+
+
+def _at(seen: Array, place: Array) -> Array:
+    return np.asarray(np.arange(seen.shape[2])[:, None] == place[:, :, None, :], np.float64)
+
+
+def _every(seen: Array) -> Array:
+    return np.asarray(seen == seen.max(axis=2, keepdims=True), np.float64)
+
+
+def _shared(seen: Array) -> Array:
+    every = _every(seen)
+    return np.asarray(every / np.maximum(every.sum(axis=2, keepdims=True), 1))
+
+
+def _maximum(
+    job: Job, choose: Callable[[Array], Array] = _first, *, outside: float = -math.inf, skips_nan: bool = False
+) -> Reading | None:
+    """Maxima of what the windows see, the cotangent handed to what `choose` says."""
+    windows = _Windows.of(job)
+    if not windows.x.size or (outside == 0 and windows.inside.all()):
+        return None
+
+    def change(found: Expectations) -> Expectations:
+        seen = windows.seen(outside)
+        if skips_nan:
+            seen = np.where(np.isnan(seen), -np.inf, seen)
+        outputs = {"output": exactly(windows.output(seen.max(axis=2)))}
+        if not found.gradients:
+            return replaced(found, outputs)
+        shares, cotangent = choose(seen), windows.cotangent(job)[:, :, None, :]
+        gradient = windows.collected(shares * cotangent, job)
+        absolute = windows.collected(shares * np.abs(cotangent), job)
+        # As many terms as windows overlap, and one rounding of a share.
+        return replaced(found, outputs, {"x": bounded(job, gradient, windows.places.shape[1], absolute)})
+
+    return Reading(job=job, change=change)
+
+
+def _overwritten(job: Job) -> Reading | None:
+    windows = _Windows.of(job)
+    if not windows.x.size or len(np.unique(windows.places[windows.inside])) == windows.inside.sum():
+        return None
+
+    def change(found: Expectations) -> Expectations:
+        if not found.gradients:
+            return found
+        shares, cotangent = _first(windows.seen(-np.inf)), windows.cotangent(job)
+        total = np.zeros_like(windows.x)
+        for window, tap in product(*map(range, windows.places.shape)):
+            if windows.inside[window, tap]:
+                place = windows.places[window, tap]
+                total[:, place] = np.where(shares[:, window, tap] > 0, cotangent[:, window], total[:, place])
+        return replaced(found, None, {"x": exactly(total.reshape(job.operands["x"].shape))})
+
+    return Reading(job=job, change=change)
+
+
+def _lowest_number(job: Job) -> Reading:
+    lowest = -FORMATS[job.format].largest
+
+    def change(found: Expectations) -> Expectations:
+        return each_output(found, lambda e: exactly(np.maximum(e.value, lowest)))
+
+    return Reading(job=job, change=change)
+
+
+# Means --------------------------------------------------------------------------------------------------------------
+
+
+def _mean(job: Job, divisor: Callable[[_Windows], Array]) -> Reading | None:
+    """Sums of what the windows see, over another divisor."""
+    windows = _Windows.of(job)
+    own = (windows.padded if job.attributes.count_padding else windows.inside).sum(axis=1)
+    counts = np.broadcast_to(divisor(windows), own.shape)
+    if not windows.x.size or np.array_equal(own, counts):
+        return None
+
+    def change(found: Expectations) -> Expectations:
+        weights = (windows.inside / counts[:, None])[:, :, None]
+        seen = windows.seen(0.0)
+        terms = windows.places.shape[1] + 3  # the sum, and what a division may cost, as the reference counts it
+        outputs = {
+            "output": bounded(
+                job,
+                windows.output((seen * weights).sum(axis=2)),
+                terms,
+                windows.output((np.abs(seen) * weights).sum(axis=2)),
+            )
+        }
+        if not found.gradients:
+            return replaced(found, outputs)
+        shares = windows.cotangent(job)[:, :, None, :] * weights
+        gradient, absolute = windows.collected(shares, job), windows.collected(np.abs(shares), job)
+        return replaced(found, outputs, {"x": bounded(job, gradient, terms, absolute)})
+
+    return Reading(job=job, change=change)
+
+
+def _padding_counts(job: Job, counted: bool) -> Reading | None:
+    windows = _Windows.of(job)
+    if np.array_equal(windows.padded, windows.inside):
+        return None
+    return reread(job, count_padding=counted)
+
+
+def _whole_window(windows: _Windows) -> Array:
+    return np.asarray(windows.places.shape[1])
+
+
+def _one(windows: _Windows) -> Array:
+    return np.asarray(1)
+
+
+_TIES: Final = (-1.0, -2.0)
+
+VARIANTS: Final = (
+    Variant(
+        name="maximum padded with 0",
+        operators=MAX_POOL,
+        about="The input is padded with zeros before an unpadded maximum is taken.",
+        seen_by="padding and windows of negative numbers alone",
+        read=partial(_maximum, outside=0.0),
+    ),
+    Variant(
+        name="tie gradient to the last",
+        operators=MAX_POOL,
+        about="A comparison with >= lets the last of equal maxima take the gradient.",
+        seen_by="ties, with a cotangent for gradients",
+        read=partial(_maximum, choose=_last),
+        touches="gradients",
+        shows_on=_TIES,
+    ),
+    Variant(
+        name="tie gradient to all",
+        operators=MAX_POOL,
+        about="A gradient made of x == maximum gives every one of equal maxima the whole cotangent.",
+        seen_by="ties, with a cotangent for gradients",
+        read=partial(_maximum, choose=_every),
+        touches="gradients",
+        shows_on=_TIES,
+    ),
+    Variant(
+        name="tie gradient shared",
+        operators=MAX_POOL,
+        about="Equal maxima share the cotangent evenly, as JAX's own maximum of two numbers does.",
+        seen_by="ties, with a cotangent for gradients",
+        read=partial(_maximum, choose=_shared),
+        touches="gradients",
+        shows_on=_TIES,
+    ),
+    Variant(
+        name="gradient of overlapping windows overwritten",
+        operators=MAX_POOL,
+        about="A scatter that assigns where it must add keeps the last window's cotangent.",
+        seen_by="windows that overlap in a maximum",
+        read=_overwritten,
+        touches="gradients",
+    ),
+    Variant(
+        name="NaN skipped",
+        operators=MAX_POOL,
+        about="TensorFlow's maximum on a processor compares with >, and never takes NaN.",
+        seen_by="a NaN in a window",
+        read=partial(_maximum, skips_nan=True),
+        shows_on=(math.nan,),
+    ),
+    Variant(
+        name="the lowest number for minus infinity",
+        operators=MAX_POOL,
+        about="TensorFlow starts a maximum at the lowest finite number.",
+        seen_by="a window of minus infinities alone",
+        read=_lowest_number,
+        touches="outputs",
+        shows_on=(-math.inf, -math.inf, -math.inf),
+    ),
+    Variant(
+        name="padding counted in averages",
+        operators=AVERAGE_POOL,
+        about="PyTorch's default, count_include_pad, divides by windows with their padding.",
+        seen_by="padding without count_padding",
+        read=partial(_padding_counts, counted=True),
+    ),
+    Variant(
+        name="padding not counted in averages",
+        operators=AVERAGE_POOL,
+        about="TensorFlow divides by the elements inside the input alone.",
+        seen_by="padding with count_padding",
+        read=partial(_padding_counts, counted=False),
+    ),
+    Variant(
+        name="divisor is the whole window",
+        operators=AVERAGE_POOL,
+        about="Older runtimes divide a window that hangs over the end by its whole size.",
+        seen_by="ceil_mode with a window that hangs over the end",
+        read=partial(_mean, divisor=_whole_window),
+    ),
+    Variant(
+        name="windows summed, not averaged",
+        operators=AVERAGE_POOL,
+        about="The division by the window's size is left to somebody else.",
+        seen_by="a window of several elements",
+        read=partial(_mean, divisor=_one),
+    ),
+)

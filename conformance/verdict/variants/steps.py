@@ -1,0 +1,377 @@
+"""Other readings of optimisers and initialisers."""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod, sqrt
+from typing import Any, Final
+
+import numpy as np
+
+from conformance.case.job import Job
+from conformance.case.model import Shape
+from conformance.case.operators import Adam
+from conformance.verdict.model import Expectation
+from conformance.verdict.oracle import Expectations
+from conformance.verdict.variants.reading import (
+    Array,
+    Reading,
+    Variant,
+    bounded,
+    each_output,
+    moved,
+    numbers,
+    replaced,
+    reread,
+    scaled,
+    stored,
+    with_attributes,
+    with_operand,
+)
+
+# Roundings of a step of Adam beside those of 1 - beta, as the reference counts them, and then some.
+_STEP: Final = 32
+
+
+def _negated_gradient(job: Job) -> Reading:
+    """The parameter moves the other way; the slots are as they were."""
+    parameter = numbers(job.operands["parameter"])
+
+    def change(found: Expectations) -> Expectations:
+        own = found.outputs["parameter"]
+        return replaced(
+            found, {"parameter": Expectation(value=2 * parameter - own.value, bound=own.bound, scale=own.scale)}
+        )
+
+    return Reading(job=job, change=change, rounds=True)
+
+
+def _rate_ignored(job: Job) -> Reading | None:
+    return reread(job, learning_rate=1.0)
+
+
+def _decayed(job: Job) -> Reading:
+    """Weight decay of 5e-4 that nobody asked for."""
+    p, g = numbers(job.operands["parameter"]), numbers(job.operands["gradient"])
+    rate = job.attributes.learning_rate
+    value = p - rate * (g + 5e-4 * p)
+    return Reading(
+        job=job,
+        change=lambda found: replaced(
+            found, {"parameter": bounded(job, value, 5, np.abs(p) * (1 + rate * 5e-4) + np.abs(rate * g))}
+        ),
+    )
+
+
+Update = Callable[[Adam, Array, Array, int], Array]
+
+
+def _adam(job: Job, update: Update) -> Reading | None:
+    """Another update out of the new slots m' and v'; the slots are the reference's."""
+    a: Adam = job.attributes
+    parameter = numbers(job.operands["parameter"])
+
+    def change(found: Expectations) -> Expectations:
+        m, v = found.outputs["m"], found.outputs["v"]
+        with np.errstate(all="ignore"):
+            step = a.learning_rate * update(a, m.value, v.value, a.step)
+            relative = [np.where(e.value != 0, e.bound / np.abs(e.value), 0.0) for e in (m, v)]
+            slack = np.abs(step) * sum(relative)
+        made = bounded(job, parameter - step, _STEP, np.abs(parameter) + np.abs(step))
+        own = Expectation(value=made.value, bound=made.bound + np.nan_to_num(slack), scale=made.scale)
+        return replaced(found, {"parameter": own})
+
+    return Reading(job=job, change=change, rounds=True)
+
+
+def _corrections(a: Adam, step: int) -> tuple[float, float]:
+    return 1 - a.beta1**step, 1 - a.beta2**step
+
+
+def _uncorrected(a: Adam, m: Array, v: Array, step: int) -> Array:
+    return m / (np.sqrt(v) + a.epsilon)
+
+
+def _m_alone_corrected(a: Adam, m: Array, v: Array, step: int) -> Array:
+    return m / _corrections(a, step)[0] / (np.sqrt(v) + a.epsilon)
+
+
+def _epsilon_inside(a: Adam, m: Array, v: Array, step: int) -> Array:
+    first, second = _corrections(a, step)
+    return m / first / np.sqrt(v / second + a.epsilon)
+
+
+def _no_root(a: Adam, m: Array, v: Array, step: int) -> Array:
+    first, second = _corrections(a, step)
+    return m / first / (v / second + a.epsilon)
+
+
+def _sign_alone(a: Adam, m: Array, v: Array, step: int) -> Array:
+    return np.sign(m)
+
+
+def _epsilon_hat(job: Job, given: bool) -> Reading | None:
+    return None if job.attributes.epsilon_hat is not given else reread(job, epsilon_hat=not given)
+
+
+def _epsilon(job: Job, given: float, other: float) -> Reading | None:
+    return reread(job, epsilon=other) if job.attributes.epsilon == given else None
+
+
+def _step_off(job: Job) -> Reading:
+    return Reading(job=with_attributes(job, step=job.attributes.step + 1))
+
+
+def _betas_swapped(job: Job) -> Reading | None:
+    return reread(job, beta1=job.attributes.beta2, beta2=job.attributes.beta1)
+
+
+def _undamped(job: Job) -> Reading | None:
+    """The first moment is beta m + gradient, as momentum is written in PyTorch's SGD."""
+    a: Adam = job.attributes
+    m, g = numbers(job.operands["m"]), numbers(job.operands["gradient"])
+
+    def change(found: Expectations) -> Expectations:
+        value = a.beta1 * m + g
+        inner = _adam(job, lambda a, m_, v, step: (value / m_) * _usual(a, m_, v, step))
+        assert inner is not None
+        changed = inner.change(found)
+        return replaced(changed, {"m": bounded(job, value, 4, a.beta1 * np.abs(m) + np.abs(g))})
+
+    return Reading(job=job, change=change, rounds=True)
+
+
+def _usual(a: Adam, m: Array, v: Array, step: int) -> Array:
+    first, second = _corrections(a, step)
+    if a.epsilon_hat:
+        return sqrt(second) / first * m / (np.sqrt(v) + a.epsilon)
+    return m / first / (np.sqrt(v / second) + a.epsilon)
+
+
+def _old_slots(job: Job) -> Reading:
+    """The slots go back as they came."""
+    slots = {
+        name: Expectation(value=numbers(job.operands[name]), bound=np.zeros(shape), scale=np.zeros(shape))
+        for name, shape in ((name, job.operands[name].shape) for name in ("m", "v"))
+    }
+    return Reading(job=job, change=lambda found: replaced(found, slots))
+
+
+def _halved_gradient(job: Job) -> Reading:
+    """A gradient that is divided once more by a loss scale of 2."""
+    return Reading(job=with_operand(job, "gradient", stored(job, 0.5 * numbers(job.operands["gradient"]))))
+
+
+# Initialisers -------------------------------------------------------------------------------------------------------
+
+
+def _limit(job: Job, denominator: Callable[[Shape], float]) -> Reading | None:
+    """Another limit in the place of sqrt(6 / (in + out))."""
+    shape = job.operands["u"].shape
+    own = prod(shape[:-2]) * (shape[-2] + shape[-1])
+    factor = sqrt(own / denominator(shape))
+    if factor == 1:
+        return None
+    return Reading(job=job, change=lambda found: each_output(found, lambda e: scaled(e, factor, job)), rounds=True)
+
+
+def _without_field(shape: Shape) -> float:
+    return shape[-2] + shape[-1]
+
+
+def _channels_first_fans(shape: Shape) -> float:
+    return prod(shape[2:]) * (shape[0] + shape[1])
+
+
+def _he(shape: Shape) -> float:
+    return prod(shape[:-1])
+
+
+def _variance(shape: Shape) -> float:
+    return 2 * prod(shape[:-2]) * (shape[-2] + shape[-1])
+
+
+def _positive(job: Job) -> Reading:
+    """(2 u - 1) becomes u: the limit is the whole width."""
+    u = numbers(job.operands["u"])
+
+    def change(found: Expectations) -> Expectations:
+        shape = job.operands["u"].shape
+        limit = sqrt(6 / (prod(shape[:-2]) * (shape[-2] + shape[-1])))
+        return replaced(found, {"output": bounded(job, u * limit, 8, np.abs(u) * limit)})
+
+    return Reading(job=job, change=change)
+
+
+def _transposed_draws(job: Job) -> Reading | None:
+    shape = job.operands["u"].shape
+    if sum(size > 1 for size in shape) < 2:
+        return None
+    turned = shape[::-1]
+    read = with_operand(job, "u", moved(job.operands["u"], lambda u: u.reshape(turned).transpose().reshape(shape)))
+    return Reading(job=read)
+
+
+def _of(read: Callable[..., Any], **given: Any) -> partial[Any]:
+    return partial(read, **given)
+
+
+_GENERAL: Final = "gradients and slots of general numbers"
+
+VARIANTS: Final = (
+    Variant(
+        name="the parameter moves up the gradient",
+        operators=("sgd", "adam"),
+        about="An update is added where it must be subtracted.",
+        seen_by=_GENERAL,
+        read=_negated_gradient,
+    ),
+    Variant(
+        name="learning rate ignored",
+        operators=("sgd", "adam"),
+        about="A schedule that is not wired leaves a rate of 1.",
+        seen_by="a learning rate other than 1",
+        read=_rate_ignored,
+    ),
+    Variant(
+        name="weight decay of 5e-4",
+        operators=("sgd",),
+        about="Recipes for image networks decay weights by default.",
+        seen_by="parameters of general numbers",
+        read=_decayed,
+    ),
+    Variant(
+        name="gradient halved",
+        operators=("sgd", "adam"),
+        about="A loss scale or a number of replicas divides the gradient once more.",
+        seen_by=_GENERAL,
+        read=_halved_gradient,
+    ),
+    Variant(
+        name="no bias correction",
+        operators=("adam",),
+        about="Both moments are used as they are, as BERT's optimiser does.",
+        seen_by="an early step",
+        read=_of(_adam, update=_uncorrected),
+    ),
+    Variant(
+        name="the first moment alone corrected",
+        operators=("adam",),
+        about="One of the two corrections is forgotten.",
+        seen_by="an early step",
+        read=_of(_adam, update=_m_alone_corrected),
+    ),
+    Variant(
+        name="epsilon inside the root",
+        operators=("adam",),
+        about="AdaBelief, and some RMSprops, add epsilon to the second moment before the root.",
+        seen_by="an epsilon that counts, as 0.001",
+        read=_of(_adam, update=_epsilon_inside),
+    ),
+    Variant(
+        name="divided by the second moment, not its root",
+        operators=("adam",),
+        about="The square root is forgotten.",
+        seen_by=_GENERAL,
+        read=_of(_adam, update=_no_root),
+    ),
+    Variant(
+        name="the sign of the moment alone",
+        operators=("adam",),
+        about="signSGD and Lion take the sign of the first moment.",
+        seen_by=_GENERAL,
+        read=_of(_adam, update=_sign_alone),
+    ),
+    Variant(
+        name="epsilon added before the bias correction",
+        operators=("adam",),
+        about="TensorFlow's and Keras' Adam uses the paper's epsilon hat.",
+        seen_by="an epsilon that counts, as 0.001, in an early step",
+        read=partial(_epsilon_hat, given=False),
+    ),
+    Variant(
+        name="epsilon added after the bias correction",
+        operators=("adam",),
+        about="PyTorch's Adam is the paper's algorithm 1.",
+        seen_by="epsilon_hat, with an epsilon that counts",
+        read=partial(_epsilon_hat, given=True),
+    ),
+    Variant(
+        name="epsilon of 1e-7",
+        operators=("adam",),
+        about="Keras' default stands where PyTorch's 1e-8 was asked.",
+        seen_by="an epsilon of 1e-8 with gradients and slots near it",
+        read=partial(_epsilon, given=1e-8, other=1e-7),
+    ),
+    Variant(
+        name="steps counted from 0",
+        operators=("adam",),
+        about="A counter that is raised before or after the update is off by one.",
+        seen_by="an early step",
+        read=_step_off,
+    ),
+    Variant(
+        name="betas swapped",
+        operators=("adam",),
+        about="The decays of the two moments are exchanged.",
+        seen_by=_GENERAL,
+        read=_betas_swapped,
+    ),
+    Variant(
+        name="momentum without 1 - beta",
+        operators=("adam",),
+        about="PyTorch's SGD writes momentum as beta m + gradient.",
+        seen_by=_GENERAL,
+        read=_undamped,
+    ),
+    Variant(
+        name="slots not updated",
+        operators=("adam",),
+        about="A functional update throws its new state away.",
+        seen_by=_GENERAL,
+        read=_old_slots,
+    ),
+    *(
+        Variant(
+            name=name,
+            operators=("glorot_uniform",),
+            about=about,
+            seen_by=seen_by,
+            read=_of(_limit, denominator=limit),
+        )
+        for name, about, seen_by, limit in (
+            (
+                "fans without the receptive field",
+                "The fans of a kernel are taken as its last two sizes.",
+                "a kernel of several taps",
+                _without_field,
+            ),
+            (
+                "fans read as (out, in, taps)",
+                "The kernel's shape is read in PyTorch's order.",
+                "a kernel with taps and unequal sizes",
+                _channels_first_fans,
+            ),
+            ("He's limit", "sqrt(6 / in), the initialiser for ReLU networks.", "unequal fans", _he),
+            (
+                "a limit of one standard deviation",
+                "sqrt(3 / (in + out)): sqrt(2 / (in + out)) is the deviation, not the limit.",
+                "any kernel",
+                _variance,
+            ),
+        )
+    ),
+    Variant(
+        name="uniform between 0 and the limit",
+        operators=("glorot_uniform",),
+        about="Draws are scaled and not shifted.",
+        seen_by="any kernel",
+        read=_positive,
+    ),
+    Variant(
+        name="draws in another order",
+        operators=("glorot_uniform",),
+        about="The generator fills the kernel in another memory order.",
+        seen_by="a kernel with several sizes above 1",
+        read=_transposed_draws,
+    ),
+)

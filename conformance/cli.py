@@ -163,7 +163,7 @@ def _print_execution(execution: "Execution", report: Path) -> None:
     console.print(table)
     for result in execution.unexpected[:SHOWN]:
         console.print(f"[bold]{escape(result.name)}[/bold] {result.outcome} ({result.reason})")
-        console.print(escape(_indented(result.detail)))
+        console.print(escape(_indented("\n".join(filter(None, (result.detail, result.diagnosis))))))
     if len(execution.unexpected) > SHOWN:
         console.print(f"... and {len(execution.unexpected) - SHOWN} more unexpected results, all in the report")
     for result in execution.stale:

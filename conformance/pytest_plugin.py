@@ -133,6 +133,8 @@ class Disagreement(Exception):
                     f"{c.check} {c.name}, {c.data} data, worst at {list(c.worst_index)}: got {c.got!r}, "
                     f"expected {c.expected!r}, error {c.error:.3g}, bound {c.bound:.3g}, {c.outside} outside"
                 )
+        if result.diagnosis:
+            lines.append(result.diagnosis)
         if result.calls:
             lines += ["native calls:", *(f"    {call}" for call in result.calls)]
         return "\n".join(lines)

@@ -27,6 +27,7 @@ from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
 from conformance.verdict.compare import element_ratios
 from conformance.verdict.deviations import Deviation, assess, is_absent
+from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
@@ -78,6 +79,7 @@ class Session:
         started = time.perf_counter()
         case = item.case
         judgements: list[Judgement] = []
+        differing: list[Differing] = []
         evidence: dict[str, Evidence] = {}
         calls: tuple[str, ...] = ()
         digests: list[str] = []
@@ -94,7 +96,11 @@ class Session:
                 seconds += answer.seconds
                 if _worth_keeping(item, judgement, job):
                     evidence[data] = _evidence(job, answer, expected)
+                if isinstance(expected, Expectations):
+                    differing.append(Differing(job=job, answer=answer, expected=expected))
         whole = merge(judgements)
+        differs = any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values())
+        diagnosis = diagnose(differing, self._accumulators) if differs else Diagnosis()
         return Result(
             case=case.id,
             operator=case.operator,
@@ -123,6 +129,8 @@ class Session:
             seconds=seconds,
             total_seconds=time.perf_counter() - started,
             jobs=len(case.data),
+            agrees_with=diagnosis.agrees_with,
+            location=diagnosis.location,
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
 

@@ -32,6 +32,8 @@ class Result:
         seconds: the framework's own time.
         total_seconds: with everything around it.
         jobs: how many were asked.
+        agrees_with: where it differs, the other readings of the operator that explain all of it.
+        location: where it starts to differ, and what the differing elements have in common.
     """
 
     case: str
@@ -48,6 +50,8 @@ class Result:
     seconds: float = 0.0
     total_seconds: float = 0.0
     jobs: int = 0
+    agrees_with: tuple[str, ...] = ()
+    location: str = ""
     evidence: Evidence = field(default_factory=dict, repr=False)
 
     @property
@@ -74,6 +78,13 @@ class Result:
     def detail(self) -> str:
         """One line a check that does not plainly agree."""
         return "\n".join(verdict.detail for verdict in self.verdicts.values() if verdict.detail)
+
+    @property
+    def diagnosis(self) -> str:
+        """What it does instead, or where; empty where nothing differs."""
+        if self.agrees_with:
+            return f"agrees with: {'; '.join(self.agrees_with)}"
+        return self.location
 
     @property
     def unexpected(self) -> bool:

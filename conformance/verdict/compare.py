@@ -133,7 +133,7 @@ def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> t
     low, high = interval(value, bound, format_)
     with np.errstate(all="ignore"):
         inside = (low <= got) & (got <= high)
-        error = np.abs(got - value)
+        error = np.asarray(np.abs(got - value))  # of no axes, too: numpy would give a number
         if not np.isfinite(error).all():
             # Equality covers infinities; NaN is right only where NaN is expected.
             both_nan = np.isnan(got) & np.isnan(value)
@@ -155,6 +155,15 @@ def element_ratios(got: Tensor, expectation: Expectation, format_name: str) -> F
         return None
     format_ = FORMATS[format_name]
     return _measure(from_storage(got.data, format_), expectation.value, expectation.bound, format_)[2]
+
+
+def outside(got: Tensor, expectation: Expectation, format_name: str) -> Any | None:
+    """Which elements lie outside their intervals; None where shape or format differ."""
+    if got.shape != expectation.value.shape or got.format != format_name:
+        return None
+    format_ = FORMATS[format_name]
+    inside = _measure(from_storage(got.data, format_), expectation.value, expectation.bound, format_)[0]
+    return np.logical_not(inside)
 
 
 def interval(value: Float64, bound: Float64, format_: Format) -> tuple[Float64, Float64]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from conformance.case.job import Target
     from conformance.case.model import Case
     from conformance.run.execute import Execution, Progress
+    from conformance.run.mutate import Score
     from conformance.run.result import Result
 
 app = typer.Typer(
@@ -299,6 +300,54 @@ def check_backend(
             + (f": {clause.detail}" if clause.detail else "")
         )
     raise typer.Exit(0 if all(clause.held for clause in clauses) else UNEXPECTED)
+
+
+@app.command()
+def mutate(
+    paths: Paths = None,
+    keyword: Keyword = "",
+    tier: TierName = "core",
+    every: Annotated[
+        bool, typer.Option("--all", help="Ask every case of every variant, and list survivors.")
+    ] = False,
+) -> None:
+    """Lets known other readings of operators answer the cases: what no case notices is a hole in them."""
+    from conformance.case.loading import load
+    from conformance.run.mutate import mutate as score
+
+    with told_plainly():
+        found = score(load(_existing(paths) or (_root(),)), tier=_tier(tier), keyword=keyword, every=every)
+    if not found.mutants:
+        print("nothing is selected", file=sys.stderr)
+        raise typer.Exit(NOTHING)
+    _print_score(found, every=every)
+    raise typer.Exit(UNEXPECTED if found.alive else 0)
+
+
+def _print_score(found: "Score", *, every: bool) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table("operator", "killed", "survived", "equivalent", "score")
+    for operator in found.operators:
+        killed, survived, equivalent = (found.count(operator, s) for s in ("killed", "survived", "equivalent"))
+        share = f"{100 * killed / (killed + survived + equivalent):.0f} %"
+        table.add_row(operator, str(killed), str(survived), str(equivalent), share)
+    console.print(table)
+    if every:
+        for mutant in found.mutants:
+            for case_id in mutant.survived:
+                console.print(escape(f"{case_id} does not notice: {mutant.variant.name}"), soft_wrap=True)
+    for mutant in found.alive:
+        why = "no case notices" if mutant.status == "survived" else "no case could notice"
+        console.print(
+            escape(f"{mutant.operator}: {why} {mutant.variant.name!r}; add a case with {mutant.variant.seen_by}"),
+            soft_wrap=True,
+        )
+    total = len(found.mutants)
+    console.print(f"{total - len(found.alive)} of {total} variants of {len(found.operators)} operators are noticed")
 
 
 @app.command("lint-cases")

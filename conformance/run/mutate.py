@@ -5,7 +5,7 @@ variant that no case tells from the reference is a hole in the cases. Everything
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -79,7 +79,6 @@ def mutate(
     tier: Tier = "core",
     keyword: str = "",
     every: bool = False,
-    progress: Callable[[str], None] = lambda operator: None,
 ) -> Score:
     """Lets every variant answer the cases.
 
@@ -88,7 +87,6 @@ def mutate(
         tier: cases of this tier and the smaller ones.
         keyword: a `-k` expression over the cases' ids.
         every: asks all cases of a variant that was killed, too.
-        progress: is told each operator before it is asked.
 
     Raises:
         ValueError: if the keyword expression cannot be read.
@@ -108,7 +106,6 @@ def mutate(
             by_operator.setdefault(case.operator, []).append(case)
     mutants: list[Mutant] = []
     for operator, own in by_operator.items():
-        progress(operator)
         mutants += _mutants(operator, own, every=every)
     return Score(mutants=tuple(mutants))
 

@@ -243,7 +243,7 @@ def _described(where: Array, name: str, check: str, job: Job) -> str:
         if border.any() and not border.all():
             if not (differs & ~border).any():
                 traits.append("border alone")
-            elif not (differs & border).any():
+            elif not check and not (differs & border).any():
                 traits.append("interior alone")
     count = f"{len(places)} of {where.size} elements differ, from {first} on"
     return ", ".join([count, *traits])

@@ -180,6 +180,14 @@ def _lowest_number(job: Job) -> Reading:
     return Reading(job=job, change=change)
 
 
+def _past_nan(seen: Array) -> Array:
+    return _first(np.where(np.isnan(seen), -np.inf, seen))
+
+
+def _above_minus_infinity(seen: Array) -> Array:
+    return _first(seen) * (seen > -np.inf)
+
+
 # Means --------------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +295,24 @@ VARIANTS: Final = (
         seen_by="a window of minus infinities alone",
         read=_lowest_number,
         touches="outputs",
+        shows_on=(-math.inf, -math.inf, -math.inf),
+    ),
+    Variant(
+        name="gradient skips NaN",
+        operators=MAX_POOL,
+        about="XLA selects the largest number of a window for the gradient, though the maximum itself is NaN.",
+        seen_by="a NaN in a window, with a cotangent for gradients",
+        read=partial(_maximum, choose=_past_nan),
+        touches="gradients",
+        shows_on=(math.nan,),
+    ),
+    Variant(
+        name="no gradient to minus infinity",
+        operators=MAX_POOL,
+        about="A maximum that starts at the lowest finite number equals nothing in a window of minus infinities.",
+        seen_by="a window of minus infinities alone, with a cotangent for gradients",
+        read=partial(_maximum, choose=_above_minus_infinity),
+        touches="gradients",
         shows_on=(-math.inf, -math.inf, -math.inf),
     ),
     Variant(

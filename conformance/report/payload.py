@@ -233,6 +233,7 @@ class _Writer:
             ],
             "comparisons": [_comparison(comparison) for comparison in _foremost(result.comparisons)],
             "compared": len(result.comparisons),
+            "diagnosis": result.diagnosis,
             "claims": [[claim.says, claim.holds, claim.measured] for claim in result.claims],
             "calls": list(result.calls),
             "digest": result.digest,

@@ -98,7 +98,8 @@ class CasePage {
                 standing === "unexpected" ? el("span", { class: "tag bad" }, "unexpected") : standing === "stale" ? el("span", { class: "tag warn" }, "stale") : "",
                 " ", deviation ? el("a", { class: "tag", href: "#view=deviations" }, `on file: ${deviation}`) : ""),
               fresh ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
-          }));
+          }),
+          result.diagnosis ? el("p", { class: "diagnosis" }, result.diagnosis) : "");
       }),
       el("p", { class: "soft versions" }, `${versions}; ${show(results[0].ms[0], 3)} ms in the framework, ${show(results[0].ms[1], 3)} ms in all`));
   }

@@ -10,6 +10,7 @@ import numpy as np
 
 from conformance.case.job import Job, Tensor
 from conformance.case.operators import OPERATORS
+from conformance.formats import FORMATS, round_to
 from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
@@ -36,6 +37,7 @@ DIFFERENTIABLE: Final = tuple(
     for name, operator in OPERATORS.items()
     if name != "chain" and any(operand.differentiable for operand in operator.operands)
 )
+_LINEAR: Final = tuple(name for name, operator in OPERATORS.items() if operator.linear)
 _WEIGHTED: Final = (*KERNELS, "dense")
 _BIASED: Final = (*_WEIGHTED, "bias_add")
 
@@ -148,6 +150,24 @@ def _slope(job: Job, slope: Callable[[Array, Array], Array]) -> Reading | None:
     return Reading(job=job, change=change, rounds=True)
 
 
+def _one_element_off(job: Job, name: str) -> Reading | None:
+    def off(e: Expectation) -> Expectation:
+        value = np.array(e.value)
+        if value.size:
+            place = np.unravel_index(int(np.argmax(np.abs(value))), value.shape)
+            value[place] *= 1 + 1e-6
+        return replace(e, value=value)
+
+    return _changed(job, off, name)
+
+
+def _cotangent_rounded(job: Job, name: str) -> Reading | None:
+    format_ = FORMATS[name]
+    if not job.cotangents or format_.precision >= FORMATS[job.format].precision:
+        return None
+    return Reading(job=with_cotangents(job, lambda tensor: stored(job, round_to(numbers(tensor), format_))))
+
+
 _COTANGENT: Final = "a generated cotangent, where gradients are asked"
 _BATCH: Final = "a batch of at least 2, where gradients are asked"
 _SIGMOIDS: Final = ("sigmoid", "tanh")
@@ -184,6 +204,28 @@ VARIANTS: Final = (
         seen_by=_COTANGENT,
         read=_ones,
         touches="gradients",
+    ),
+    *(
+        Variant(
+            name=f"one element of {name}'s gradient off by one part in a million",
+            operators=operators,
+            about="A race of threads that add into the same element loses an addend.",
+            seen_by="wide integers, whose gradients must be exact",
+            read=partial(_one_element_off, name=name),
+            touches="gradients",
+        )
+        for name, operators in (("x", _LINEAR), ("w", (*_WEIGHTED, "convolve", "correlate")), ("b", _BIASED))
+    ),
+    *(
+        Variant(
+            name=f"cotangent rounded to {title}",
+            operators=_LINEAR,
+            about=f"The backward pass alone runs in {title}, which a flag of its own allows.",
+            seen_by="wide integers in the cotangent, or full-mantissa numbers with few terms",
+            read=partial(_cotangent_rounded, name=name),
+            touches="gradients",
+        )
+        for name, title in (("tfloat32", "TF32"), ("bfloat16", "bfloat16"))
     ),
     Variant(
         name="weight gradient averaged over the batch",

@@ -132,7 +132,7 @@ def _undamped(job: Job) -> Reading | None:
 
     def change(found: Expectations) -> Expectations:
         value = a.beta1 * m + g
-        inner = _adam(job, lambda a, m_, v, step: (value / m_) * _usual(a, m_, v, step))
+        inner = _adam(job, lambda a, _, v, step: _usual(a, value, v, step))
         assert inner is not None
         changed = inner.change(found)
         return replaced(changed, {"m": bounded(job, value, 4, a.beta1 * np.abs(m) + np.abs(g))})

@@ -9,14 +9,33 @@ Each command imports what it needs: `--help` and `list` stay quick, and no comma
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from conformance.errors import ConformanceError, InvalidCases, InvalidTarget, TargetError, UnknownBackend
+from conformance.arguments import (
+    INCOMPLETE,
+    NOTHING,
+    UNEXPECTED,
+    WRONG,
+    Formats,
+    Keyword,
+    Out,
+    Paths,
+    Targets,
+    TierName,
+    did_you_mean,
+    existing,
+    formats_of,
+    shipped_root,
+    targets_of,
+    tier_of,
+    tiers_of,
+    told_plainly,
+)
 
 if TYPE_CHECKING:
     from conformance.case.job import Target
@@ -31,46 +50,8 @@ app = typer.Typer(
     help="Does this operator do the same thing there? Conformance tests for convolutional networks.",
 )
 
-UNEXPECTED: Final = 1
-WRONG: Final = 2
-INCOMPLETE: Final = 3
-NOTHING: Final = 5
 # Unexpected results that are printed; all of them stand in the report.
 SHOWN: Final = 20
-
-Paths = Annotated[
-    list[Path] | None, typer.Argument(help="Case files or folders; the shipped cases if none.", show_default=False)
-]
-Targets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER]; repeatable. Every installed one if none."
-    ),
-]
-Keyword = Annotated[str, typer.Option("-k", "--keyword", help="Only items whose names match, as in pytest.")]
-TierName = Annotated[str, typer.Option("--tier", help="smoke (seconds), core, or full.")]
-Formats = Annotated[str, typer.Option("--formats", help="Only these, comma-separated: float32,float64.")]
-Out = Annotated[Path, typer.Option("--out", help="Where runs and the report go.")]
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """Ends with a message and the exit code that it deserves, never with a traceback, on what a user can mend."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        print("interrupted; what was measured is kept", file=sys.stderr)
-        raise typer.Exit(INCOMPLETE) from error
-    except InvalidCases as error:
-        print(error, file=sys.stderr)
-        print(f"{len(error.problems)} problem(s); nothing was run.", file=sys.stderr)
-        raise typer.Exit(WRONG) from error
-    except TargetError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(WRONG if isinstance(error, (InvalidTarget, UnknownBackend)) else INCOMPLETE) from error
-    except (ConformanceError, ValueError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(WRONG) from error
 
 
 @app.command()
@@ -106,11 +87,11 @@ def run(
 
     with told_plainly():
         request = Request(
-            paths=_existing(paths),
-            targets=_targets(target),
+            paths=existing(paths),
+            targets=targets_of(target),
             keyword=keyword,
-            tier=_tier(tier),
-            formats=_formats(formats),
+            tier=tier_of(tier),
+            formats=formats_of(formats),
             out=out,
             deviations=tuple(deviations or ()),
             floor=floor,
@@ -211,11 +192,11 @@ def list_(
 
     with told_plainly():
         wanted = compile_keyword(keyword)
-        cases = [case for case in load(_existing(paths) or (_root(),)) if case.tier in _tiers(tier)]
+        cases = [case for case in load(existing(paths) or (shipped_root(),)) if case.tier in tiers_of(tier)]
         names = [
             name
             for case in cases
-            for name in ([f"{case.id}[{t.name}-{f}]" for t in _targets(target) for f in case.formats] or [case.id])
+            for name in ([f"{case.id}[{t.name}-{f}]" for t in targets_of(target) for f in case.formats] or [case.id])
             if wanted(name)
         ]
     if not names:
@@ -263,9 +244,9 @@ def explain(
     from conformance.run.store import case_record
 
     with told_plainly():
-        cases = {case.id: case for case in load(_existing(paths) or (_root(),))}
+        cases = {case.id: case for case in load(existing(paths) or (shipped_root(),))}
         if case_id not in cases:
-            raise ValueError(f"there is no case {case_id!r}.{_did_you_mean(case_id, cases)}")
+            raise ValueError(f"there is no case {case_id!r}.{did_you_mean(case_id, cases)}")
         print(explained(case_record(cases[case_id])))
 
 
@@ -288,7 +269,7 @@ def check_backend(
     from conformance.worker.gateway import Worker
 
     with told_plainly():
-        worker = Worker(_targets([name])[0])
+        worker = Worker(targets_of([name])[0])
         try:
             clauses = check_contract(worker)
         finally:
@@ -308,7 +289,7 @@ def lint_cases(paths: Paths = None) -> None:
     from conformance.case.loading import load
 
     with told_plainly():
-        problems = lint(load(_existing(paths) or (_root(),)))
+        problems = lint(load(existing(paths) or (shipped_root(),)))
     for problem in problems:
         print(problem)
     raise typer.Exit(WRONG if problems else 0)
@@ -345,62 +326,3 @@ def mnist_download(
     with told_plainly():
         for path in download(folder, base_url):
             print(path)
-
-
-# Options in words become values -----------------------------------------------------------------------------------
-
-
-def _root() -> Path:
-    from conformance.case.loading import default_root
-
-    return default_root()
-
-
-def _existing(paths: Sequence[Path] | None) -> tuple[Path, ...]:
-    missing = [str(path) for path in paths or () if not path.exists()]
-    if missing:
-        raise ValueError(f"there is no {', '.join(missing)}; expected case files or folders of them")
-    return tuple(paths or ())
-
-
-def _targets(texts: Sequence[str] | None) -> "tuple[Target, ...]":
-    from conformance.case.job import Target
-
-    return tuple(Target.parse(text.strip()) for joined in texts or () for text in joined.split(","))
-
-
-def _did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(given, list(allowed), 1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def _one_of(what: str, given: str, allowed: Sequence[str]) -> None:
-    if given not in allowed:
-        hint = _did_you_mean(given, allowed)
-        raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {given!r}.{hint}")
-
-
-def _tier(text: str) -> Any:
-    from conformance.case.model import TIERS
-
-    _one_of("--tier", text, TIERS)
-    return text
-
-
-def _tiers(text: str) -> tuple[str, ...]:
-    from conformance.case.model import TIERS
-
-    return TIERS[: TIERS.index(_tier(text)) + 1]
-
-
-def _formats(text: str) -> Any:
-    from typing import get_args
-
-    from conformance.case.model import FormatName
-
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        _one_of("--formats", name, get_args(FormatName))
-    return names

@@ -30,6 +30,7 @@ from conformance.arguments import (
     did_you_mean,
     existing,
     formats_of,
+    one_of,
     shipped_root,
     targets_of,
     tier_of,
@@ -258,6 +259,29 @@ def report(out: Out = Path("reports")) -> None:
 
     with told_plainly():
         print(write_report(out, deviations=shipped_deviations()))
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A run's .jsonl file, or a target's folder: its complete runs.")],
+    after: Annotated[Path, typer.Argument(help="The same, later, or of another version, device or machine.")],
+    format_: Annotated[str, typer.Option("--format", help="What to print: text, markdown or json.")] = "text",
+    out: Annotated[Path | None, typer.Option("--out", help="An HTML page, beside what is printed.")] = None,
+) -> None:
+    """Says what is new, gone, changed or less exact; fails (1) only for what both runs have and got worse."""
+    from conformance.report.comparison import as_json, markdown, text, write_page
+    from conformance.run.comparison import compare_runs, measured
+
+    with told_plainly():
+        one_of("--format", format_, ("text", "markdown", "json"))
+        found = compare_runs(measured(before), measured(after))
+        if out is not None:
+            write_page(found, out)
+    if format_ == "json":
+        print(json.dumps(as_json(found)))
+    else:
+        print(text(found) if format_ == "text" else markdown(found), end="")
+    raise typer.Exit(UNEXPECTED if found.worse else 0 if found.compared else NOTHING)
 
 
 @app.command("check-backend")

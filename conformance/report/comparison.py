@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from conformance.report.summary import plain
-from conformance.run.comparison import Measured, Pair, RunComparison, question_of
+from conformance.run.comparison import NOTABLE_BITS, Measured, Pair, RunComparison, question_of
 from conformance.run.result import Result
 
 # Lines of a list that a terminal or a pull request is shown; the page and JSON have them all.
@@ -18,7 +18,7 @@ SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One entry of a list: what it is about, what is to be said, and whether it got worse."""
+    """One entry of a list: what it is about, what is to be said, the first line of why, and whether it got worse."""
 
     name: str
     told: str
@@ -61,21 +61,25 @@ def sections(comparison: RunComparison) -> tuple[Section, ...]:
 
 def _pairs(pairs: Sequence[Pair]) -> tuple[Line, ...]:
     return tuple(
-        Line(name=pair.question.name, told=_told(pair), detail=pair.after.detail, worse=pair.worse) for pair in pairs
+        Line(name=pair.question.name, told=_told(pair), detail=_first(pair.after.detail), worse=pair.worse) for pair in pairs
     )
 
 
 def _told(pair: Pair) -> str:
     said = [f"{c.check} {c.before or 'not judged'} -> {c.after or 'not judged'}" for c in pair.changes]
     before, after = pair.bits
-    if round(before, 1) != round(after, 1):
+    if abs(pair.bits_gained) >= NOTABLE_BITS:
         said.append(f"{before:.1f} -> {after:.1f} effective bits")
     return ", ".join(said)
 
 
+def _first(detail: str) -> str:
+    return detail.partition("\n")[0]
+
+
 def _results(results: Sequence[Result]) -> tuple[Line, ...]:
     return tuple(
-        Line(name=question_of(result).name, told=result.outcome.value, detail=result.detail) for result in results
+        Line(name=question_of(result).name, told=result.outcome.value, detail=_first(result.detail)) for result in results
     )
 
 
@@ -91,7 +95,7 @@ def text(comparison: RunComparison, *, most: int = SHOWN) -> str:
         for line in section.lines[:most]:
             lines.append(f"  {line.name}  {line.told}")
             if line.worse and line.detail:
-                lines.append(f"      {line.detail.partition(chr(10))[0]}")
+                lines.append(f"      {line.detail}")
         if len(section.lines) > most:
             lines.append(f"  ... and {len(section.lines) - most} more")
     return "\n".join(lines) + "\n"
@@ -114,7 +118,7 @@ def markdown(comparison: RunComparison, *, most: int = SHOWN) -> str:
             "",
         ]
         for line in section.lines[:most]:
-            detail = f": {plain(line.detail.partition(chr(10))[0])}" if line.worse and line.detail else ""
+            detail = f": {plain(line.detail)}" if line.worse and line.detail else ""
             lines.append(f"- {plain(line.name)} {plain(line.told)}{detail}")
         if len(section.lines) > most:
             lines.append(f"- and {len(section.lines) - most} more")
@@ -171,9 +175,8 @@ def _question(result: Result) -> dict[str, str]:
 
 def summary(comparison: RunComparison) -> str:
     """One line of counts."""
-    counts = [f"{comparison.compared} compared", f"{comparison.same} the same"]
-    counts += [f"{len(section.lines)} {section.title.lower()}" for section in sections(comparison)]
-    return ", ".join(counts) + "."
+    counts = [f"{section.title.lower()}: {len(section.lines)}" for section in sections(comparison)]
+    return "; ".join([f"{comparison.compared} compared, {comparison.same} the same", *counts]) + "."
 
 
 def write_page(comparison: RunComparison, path: Path) -> None:

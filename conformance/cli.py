@@ -240,15 +240,20 @@ def explain(
     paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
 ) -> None:
     """Prints what a case asks: its geometry, windows and pads, size formulas, and its YAML."""
-    from conformance.case.loading import load
     from conformance.report.explanation import explain as explained
     from conformance.run.store import case_record
 
     with told_plainly():
-        cases = {case.id: case for case in load(existing(paths) or (shipped_root(),))}
-        if case_id not in cases:
-            raise ValueError(f"there is no case {case_id!r}.{did_you_mean(case_id, cases)}")
-        print(explained(case_record(cases[case_id])))
+        print(explained(case_record(_find_case(case_id, paths))))
+
+
+def _find_case(case_id: str, paths: Sequence[Path] | None) -> "Case":
+    from conformance.case.loading import load
+
+    cases = {case.id: case for case in load(existing(paths) or (shipped_root(),))}
+    if case_id not in cases:
+        raise ValueError(f"there is no case {case_id!r}.{did_you_mean(case_id, cases)}")
+    return cases[case_id]
 
 
 @app.command()
@@ -259,6 +264,31 @@ def report(out: Out = Path("reports")) -> None:
 
     with told_plainly():
         print(write_report(out, deviations=shipped_deviations()))
+
+
+@app.command()
+def repro(
+    case_id: Annotated[str, typer.Argument(help="The case's id, as `conformance list` prints it.")],
+    target: Annotated[str, typer.Option("-t", "--target", help="BACKEND[@INTERPRETER].")],
+    paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="float32, or the first that the case has.")] = "",
+    data: Annotated[str, typer.Option("--data", help="normal, or the first that the case has.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The script; an .npz beside it holds what is large.")
+    ] = None,
+) -> None:
+    """Writes one script that asks a case of a framework anew: it needs that framework and NumPy alone."""
+    from conformance.run.reproduction import reproduce, write
+
+    with told_plainly():
+        case = _find_case(case_id, paths)
+        (asked,) = targets_of([target])
+        made = reproduce(case, asked, format_, data, inside=out is None)
+        if out is None:
+            print(made.text, end="")
+        else:
+            for path in write(made, out):
+                print(path)
 
 
 @app.command()

@@ -61,7 +61,8 @@ def sections(comparison: RunComparison) -> tuple[Section, ...]:
 
 def _pairs(pairs: Sequence[Pair]) -> tuple[Line, ...]:
     return tuple(
-        Line(name=pair.question.name, told=_told(pair), detail=_first(pair.after.detail), worse=pair.worse) for pair in pairs
+        Line(name=pair.question.name, told=_told(pair), detail=_first(pair.after.detail), worse=pair.worse)
+        for pair in pairs
     )
 
 
@@ -79,7 +80,8 @@ def _first(detail: str) -> str:
 
 def _results(results: Sequence[Result]) -> tuple[Line, ...]:
     return tuple(
-        Line(name=question_of(result).name, told=result.outcome.value, detail=_first(result.detail)) for result in results
+        Line(name=question_of(result).name, told=result.outcome.value, detail=_first(result.detail))
+        for result in results
     )
 
 

@@ -6,6 +6,7 @@ asked once more without cotangents, and the next question finds a new process.
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from conformance.case.inputs import Question, digest
@@ -16,12 +17,13 @@ from conformance.case.job import (
     Failure,
     Job,
     Outputs,
+    Refused,
     Target,
     Tensor,
     TimedOut,
     Unsupported,
 )
-from conformance.case.model import Shape
+from conformance.case.model import DataSet, Shape
 from conformance.case.operators import OPERATORS, Chain, operand_of
 from conformance.errors import ImpossibleShape
 from conformance.run.plan import REFERENCE, Item
@@ -39,6 +41,16 @@ JOB_SECONDS: Final = 120.0
 SHOWN_ELEMENTS: Final = 4096
 # Beyond this no arrays are kept at all: nobody reads a heat map of a million squares.
 KEPT_ELEMENTS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """One question with its numbers, what came back, and what must; `exact` says that no number was rounded."""
+
+    job: Job
+    answer: Answer
+    expected: Expectations | MustRefuse
+    exact: bool
 
 
 class Session:
@@ -85,28 +97,17 @@ class Session:
         digests: list[str] = []
         seconds = 0.0
         for data in case.data:
-            question = Question(case, data, item.format)
-            operands = question.operands()
-            cotangents = question.cotangents(self._cotangent_shapes(item, operands))
-            job = Job(
-                case_id=case.id,
-                operator=case.operator,
-                attributes=case.attributes,
-                format=item.format,
-                layout=item.layout,
-                data=data,
-                operands=operands,
-                cotangents=cotangents,
-            )
-            answer, expected = self._ask(job)
-            judgement = judge(case, job, answer, expected, exact=question.exact)
+            asked = self.ask(item, data)
+            job, answer = asked.job, asked.answer
+            judgement = judge(case, job, answer, asked.expected, exact=asked.exact)
             judgements.append(judgement)
-            digests.append(digest(operands, cotangents))
-            if isinstance(answer, Outputs):
+            digests.append(digest(job.operands, job.cotangents))
+            if isinstance(answer, (Outputs, Refused)):
                 calls = answer.calls or calls
+            if isinstance(answer, Outputs):
                 seconds += answer.seconds
                 if _worth_keeping(item, judgement, job):
-                    evidence[data] = _evidence(job, answer, expected)
+                    evidence[data] = _evidence(job, answer, asked.expected)
         whole = merge(judgements)
         return Result(
             case=case.id,
@@ -138,6 +139,24 @@ class Session:
             jobs=len(case.data),
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
+
+    def ask(self, item: Item, data: DataSet) -> "Asked":
+        """Asks one data set of an item, and what the answer must be."""
+        case = item.case
+        question = Question(case, data, item.format)
+        operands = question.operands()
+        job = Job(
+            case_id=case.id,
+            operator=case.operator,
+            attributes=case.attributes,
+            format=item.format,
+            layout=item.layout,
+            data=data,
+            operands=operands,
+            cotangents=question.cotangents(self._cotangent_shapes(item, operands)),
+        )
+        answer, expected = self._ask(job)
+        return Asked(job=job, answer=answer, expected=expected, exact=question.exact)
 
     def _cotangent_shapes(self, item: Item, operands: dict[str, Tensor]) -> dict[str, Shape]:
         """The outputs that get a cotangent: none where no gradient is asked or the question has no answer."""

@@ -292,6 +292,31 @@ def repro(
 
 
 @app.command()
+def accept(
+    runs: Annotated[list[Path], typer.Argument(help="Runs' .jsonl files, or targets' folders: their complete runs.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file of deviations to write; it must be new.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why this is accepted, in a sentence of fact.")],
+) -> None:
+    """Puts what is unexpected in runs on file, for `conformance run --deviations FILE`."""
+    from conformance.run.acceptance import accepted
+    from conformance.run.comparison import measured
+    from conformance.verdict.deviations import as_yaml
+
+    with told_plainly():
+        if out.exists():
+            raise ValueError(f"{out} is there already; name a new file, --deviations takes several")
+        found = accepted([measured(path) for path in runs], reason)
+        if not found:
+            print("nothing is unexpected there", file=sys.stderr)
+            raise typer.Exit(NOTHING)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(as_yaml(found), encoding="utf-8", newline="\n")
+    for deviation in found:
+        cases = f"{len(deviation.cases)} case" + ("s" if len(deviation.cases) > 1 else "")
+        print(f"{deviation.id}: {cases}")
+
+
+@app.command()
 def compare(
     before: Annotated[Path, typer.Argument(help="A run's .jsonl file, or a target's folder: its complete runs.")],
     after: Annotated[Path, typer.Argument(help="The same, later, or of another version, device or machine.")],

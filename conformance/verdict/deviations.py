@@ -6,7 +6,7 @@ states; one that agrees instead is `STALE`, any other is unexpected.
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ from conformance.case.job import Description, Target
 from conformance.case.loading import default_root
 from conformance.case.model import Check, DataSet, FormatName
 from conformance.case.operators import OPERATORS
-from conformance.case.yaml12 import read
+from conformance.case.yaml12 import dump, read
 from conformance.errors import InvalidCases, Problem
 from conformance.verdict.model import Outcome, Verdict
 
@@ -130,6 +130,20 @@ def load_deviations(paths: Sequence[Path]) -> tuple[Deviation, ...]:
     if problems:
         raise InvalidCases(problems)
     return tuple(found)
+
+
+def as_yaml(deviations: Sequence[Deviation]) -> str:
+    """Deviations as a file that `load_deviations` reads; what is left open is left out."""
+    usual = {item.name: item.default for item in fields(Deviation)}
+    written = [
+        {
+            name: [*value] if isinstance(value, tuple) else str(value)
+            for name, default in usual.items()
+            if (value := getattr(deviation, name)) != default or name == "checks"
+        }
+        for deviation in deviations
+    ]
+    return dump({"deviations": written})
 
 
 def assess(

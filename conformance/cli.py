@@ -71,6 +71,9 @@ def run(
         Path | None,
         typer.Option("--floor", help="Fail below these counts of AGREES: green cannot come from silence."),
     ] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", help="Markdown for CI: counts, and what is unexpected.")
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one answer may take.")] = 120.0,
     training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,
     mnist_dir: Annotated[
@@ -110,6 +113,11 @@ def run(
         from conformance.report.page import write_report
 
         report = write_report(out, deviations=selection.deviations)
+        if summary is not None:
+            from conformance.report.summary import markdown_summary
+
+            summary.parent.mkdir(parents=True, exist_ok=True)
+            summary.write_text(markdown_summary(execution), encoding="utf-8", newline="\n")
     if format_ == "json":
         from conformance.report.summary import json_summary
 
@@ -337,6 +345,25 @@ def compare(
     else:
         print(text(found) if format_ == "text" else markdown(found), end="")
     raise typer.Exit(UNEXPECTED if found.worse else 0 if found.compared else NOTHING)
+
+
+@app.command()
+def badge(
+    file: Annotated[Path, typer.Option("-o", "--file", help="The SVG to write.")] = Path("badge.svg"),
+    out: Out = Path("reports"),
+) -> None:
+    """Draws a badge of the newest results of every target."""
+    from conformance.report.badge import badge as drawn
+    from conformance.report.collection import collect
+
+    with told_plainly():
+        found = collect(out)
+        if not found.entries:
+            print(f"no results are under {out}", file=sys.stderr)
+            raise typer.Exit(NOTHING)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(drawn(found), encoding="utf-8", newline="\n")
+        print(file)
 
 
 @app.command("check-backend")

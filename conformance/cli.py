@@ -9,14 +9,34 @@ Each command imports what it needs: `--help` and `list` stay quick, and no comma
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from conformance.errors import ConformanceError, InvalidCases, InvalidTarget, TargetError, UnknownBackend
+from conformance.arguments import (
+    INCOMPLETE,
+    NOTHING,
+    UNEXPECTED,
+    WRONG,
+    Formats,
+    Keyword,
+    Out,
+    Paths,
+    Targets,
+    TierName,
+    did_you_mean,
+    existing,
+    formats_of,
+    one_of,
+    shipped_root,
+    targets_of,
+    tier_of,
+    tiers_of,
+    told_plainly,
+)
 
 if TYPE_CHECKING:
     from conformance.case.job import Target
@@ -32,46 +52,8 @@ app = typer.Typer(
     help="Does this operator do the same thing there? Conformance tests for convolutional networks.",
 )
 
-UNEXPECTED: Final = 1
-WRONG: Final = 2
-INCOMPLETE: Final = 3
-NOTHING: Final = 5
 # Unexpected results that are printed; all of them stand in the report.
 SHOWN: Final = 20
-
-Paths = Annotated[
-    list[Path] | None, typer.Argument(help="Case files or folders; the shipped cases if none.", show_default=False)
-]
-Targets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER]; repeatable. Every installed one if none."
-    ),
-]
-Keyword = Annotated[str, typer.Option("-k", "--keyword", help="Only items whose names match, as in pytest.")]
-TierName = Annotated[str, typer.Option("--tier", help="smoke (seconds), core, or full.")]
-Formats = Annotated[str, typer.Option("--formats", help="Only these, comma-separated: float32,float64.")]
-Out = Annotated[Path, typer.Option("--out", help="Where runs and the report go.")]
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """Ends with a message and the exit code that it deserves, never with a traceback, on what a user can mend."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        print("interrupted; what was measured is kept", file=sys.stderr)
-        raise typer.Exit(INCOMPLETE) from error
-    except InvalidCases as error:
-        print(error, file=sys.stderr)
-        print(f"{len(error.problems)} problem(s); nothing was run.", file=sys.stderr)
-        raise typer.Exit(WRONG) from error
-    except TargetError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(WRONG if isinstance(error, (InvalidTarget, UnknownBackend)) else INCOMPLETE) from error
-    except (ConformanceError, ValueError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(WRONG) from error
 
 
 @app.command()
@@ -90,6 +72,9 @@ def run(
         Path | None,
         typer.Option("--floor", help="Fail below these counts of AGREES: green cannot come from silence."),
     ] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", help="Markdown for CI: counts, and what is unexpected.")
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one answer may take.")] = 120.0,
     training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,
     mnist_dir: Annotated[
@@ -107,11 +92,11 @@ def run(
 
     with told_plainly():
         request = Request(
-            paths=_existing(paths),
-            targets=_targets(target),
+            paths=existing(paths),
+            targets=targets_of(target),
             keyword=keyword,
-            tier=_tier(tier),
-            formats=_formats(formats),
+            tier=tier_of(tier),
+            formats=formats_of(formats),
             out=out,
             deviations=tuple(deviations or ()),
             floor=floor,
@@ -129,6 +114,11 @@ def run(
         from conformance.report.page import write_report
 
         report = write_report(out, deviations=selection.deviations)
+        if summary is not None:
+            from conformance.report.summary import markdown_summary
+
+            summary.parent.mkdir(parents=True, exist_ok=True)
+            summary.write_text(markdown_summary(execution), encoding="utf-8", newline="\n")
     if format_ == "json":
         from conformance.report.summary import json_summary
 
@@ -212,11 +202,11 @@ def list_(
 
     with told_plainly():
         wanted = compile_keyword(keyword)
-        cases = [case for case in load(_existing(paths) or (_root(),)) if case.tier in _tiers(tier)]
+        cases = [case for case in load(existing(paths) or (shipped_root(),)) if case.tier in tiers_of(tier)]
         names = [
             name
             for case in cases
-            for name in ([f"{case.id}[{t.name}-{f}]" for t in _targets(target) for f in case.formats] or [case.id])
+            for name in ([f"{case.id}[{t.name}-{f}]" for t in targets_of(target) for f in case.formats] or [case.id])
             if wanted(name)
         ]
     if not names:
@@ -259,15 +249,20 @@ def explain(
     paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
 ) -> None:
     """Prints what a case asks: its geometry, windows and pads, size formulas, and its YAML."""
-    from conformance.case.loading import load
     from conformance.report.explanation import explain as explained
     from conformance.run.store import case_record
 
     with told_plainly():
-        cases = {case.id: case for case in load(_existing(paths) or (_root(),))}
-        if case_id not in cases:
-            raise ValueError(f"there is no case {case_id!r}.{_did_you_mean(case_id, cases)}")
-        print(explained(case_record(cases[case_id])))
+        print(explained(case_record(_find_case(case_id, paths))))
+
+
+def _find_case(case_id: str, paths: Sequence[Path] | None) -> "Case":
+    from conformance.case.loading import load
+
+    cases = {case.id: case for case in load(existing(paths) or (shipped_root(),))}
+    if case_id not in cases:
+        raise ValueError(f"there is no case {case_id!r}.{did_you_mean(case_id, cases)}")
+    return cases[case_id]
 
 
 @app.command()
@@ -280,6 +275,98 @@ def report(out: Out = Path("reports")) -> None:
         print(write_report(out, deviations=shipped_deviations()))
 
 
+@app.command()
+def repro(
+    case_id: Annotated[str, typer.Argument(help="The case's id, as `conformance list` prints it.")],
+    target: Annotated[str, typer.Option("-t", "--target", help="BACKEND[@INTERPRETER].")],
+    paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="float32, or the first that the case has.")] = "",
+    data: Annotated[str, typer.Option("--data", help="normal, or the first that the case has.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The script; an .npz beside it holds what is large.")
+    ] = None,
+) -> None:
+    """Writes one script that asks a case of a framework anew: it needs that framework and NumPy alone."""
+    from conformance.run.reproduction import reproduce, write
+
+    with told_plainly():
+        case = _find_case(case_id, paths)
+        (asked,) = targets_of([target])
+        made = reproduce(case, asked, format_, data, inside=out is None)
+        if out is None:
+            print(made.text, end="")
+        else:
+            for path in write(made, out):
+                print(path)
+
+
+@app.command()
+def accept(
+    runs: Annotated[list[Path], typer.Argument(help="Runs' .jsonl files, or targets' folders: their complete runs.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file of deviations to write; it must be new.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why this is accepted, in a sentence of fact.")],
+) -> None:
+    """Puts what is unexpected in runs on file, for `conformance run --deviations FILE`."""
+    from conformance.run.acceptance import accepted
+    from conformance.run.comparison import measured
+    from conformance.verdict.deviations import as_yaml
+
+    with told_plainly():
+        if out.exists():
+            raise ValueError(f"{out} is there already; name a new file, --deviations takes several")
+        found = accepted([measured(path) for path in runs], reason)
+        if not found:
+            print("nothing is unexpected there", file=sys.stderr)
+            raise typer.Exit(NOTHING)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(as_yaml(found), encoding="utf-8", newline="\n")
+    for deviation in found:
+        cases = f"{len(deviation.cases)} case" + ("s" if len(deviation.cases) > 1 else "")
+        print(f"{deviation.id}: {cases}")
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A run's .jsonl file, or a target's folder: its complete runs.")],
+    after: Annotated[Path, typer.Argument(help="The same, later, or of another version, device or machine.")],
+    format_: Annotated[str, typer.Option("--format", help="What to print: text, markdown or json.")] = "text",
+    out: Annotated[Path | None, typer.Option("--out", help="An HTML page, beside what is printed.")] = None,
+) -> None:
+    """Says what is new, gone, changed or less exact; fails (1) only for what both runs have and got worse."""
+    from conformance.report.comparison import as_json, markdown, text, write_page
+    from conformance.run.comparison import compare_runs, measured
+
+    with told_plainly():
+        one_of("--format", format_, ("text", "markdown", "json"))
+        found = compare_runs(measured(before), measured(after))
+        if out is not None:
+            write_page(found, out)
+    if format_ == "json":
+        print(json.dumps(as_json(found)))
+    else:
+        print(text(found) if format_ == "text" else markdown(found), end="")
+    raise typer.Exit(UNEXPECTED if found.worse else 0 if found.compared else NOTHING)
+
+
+@app.command()
+def badge(
+    file: Annotated[Path, typer.Option("-o", "--file", help="The SVG to write.")] = Path("badge.svg"),
+    out: Out = Path("reports"),
+) -> None:
+    """Draws a badge of the newest results of every target."""
+    from conformance.report.badge import badge as drawn
+    from conformance.report.collection import collect
+
+    with told_plainly():
+        found = collect(out)
+        if not found.entries:
+            print(f"no results are under {out}", file=sys.stderr)
+            raise typer.Exit(NOTHING)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(drawn(found), encoding="utf-8", newline="\n")
+        print(file)
+
+
 @app.command("check-backend")
 def check_backend(
     name: Annotated[str, typer.Argument(help="A target: a backend's name, perhaps with device and interpreter.")],
@@ -289,7 +376,7 @@ def check_backend(
     from conformance.worker.gateway import Worker
 
     with told_plainly():
-        worker = Worker(_targets([name])[0])
+        worker = Worker(targets_of([name])[0])
         try:
             clauses = check_contract(worker)
         finally:
@@ -316,7 +403,7 @@ def mutate(
     from conformance.run.mutate import mutate as score
 
     with told_plainly():
-        found = score(load(_existing(paths) or (_root(),)), tier=_tier(tier), keyword=keyword, every=every)
+        found = score(load(existing(paths) or (shipped_root(),)), tier=tier_of(tier), keyword=keyword, every=every)
     if not found.mutants:
         print("nothing is selected", file=sys.stderr)
         raise typer.Exit(NOTHING)
@@ -357,7 +444,7 @@ def lint_cases(paths: Paths = None) -> None:
     from conformance.case.loading import load
 
     with told_plainly():
-        problems = lint(load(_existing(paths) or (_root(),)))
+        problems = lint(load(existing(paths) or (shipped_root(),)))
     for problem in problems:
         print(problem)
     raise typer.Exit(WRONG if problems else 0)
@@ -394,62 +481,3 @@ def mnist_download(
     with told_plainly():
         for path in download(folder, base_url):
             print(path)
-
-
-# Options in words become values -----------------------------------------------------------------------------------
-
-
-def _root() -> Path:
-    from conformance.case.loading import default_root
-
-    return default_root()
-
-
-def _existing(paths: Sequence[Path] | None) -> tuple[Path, ...]:
-    missing = [str(path) for path in paths or () if not path.exists()]
-    if missing:
-        raise ValueError(f"there is no {', '.join(missing)}; expected case files or folders of them")
-    return tuple(paths or ())
-
-
-def _targets(texts: Sequence[str] | None) -> "tuple[Target, ...]":
-    from conformance.case.job import Target
-
-    return tuple(Target.parse(text.strip()) for joined in texts or () for text in joined.split(","))
-
-
-def _did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(given, list(allowed), 1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def _one_of(what: str, given: str, allowed: Sequence[str]) -> None:
-    if given not in allowed:
-        hint = _did_you_mean(given, allowed)
-        raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {given!r}.{hint}")
-
-
-def _tier(text: str) -> Any:
-    from conformance.case.model import TIERS
-
-    _one_of("--tier", text, TIERS)
-    return text
-
-
-def _tiers(text: str) -> tuple[str, ...]:
-    from conformance.case.model import TIERS
-
-    return TIERS[: TIERS.index(_tier(text)) + 1]
-
-
-def _formats(text: str) -> Any:
-    from typing import get_args
-
-    from conformance.case.model import FormatName
-
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        _one_of("--formats", name, get_args(FormatName))
-    return names

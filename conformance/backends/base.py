@@ -54,6 +54,11 @@ CPU_FLAGS: Final = (
 )
 
 
+def variable(name: str) -> str:
+    """A tensor's name as a script has it: `first/w` is `first_w`."""
+    return re.sub(r"\W", "_", name)
+
+
 class CallLog:
     """Native calls as they are made, written as the lines of a script."""
 
@@ -73,25 +78,40 @@ class CallLog:
 
     def record(self, callee: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Native) -> None:
         """Writes down one call and names its result."""
-        given = [self._text(arg) for arg in args] + [f"{key}={self._text(arg)}" for key, arg in kwargs.items()]
         name = f"t{len(self._lines) + 1}"
+        call = self._call(callee, args, kwargs)
         if isinstance(result, (tuple, list)):
             for place, item in enumerate(result):
                 self.name(item, f"{name}[{place}]")
         else:
             self.name(result, name)
-        self._lines.append(f"{name} = {callee}({', '.join(given)})")
+        self._lines.append(f"{name} = {call}")
+
+    def attempt(self, callee: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Writes down a call that raised."""
+        self._lines.append(self._call(callee, args, kwargs))
+
+    def write(self, line: str, *values: Native) -> None:
+        """Writes down what is no call of one function; every `{}` in it stands for a value."""
+        self._lines.append(line.format(*map(self._text, values)))
 
     def lines(self, outputs: Natives) -> tuple[str, ...]:
         """The script, with the outputs under their own names."""
         text = "\n".join(self._lines)
+        renamed: dict[str, str] = {}
         for name, value in outputs.items():
             own = self._names.get(id(value), "")
-            if re.fullmatch(r"t\d+", own):
-                text = re.sub(rf"\b{own}\b", re.sub(r"\W", "_", name), text)
+            name = variable(name)
+            if re.fullmatch(r"t\d+", own) and own not in renamed:
+                renamed[own] = name
+                text = re.sub(rf"\b{own}\b", name, text)
             elif own and own != name:
-                text += f"\n{name} = {own}"
+                text += f"\n{name} = {renamed.get(own, own)}"
         return tuple(text.splitlines())
+
+    def _call(self, callee: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        given = [self._text(arg) for arg in args] + [f"{key}={self._text(arg)}" for key, arg in kwargs.items()]
+        return f"{callee}({', '.join(given)})"
 
     def _text(self, value: Any) -> str:
         if id(value) in self._names:
@@ -99,12 +119,18 @@ class CallLog:
         if isinstance(value, (tuple, list)):
             inside = ", ".join(self._text(item) for item in value)
             return f"({inside}{',' if len(value) == 1 else ''})" if isinstance(value, tuple) else f"[{inside}]"
+        if isinstance(value, np.dtype):
+            return repr(value.name)
         if callable(value):
             module = getattr(value, "__module__", "").split(".")[0]
             return f"{module}.{getattr(value, '__name__', value)}".removeprefix("builtins.")
         if isinstance(value, float) and not math.isfinite(value):
             return f"float('{value}')"
-        if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        if isinstance(value, np.generic):
+            return f"np.{value.dtype.name}({self._text(value.item())})"
+        if isinstance(value, np.ndarray):
+            return f"np.array({value.tolist()}, {value.dtype.name!r})"
+        if hasattr(value, "__array__"):
             return f"<array of shape {tuple(np.shape(value))}>"
         return repr(value)
 
@@ -121,11 +147,36 @@ class Recorded:
         function = getattr(self._module, attribute)
 
         def call(*args: Any, **kwargs: Any) -> Native:
-            result = function(*args, **kwargs)
+            try:
+                result = function(*args, **kwargs)
+            except Exception:
+                self._log.attempt(f"{self._name}.{attribute}", args, kwargs)
+                raise
             self._log.record(f"{self._name}.{attribute}", args, kwargs, result)
             return result
 
         return call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What the tensors of a script are called.
+
+    Attributes:
+        operands: every one.
+        outputs: every one.
+        heads: the outputs that have a cotangent; empty if no gradient is asked.
+        cotangents: theirs.
+        sources: the operands with respect to which gradients are asked.
+        gradients: theirs.
+    """
+
+    operands: tuple[str, ...]
+    outputs: tuple[str, ...]
+    heads: tuple[str, ...] = ()
+    cotangents: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    gradients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +248,21 @@ class Backend(ABC):
         install: the line that installs it.
         absent: operators (globs), or `operator:gradients`, that the framework is known not to have.
         partial: covers chosen operators only; questions about others are not asked at all.
+        prelude: what a script of recorded calls starts with: imports under the names that the calls use, switches.
+            No script can be written where it is empty.
+        native: a script's tensor out of `{values}`, nested lists or a NumPy array, in `{format}`.
+        numbers: a script's tensor `{tensor}` as a NumPy array of float64.
+        dtype: what `str(tensor.dtype)` says of `{format}`.
     """
 
     module: ClassVar[str]
     install: ClassVar[str]
     absent: ClassVar[tuple[str, ...]] = ()
     partial: ClassVar[bool] = False
+    prelude: ClassVar[tuple[str, ...]] = ()
+    native: ClassVar[str] = 'np.array({values}, "{format}")'
+    numbers: ClassVar[str] = "np.asarray({tensor}, np.float64)"
+    dtype: ClassVar[str] = "{format}"
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         """Imports the framework and sets its precision switches.
@@ -244,6 +304,11 @@ class Backend(ABC):
             where an output has not its cotangent's shape.
         """
 
+    @classmethod
+    def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:
+        """Lines that make the outputs and, where `names.sources` asks for them, the gradients."""
+        return tuple(calls)
+
     def method(self, operator: str) -> Callable[..., Native]:
         """The adapter's method for an operator.
 
@@ -275,7 +340,7 @@ class Backend(ABC):
         operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
         cotangents = {name: self.put(tensor) for name, tensor in job.cotangents.items()}
         for name, value in operands.items():
-            self.log.name(value, re.sub(r"\W", "_", name))
+            self.log.name(value, variable(name))
         sources: tuple[str, ...] = ()
         if cotangents:
             sources = tuple(

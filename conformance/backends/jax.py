@@ -3,9 +3,8 @@
 import math
 import os
 import platform
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -16,6 +15,7 @@ from conformance.backends.base import (
     Backend,
     CallLog,
     Gradients,
+    Names,
     Native,
     Natives,
     Program,
@@ -23,6 +23,7 @@ from conformance.backends.base import (
     Trainer,
     cpu_flags,
     one_at_a_time,
+    variable,
 )
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor
@@ -67,6 +68,16 @@ class JaxBackend(Backend):
     install: ClassVar[str] = 'pip install "jax>=0.5,<0.11"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
     absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+    prelude: ClassVar[tuple[str, ...]] = (
+        "import jax",
+        "import jax.numpy as jnp",
+        "import jax.scipy.signal",
+        "from jax import lax",
+        "from jax.example_libraries import optimizers",
+        'jax.config.update("jax_platforms", "cpu")',
+        'jax.config.update("jax_enable_x64", True)',
+    )
+    native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
@@ -204,7 +215,7 @@ class JaxBackend(Backend):
         """Starts a script in which the traced operands have their names."""
         jax, self.log = self._jax, CallLog()
         for name, value in values.items():
-            self.log.name(value, re.sub(r"\W", "_", name))
+            self.log.name(value, variable(name))
         self.jnp = Recorded(jax.numpy, "jnp", self.log)
         self.nn = Recorded(jax.nn, "jax.nn", self.log)
         self.lax = Recorded(jax.lax, "lax", self.log)
@@ -214,6 +225,24 @@ class JaxBackend(Backend):
 
     def calls(self, outputs: Natives) -> tuple[str, ...]:
         return self._lines
+
+    @classmethod
+    def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:
+        outputs, heads = (f"[{', '.join(found)}]" for found in (names.outputs, names.heads))
+        given = ", ".join((*names.operands, *names.cotangents))
+        start = ("@jax.jit", f"def run({given}):")
+        if not names.sources:
+            return (*start, *(f"    {call}" for call in calls), f"    return {outputs}", f"{outputs} = run({given})")
+        sources = ", ".join(names.sources)
+        return (
+            *start,
+            f"    def forward({sources}):",
+            *(f"        {call}" for call in calls),
+            f"        return {heads}, {outputs}",
+            f"    _, pull, outputs = jax.vjp(forward, {sources}, has_aux=True)",
+            f"    return outputs, pull([{', '.join(names.cotangents)}])",
+            f"{outputs}, [{', '.join(names.gradients)}] = run({given})",
+        )
 
     def trainer(self, build: BuildNetwork) -> Trainer:
         from conformance.backends.jax_training import JaxTrainer
@@ -403,7 +432,15 @@ class JaxBackend(Backend):
         packed = library.pack_optimizer_state(library.JoinPoint(state if len(state) > 1 else state[0]))
         results = library.unpack_optimizer_state(update(step, gradient, packed)).subtree
         results = results if len(state) > 1 else (results,)
-        self.log.record(f"optimizers.{name}(...).update", (step, gradient, state), settings, results)
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        self.log.write(f"_, update, _ = optimizers.{name}({given})")
+        self.log.write(
+            "state = optimizers.pack_optimizer_state(optimizers.JoinPoint({}))",
+            state if len(state) > 1 else state[0],
+        )
+        self.log.write("result = optimizers.unpack_optimizer_state(update({}, {}, state)).subtree", step, gradient)
+        for place, result in enumerate(results):
+            self.log.name(result, f"result[{place}]" if len(state) > 1 else "result")
         return tuple(results)
 
     def _signal(self, x: Native, w: Native, mode: str, name: str) -> Native:

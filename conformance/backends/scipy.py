@@ -18,6 +18,7 @@ class ScipyBackend(Backend):
     install: ClassVar[str] = 'pip install "scipy>=1.12"'
     absent: ClassVar[tuple[str, ...]] = ("*:gradients", "chain")
     partial: ClassVar[bool] = True
+    prelude: ClassVar[tuple[str, ...]] = ("import scipy.signal", "import scipy.special")
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)

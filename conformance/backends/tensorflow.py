@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from conformance.backends.base import (
     Backend,
     CallLog,
     Gradients,
+    Names,
     Native,
     Natives,
     Program,
@@ -47,6 +48,14 @@ class TensorFlowBackend(Backend):
     install: ClassVar[str] = 'pip install "tensorflow-cpu>=2.19,<2.22"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
     absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+    prelude: ClassVar[tuple[str, ...]] = (
+        "import tensorflow as tf",
+        'tf.config.set_visible_devices([], "GPU")',
+        "tf.config.threading.set_intra_op_parallelism_threads(1)",
+    )
+    native: ClassVar[str] = "tf.constant({values}, tf.{format})"
+    numbers: ClassVar[str] = "tf.cast({tensor}, tf.float64).numpy()"
+    dtype: ClassVar[str] = "<dtype: '{format}'>"
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
@@ -158,6 +167,19 @@ class TensorFlowBackend(Backend):
             return gradients
 
         return outputs, pull
+
+    @classmethod
+    def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:
+        if not names.sources:
+            return tuple(calls)
+        sources = ", ".join(names.sources)
+        given = f"[{', '.join(names.heads)}], [{sources}], output_gradients=[{', '.join(names.cotangents)}]"
+        return (
+            "with tf.GradientTape() as tape:",
+            f"    tape.watch([{sources}])",
+            *(f"    {call}" for call in calls),
+            f'[{", ".join(names.gradients)}] = tape.gradient({given}, unconnected_gradients="zero")',
+        )
 
     def trainer(self, build: BuildNetwork) -> Trainer:
         from conformance.backends.tensorflow_training import TensorFlowTrainer
@@ -363,8 +385,14 @@ class TensorFlowBackend(Backend):
         rate = tf.constant(attributes.learning_rate, parameter.dtype)
         tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
         result = variable.read_value()
-        settings = {"var": parameter, "alpha": attributes.learning_rate, "delta": gradient}
-        self.log.record("tf.raw_ops.ResourceApplyGradientDescent", (), settings, result)
+        self.log.write("variable = tf.Variable({})", parameter)
+        self.log.write(
+            "tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=tf.constant({}, {}), delta={})",
+            attributes.learning_rate,
+            parameter.dtype,
+            gradient,
+        )
+        self.log.name(result, "variable.read_value()")
         return {"parameter": result}
 
     def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
@@ -387,8 +415,12 @@ class TensorFlowBackend(Backend):
             grad=gradient,
         )
         results = tuple(variable.read_value() for variable in variables.values())
-        given = {"var": parameter, "m": m, "v": v, **settings, "grad": gradient}
-        self.log.record("tf.raw_ops.ResourceApplyAdam", (), given, results)
+        self.log.write("variables = [tf.Variable({}), tf.Variable({}), tf.Variable({})]", parameter, m, v)
+        given = [f"{name}=variables[{place}].handle" for place, name in enumerate(variables)]
+        given += [f"{name}=tf.constant({value!r}, {parameter.dtype!r})" for name, value in settings.items()]
+        self.log.write(f"tf.raw_ops.ResourceApplyAdam({', '.join(given)}, grad={{}})", gradient)
+        for place, result in enumerate(results):
+            self.log.name(result, f"variables[{place}].read_value()")
         return dict(zip(("parameter", "m", "v"), results, strict=True))
 
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
@@ -419,7 +451,7 @@ class TensorFlowBackend(Backend):
         tf = self._tf
         coefficients = [tf.constant(coefficient, x.dtype) for coefficient in attributes.coefficients]
         for value, coefficient in zip(coefficients, attributes.coefficients, strict=True):
-            self.log.name(value, repr(coefficient))
+            self.log.name(value, f"tf.constant({coefficient!r}, {x.dtype!r})")
         result = tf.math.polyval(coefficients, x)
         self.log.record("tf.math.polyval", (coefficients, x), {}, result)
         return result

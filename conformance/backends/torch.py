@@ -2,11 +2,22 @@
 
 import math
 import platform
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Recorded, Trainer, one_at_a_time
+from conformance.backends.base import (
+    Backend,
+    Gradients,
+    Names,
+    Native,
+    Natives,
+    Program,
+    Recorded,
+    Trainer,
+    one_at_a_time,
+)
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.case.operators import (
@@ -34,6 +45,14 @@ class TorchBackend(Backend):
     install: ClassVar[str] = 'pip install "torch>=2.6,<2.14"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
     absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+    prelude: ClassVar[tuple[str, ...]] = (
+        "import torch",
+        "import torch.nn.functional as F",
+        "torch.set_num_threads(1)",
+    )
+    native: ClassVar[str] = "torch.tensor({values}, dtype=torch.{format})"
+    numbers: ClassVar[str] = "{tensor}.detach().double().numpy()"
+    dtype: ClassVar[str] = "torch.{format}"
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
@@ -113,6 +132,18 @@ class TorchBackend(Backend):
             return outputs, dict(zip(sources, pull(*sources), strict=True))
         except Exception:
             return outputs, one_at_a_time(sources, lambda name: pull(name)[0])
+
+    @classmethod
+    def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:
+        if not names.sources:
+            return tuple(calls)
+        sources = ", ".join(names.sources)
+        given = f"[{', '.join(names.heads)}], [{sources}], [{', '.join(names.cotangents)}]"
+        return (
+            f"[tensor.requires_grad_() for tensor in [{sources}]]",
+            *calls,
+            f"[{', '.join(names.gradients)}] = torch.autograd.grad({given})",
+        )
 
     def trainer(self, build: BuildNetwork) -> Trainer:
         from conformance.backends.torch_training import TorchTrainer
@@ -297,32 +328,47 @@ class TorchBackend(Backend):
         return self.torch.div(self.torch.mul(x, mask), attributes.keep)
 
     def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
-        parameter = parameter.clone()
-        parameter.grad = gradient
-        self._torch.optim.SGD([parameter], lr=attributes.learning_rate).step()
-        self.log.record("torch.optim.SGD", ([parameter],), {"lr": attributes.learning_rate}, parameter)
-        return {"parameter": parameter}
+        updated = parameter.clone()
+        updated.grad = gradient
+        self.log.write("p = {}.clone()", parameter)
+        self.log.name(updated, "p")
+        self.log.write("p.grad = {}", gradient)
+        self._torch.optim.SGD([updated], lr=attributes.learning_rate).step()
+        self.log.write("torch.optim.SGD([p], lr={}).step()", attributes.learning_rate)
+        return {"parameter": updated}
 
     def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
         # torch adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
         correction = math.sqrt(1 - attributes.beta2**attributes.step) if attributes.epsilon_hat else 1.0
-        parameter = parameter.clone()
-        parameter.grad = gradient
+        updated = parameter.clone()
+        updated.grad = gradient
         settings = {
             "lr": attributes.learning_rate,
             "betas": (attributes.beta1, attributes.beta2),
             "eps": attributes.epsilon / correction,
         }
-        optimizer = self._torch.optim.Adam([parameter], **settings)
+        optimizer = self._torch.optim.Adam([updated], **settings)
         state = {
             "step": self._torch.tensor(float(attributes.step - 1)),
             "exp_avg": m.clone(),
             "exp_avg_sq": v.clone(),
         }
-        optimizer.state[parameter] = state
+        optimizer.state[updated] = state
         optimizer.step()
-        self.log.record("torch.optim.Adam", ([parameter],), settings, parameter)
-        return {"parameter": parameter, "m": state["exp_avg"], "v": state["exp_avg_sq"]}
+        self.log.write("p = {}.clone()", parameter)
+        self.log.name(updated, "p")
+        self.log.write("p.grad = {}", gradient)
+        self.log.write("optimizer = torch.optim.Adam([p], lr={}, betas={}, eps={})", *settings.values())
+        self.log.write(
+            'optimizer.state[p] = {{"step": torch.tensor({}), "exp_avg": {}.clone(), "exp_avg_sq": {}.clone()}}',
+            float(attributes.step - 1),
+            m,
+            v,
+        )
+        self.log.write("optimizer.step()")
+        for name in ("exp_avg", "exp_avg_sq"):
+            self.log.name(state[name], f'optimizer.state[p]["{name}"]')
+        return {"parameter": updated, "m": state["exp_avg"], "v": state["exp_avg_sq"]}
 
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
         rank = x.ndim

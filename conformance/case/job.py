@@ -104,10 +104,11 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The framework raised."""
+    """The framework raised; `calls` are the native calls up to the one that did, where they are known."""
 
     error: str
     message: str
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -595,3 +595,9 @@ def inference_chain(network: Chain) -> Chain:
             if all(operand.kind == "float" for operand in OPERATORS[layer.operator].operands)
         )
     )
+
+
+def operators_of(operator: str, attributes: Any) -> tuple[str, ...]:
+    """The operators that a question asks: itself and, of a chain, every layer's."""
+    layers = attributes.layers if isinstance(attributes, Chain) else ()
+    return (operator, *(layer.operator for layer in layers))

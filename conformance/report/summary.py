@@ -47,7 +47,7 @@ def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
         f"| target | {' | '.join(outcome.value for outcome in shown)} |",
         f"|---|{'---:|' * len(shown)}",
         *(
-            f"| {_plain(run.target.name)} | {' | '.join(str(run.counts[outcome]) for outcome in shown)} |"
+            f"| {plain(run.target.name)} | {' | '.join(str(run.counts[outcome]) for outcome in shown)} |"
             for run in execution.runs
         ),
         "",
@@ -55,15 +55,15 @@ def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
     unexpected = execution.unexpected
     lines.append(f"**{len(unexpected)} unexpected**" if unexpected else "Nothing unexpected.")
     for result in unexpected[:most]:
-        detail = _plain(result.detail.partition("\n")[0])
-        lines.append(f"- {_plain(result.name)} **{result.outcome.value}** {detail}")
+        detail = plain(result.detail.partition("\n")[0])
+        lines.append(f"- {plain(result.name)} **{result.outcome.value}** {detail}")
     if len(unexpected) > most:
         lines.append(f"- and {len(unexpected) - most} more, in the report")
-    lines += [f"- {_plain(run.target.name)}: {_plain(run.error)}" for run in execution.runs if run.error]
+    lines += [f"- {plain(run.target.name)}: {plain(run.error)}" for run in execution.runs if run.error]
     return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that stays text in Markdown: it ends no cell, starts no element, link or emphasis."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{character}" if character in "\\`*_[]|~#!" else character for character in text)

@@ -6,6 +6,7 @@ asked once more without cotangents, and the next question finds a new process.
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from conformance.case.inputs import digest
@@ -16,12 +17,14 @@ from conformance.case.job import (
     Failure,
     Job,
     Outputs,
+    Refused,
     Target,
     Tensor,
     TimedOut,
     Unsupported,
 )
-from conformance.case.operators import OPERATORS, Chain, operand_of
+from conformance.case.model import DataSet
+from conformance.case.operators import OPERATORS, Chain, operand_of, operators_of
 from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
@@ -38,6 +41,16 @@ JOB_SECONDS: Final = 120.0
 SHOWN_ELEMENTS: Final = 4096
 # Beyond this no arrays are kept at all: nobody reads a heat map of a million squares.
 KEPT_ELEMENTS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answered:
+    """One question with its numbers, what came back, and what must; `exact` says that no number was rounded."""
+
+    job: Job
+    answer: Answer
+    expected: Expectations | MustRefuse
+    exact: bool
 
 
 class Session:
@@ -85,19 +98,19 @@ class Session:
         digests: list[str] = []
         seconds = 0.0
         for data in case.data:
-            asked = question_of(item, data, gradients=not is_absent(case.operator, "gradients", self.description))
-            job = asked.job
-            answer, expected = self._ask(job)
-            judgement = judge(case, job, answer, expected, exact=asked.exact)
+            asked = self.ask(item, data)
+            job, answer = asked.job, asked.answer
+            judgement = judge(case, job, answer, asked.expected, exact=asked.exact)
             judgements.append(judgement)
             digests.append(digest(job.operands, job.cotangents))
-            if isinstance(answer, Outputs):
+            if isinstance(answer, (Outputs, Refused)):
                 calls = answer.calls or calls
+            if isinstance(answer, Outputs):
                 seconds += answer.seconds
                 if _worth_keeping(item, judgement, job):
-                    evidence[data] = _evidence(job, answer, expected)
-                if isinstance(expected, Expectations):
-                    differing.append(Differing(job=job, answer=answer, expected=expected))
+                    evidence[data] = _evidence(job, answer, asked.expected)
+                if isinstance(asked.expected, Expectations):
+                    differing.append(Differing(job=job, answer=answer, expected=asked.expected))
         whole = merge(judgements)
         differs = any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values())
         diagnosis = diagnose(differing, self._accumulators) if differs else Diagnosis()
@@ -111,7 +124,7 @@ class Session:
             assessments={
                 check: assess(
                     case.id,
-                    case.operator,
+                    operators_of(case.operator, case.attributes),
                     item.target,
                     item.format,
                     check,
@@ -133,6 +146,15 @@ class Session:
             location=diagnosis.location,
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
+
+    def ask(self, item: Item, data: DataSet) -> "Answered":
+        """Asks one data set of an item, and what the answer must be."""
+        gradients = not is_absent(
+            operators_of(item.case.operator, item.case.attributes), "gradients", self.description
+        )
+        asked = question_of(item, data, gradients=gradients)
+        answer, expected = self._ask(asked.job)
+        return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact)
 
     def _ask(self, job: Job) -> tuple[Answer, Expectations | MustRefuse]:
         """One answer and what it should be; asked again without cotangents where the backend raised or died."""
@@ -199,10 +221,7 @@ def describe_reference() -> Description:
 
 def _lacking(job: Job, description: Description) -> str:
     """Which operator of a job the backend does not have; empty if it has all."""
-    names = [job.operator]
-    if isinstance(job.attributes, Chain):
-        names += [layer.operator for layer in job.attributes.layers]
-    missing = [name for name in names if name not in description.operators]
+    missing = [name for name in operators_of(job.operator, job.attributes) if name not in description.operators]
     return f"{description.backend} has no {', '.join(missing)}" if missing else ""
 
 

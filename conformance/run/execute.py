@@ -150,7 +150,8 @@ def select(request: Request) -> Selection:
     return Selection(
         cases=cases,
         trainings=trainings,
-        deviations=(*shipped_deviations(), *load_deviations(request.deviations)),
+        # A user's own word on a result comes before what is shipped.
+        deviations=(*load_deviations(request.deviations), *shipped_deviations()),
         items=items,
         targets=tuple(targets),
         floors=load_floors(request.floor) if request.floor else {},

@@ -146,7 +146,9 @@ def train_learner(
         layout="channels_last",
         verdicts=whole.verdicts,
         assessments={
-            check: assess(course.training.id, "training", target, "float32", check, verdict, description, deviations)
+            check: assess(
+                course.training.id, ("training",), target, "float32", check, verdict, description, deviations
+            )
             for check, verdict in whole.verdicts.items()
         },
         comparisons=whole.comparisons,

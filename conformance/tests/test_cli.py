@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -83,6 +84,27 @@ def test_a_process_that_dies_is_1(installed: Installation, folder: Path) -> None
     (unexpected,) = summary["unexpected"]
     assert (unexpected["case"], unexpected["target"], unexpected["verdict"]) == ("conv/plain", "crashes", "CRASHED")
     assert "SIGABRT" in unexpected["detail"]
+
+
+def test_a_summary_for_ci_is_markdown(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("run", "cases", "-t", "flips", "--summary", "ci/summary.md", cwd=folder)
+    assert ended.code == 1
+    written = (folder / "ci" / "summary.md").read_text(encoding="utf-8")
+    assert "| flips | 1 | 1 |" in written
+    assert "**1 unexpected**" in written
+    assert "conv/plain \\[flips-float32\\] **DIFFERS**" in written
+
+
+def test_a_badge_tells_of_the_newest_results(installed: Installation, folder: Path) -> None:
+    ended = installed.conformance("badge", "-o", "drawn/badge.svg", cwd=folder)
+    assert (ended.code, ended.out, ended.err) == (5, "", "no results are under reports\n")
+    assert not (folder / "drawn").exists()
+    for target, told in (("honest", "3 of 3 agree"), ("flips", "1 unexpected of 5")):
+        installed.conformance("run", "cases", "-t", target, cwd=folder)
+        ended = installed.conformance("badge", "-o", "drawn/badge.svg", cwd=folder)
+        assert (ended.code, ended.out) == (0, "drawn/badge.svg\n")
+        picture = ElementTree.parse(folder / "drawn" / "badge.svg")
+        assert picture.getroot()[0].text == f"conformance: {told}"
 
 
 def test_json_is_one_object_and_nothing_else(installed: Installation, folder: Path) -> None:

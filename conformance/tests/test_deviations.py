@@ -44,7 +44,7 @@ def assessed(
     check: Any = "outputs",
     description: Description = DESCRIPTION,
 ) -> Assessment:
-    return assess(case, "max_pool2d", Target.parse(target), format_, check, verdict, description, (deviation,))
+    return assess(case, ("max_pool2d",), Target.parse(target), format_, check, verdict, description, (deviation,))
 
 
 def test_what_is_on_file_is_expected() -> None:
@@ -136,7 +136,8 @@ def test_a_version_before_its_release_counts_as_newer() -> None:
 
 def test_the_first_that_covers_counts() -> None:
     crash = replace(ON_FILE, id="crash", outcome=Outcome.CRASHED, reason="")
-    both = assess("seeds/one", "relu", Target.parse("tf"), "float32", "outputs", NAN, DESCRIPTION, (crash, ON_FILE))
+    on_file = (crash, ON_FILE)
+    both = assess("seeds/one", ("relu",), Target.parse("tf"), "float32", "outputs", NAN, DESCRIPTION, on_file)
     assert both == Assessment(standing="unexpected", deviation="crash")
 
 
@@ -155,15 +156,17 @@ LACKING = Verdict(outcome=Outcome.UNSUPPORTED, reason=Reason.NO_COUNTERPART)
 )
 def test_what_a_backend_is_known_to_lack_is_expected(operator: str, check: Any, standing: str) -> None:
     target = Target.parse("tf")
-    assert assess("c/d", operator, target, "float32", check, LACKING, DESCRIPTION, ()).standing == standing
+    assert assess("c/d", (operator,), target, "float32", check, LACKING, DESCRIPTION, ()).standing == standing
+    in_a_chain = ("chain", "relu", operator)
+    assert assess("c/d", in_a_chain, target, "float32", check, LACKING, DESCRIPTION, ()).standing == standing
     crashed = Verdict(outcome=Outcome.CRASHED, reason=Reason.DEATH)
-    assert assess("c/d", operator, target, "float32", check, crashed, DESCRIPTION, ()).standing == "unexpected"
+    assert assess("c/d", (operator,), target, "float32", check, crashed, DESCRIPTION, ()).standing == "unexpected"
 
 
 def test_an_invalid_question_that_cannot_be_put_was_not_accepted() -> None:
     def standing(verdict: Verdict) -> str:
         return assess(
-            "c/d", "conv2d", Target.parse("tf"), "float32", "outputs", verdict, DESCRIPTION, (), invalid=True
+            "c/d", ("conv2d",), Target.parse("tf"), "float32", "outputs", verdict, DESCRIPTION, (), invalid=True
         ).standing
 
     assert standing(LACKING) == "expected"

@@ -6,7 +6,7 @@ states; one that agrees instead is `STALE`, any other is unexpected.
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,9 +17,9 @@ from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Description, Target
 from conformance.case.loading import default_root
-from conformance.case.model import Check, DataSet, FormatName
+from conformance.case.model import Check, FormatName
 from conformance.case.operators import OPERATORS
-from conformance.case.yaml12 import read
+from conformance.case.yaml12 import dump, read
 from conformance.errors import InvalidCases, Problem
 from conformance.verdict.model import Outcome, Verdict
 
@@ -60,7 +60,6 @@ class Deviation:
     checks: tuple[Check, ...] = ("outputs",)
     device: str = ""
     formats: tuple[FormatName, ...] = ()
-    data: tuple[DataSet, ...] = ()
     versions: Annotated[str, AfterValidator(_requirement)] = ""
     cpu_features: tuple[str, ...] = ()
     machine: str = ""
@@ -132,9 +131,23 @@ def load_deviations(paths: Sequence[Path]) -> tuple[Deviation, ...]:
     return tuple(found)
 
 
+def as_yaml(deviations: Sequence[Deviation]) -> str:
+    """Deviations as a file that `load_deviations` reads; what is left open is left out."""
+    usual = {item.name: item.default for item in fields(Deviation)}
+    written = [
+        {
+            name: [*value] if isinstance(value, tuple) else str(value)
+            for name, default in usual.items()
+            if (value := getattr(deviation, name)) != default or name == "checks"
+        }
+        for deviation in deviations
+    ]
+    return dump({"deviations": written})
+
+
 def assess(
     case_id: str,
-    operator: str,
+    operators: tuple[str, ...],
     target: Target,
     format_name: str,
     check: Check,
@@ -156,12 +169,12 @@ def assess(
             return Assessment(standing=standing, deviation=deviation.id)
     if verdict.outcome is Outcome.AGREES:
         return Assessment(standing="expected")
-    if verdict.outcome is Outcome.UNSUPPORTED and (invalid or is_absent(operator, check, description)):
+    if verdict.outcome is Outcome.UNSUPPORTED and (invalid or is_absent(operators, check, description)):
         return Assessment(standing="expected")
     return Assessment(standing="unexpected")
 
 
-def is_absent(operator: str, check: Check, description: Description) -> bool:
-    """Whether the backend is known not to have an operator, or its gradients."""
-    names = {operator, f"{operator}:{check}"}
-    return operator in OPERATORS and any(fnmatchcase(name, glob) for glob in description.absent for name in names)
+def is_absent(operators: tuple[str, ...], check: Check, description: Description) -> bool:
+    """Whether the backend is known not to have one of the operators of a question, or its gradients."""
+    names = {name for operator in operators for name in (operator, f"{operator}:{check}") if operator in OPERATORS}
+    return any(fnmatchcase(name, glob) for glob in description.absent for name in names)

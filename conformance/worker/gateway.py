@@ -21,7 +21,7 @@ import execnet
 from conformance.backends.base import Backend
 from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingAnswer, TrainingMessage
 from conformance.case.model import Case
-from conformance.case.operators import Chain
+from conformance.case.operators import operators_of
 from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
 from conformance.worker.wire import decode, encode
 
@@ -98,8 +98,7 @@ def covers(target: Target, case: Case) -> bool:
     adapter = find_adapter(target.backend)
     if adapter is None or not adapter.partial:
         return True
-    layers = case.attributes.layers if isinstance(case.attributes, Chain) else ()
-    return {case.operator, *(layer.operator for layer in layers)} <= set(adapter.operators())
+    return set(operators_of(case.operator, case.attributes)) <= set(adapter.operators())
 
 
 def trains(target: Target) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import importlib
 import os
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -81,4 +82,4 @@ def respond(backend: Backend, message: Any) -> Any:
     except (NotTranslatable, ImpossibleShape) as error:  # a recipe that needs sizes finds none: nobody was asked
         return Unsupported(reason=str(error))
     except (Exception, SystemExit) as error:  # a framework that calls sys.exit has raised, and the worker goes on
-        return refused(error)
+        return replace(refused(error), calls=backend.log.lines({}))

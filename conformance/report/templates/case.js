@@ -56,6 +56,7 @@ class CasePage {
       el("div", { class: "case-top" }, el("a", { href: this.back }, "← All cases"), el("span", { class: "spring" }), step(before, "Previous", "k"), step(after, "Next", "j")),
       el("h1", { tabindex: "-1" }, id),
       about ? el("p", { class: "about" }, about) : "",
+      el("p", { class: "copies" }, found.yaml ? copyButton("Copy YAML", () => found.yaml) : "", copyButton("Copy as issue", () => this.issue(id))),
       el("div", { class: "meta" },
         el("span", null, "Operator ", el("b", null, found.operator)),
         ...Object.entries(found.shapes).map(([name, shape]) => el("span", null, `${name} `, el("b", null, shape.length ? shape.join(" × ") : "scalar"))),
@@ -295,16 +296,64 @@ class CasePage {
   }
 
   yaml(text) {
-    const button = el("button", {
-      type: "button",
-      onclick: async () => {
-        try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { getSelection().selectAllChildren(pre); button.textContent = "Selected"; }
-        setTimeout(() => { button.textContent = "Copy"; }, 1500);
-      },
-    }, "Copy");
-    const pre = el("pre", { tabindex: "0" }, text);
-    return el("div", { class: "yaml" }, pre, button);
+    return el("div", { class: "yaml" }, el("pre", { tabindex: "0" }, text), copyButton("Copy", () => text));
   }
+
+  // Markdown for a framework's tracker, about the target that was chosen, or the gravest; fences are longer than any in the text.
+  issue(id) {
+    const about = this.index.abouts[this.place];
+    const grave = (r) => Math.max(...r.verdicts.map(([, outcome]) => this.index.outcomes.indexOf(outcome)));
+    const chosen = this.case.results.filter((r) => this.chosen(r));
+    const { target } = this.name((chosen.length ? chosen : [...this.case.results]).reduce((a, b) => (grave(b) > grave(a) ? b : a)));
+    const results = this.case.results.filter((r) => this.name(r).target === target);
+    const worst = results.reduce((a, b) => (grave(b) > grave(a) ? b : a));
+    const fenced = (text, kind) => { const fence = "`".repeat(Math.max(3, ...(text.match(/`+/g) || []).map((run) => run.length + 1))); return `${fence}${kind}\n${text.trimEnd()}\n${fence}`; };
+    const told = worst.verdicts.map(([check, outcome, reason]) => `${check} ${outcome} (${reason})`).join(", ");
+    const digits = (format) => (format === "float64" ? 17 : 9);
+    const line = ({ c, format }) => {
+      const name = `${c[1] === "gradients" ? "gradient of " : ""}${c[0]}, ${c[2]} data, ${format}`;
+      if (c[13].length) return `${name}: expected shape [${c[13][0].join(", ")}], got [${c[13][1].join(", ")}]`;
+      if (c[14].length) return `${name}: expected ${c[14][0]}, got ${c[14][1]}`;
+      const relative = num(c[8]) ? `, relative ${show(num(c[10]) / Math.abs(num(c[8])), 2)}` : "";
+      return `${name}: worst at [${c[7].join(", ")}], expected ${show(c[8], digits(format))}, got ${show(c[9], digits(format))}; error ${show(c[10], 3)}${relative}, bound ${show(c[11], 3)}, error / bound ${show(c[5], 3)}, ${c[12]} outside`;
+    };
+    const compared = results.flatMap((r) => r.comparisons.map((c) => ({ c, format: this.name(r).format })));
+    const outside = compared.filter(({ c }) => !c[3]);
+    const shown = (outside.length ? outside : compared).sort((a, b) => num(b.c[5]) - num(a.c[5])).slice(0, 12);
+    const details = [...new Set(results.flatMap((r) => r.verdicts.map(([, , , detail]) => detail)).filter(Boolean))];
+    return [
+      `# ${target}: ${id}: ${told}`, about,
+      `Versions: ${Object.entries(worst.versions).map(([name, version]) => `${name} ${version}`).join(", ")}`,
+      shown.length ? fenced(shown.map(line).join("\n").replaceAll("−", "-"), "text") : "",
+      !outside.length && details.length ? fenced(details.join("\n"), "text") : "",
+      worst.calls.length ? `Native calls as they were made:\n\n${fenced(worst.calls.join("\n"), "python")}` : "",
+      this.case.yaml ? `The case, and how to get a script of it: \`conformance repro ${id} -t ${target} --format ${this.name(worst).format}\`\n\n${fenced(this.case.yaml, "yaml")}` : "",
+    ].filter(Boolean).join("\n\n") + "\n";
+  }
+}
+
+// Copies a text; where the clipboard is out of reach (a file opened from disk), it stands selected, ready for the keyboard.
+function copyButton(words, text) {
+  const said = (now) => { button.textContent = now; setTimeout(() => { button.textContent = words; }, 1500); };
+  const button = el("button", {
+    type: "button", "aria-live": "polite",
+    onclick: async () => {
+      try {
+        await navigator.clipboard.writeText(text());
+      } catch {
+        const area = el("textarea", { class: "hush", readonly: true, "aria-label": words });
+        area.value = text();
+        document.body.append(area);
+        area.select();
+        const copied = document.execCommand("copy");
+        area.remove();
+        button.focus();
+        if (!copied) return said("Not copied");
+      }
+      return said("Copied");
+    },
+  }, words);
+  return button;
 }
 
 // "output output" is the output, "gradient x" the gradient of x.

@@ -1,0 +1,141 @@
+"""What a user types becomes values, and what goes wrong becomes a message and an exit code.
+
+Exit codes: 0 nothing unexpected; 1 something unexpected; 2 the call or a case file is wrong; 3 a target could not
+start, or the run is incomplete; 5 nothing selected.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from conformance.errors import ConformanceError, InvalidCases, InvalidTarget, TargetError, UnknownBackend
+
+if TYPE_CHECKING:
+    from conformance.case.job import Target
+
+UNEXPECTED: Final = 1
+WRONG: Final = 2
+INCOMPLETE: Final = 3
+NOTHING: Final = 5
+
+Paths = Annotated[
+    list[Path] | None, typer.Argument(help="Case files or folders; the shipped cases if none.", show_default=False)
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER]; repeatable. Every installed one if none."
+    ),
+]
+Keyword = Annotated[str, typer.Option("-k", "--keyword", help="Only items whose names match, as in pytest.")]
+TierName = Annotated[str, typer.Option("--tier", help="smoke (seconds), core, or full.")]
+Formats = Annotated[str, typer.Option("--formats", help="Only these, comma-separated: float32,float64.")]
+Out = Annotated[Path, typer.Option("--out", help="Where runs and the report go.")]
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Ends with a message and the exit code that it deserves, never with a traceback, on what a user can mend."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        print("interrupted; what was measured is kept", file=sys.stderr)
+        raise typer.Exit(INCOMPLETE) from error
+    except InvalidCases as error:
+        print(error, file=sys.stderr)
+        print(f"{len(error.problems)} problem(s); nothing was run.", file=sys.stderr)
+        raise typer.Exit(WRONG) from error
+    except TargetError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(WRONG if isinstance(error, (InvalidTarget, UnknownBackend)) else INCOMPLETE) from error
+    except (ConformanceError, ValueError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(WRONG) from error
+
+
+def shipped_root() -> Path:
+    """The folder of the shipped cases."""
+    from conformance.case.loading import default_root
+
+    return default_root()
+
+
+def existing(paths: Sequence[Path] | None) -> tuple[Path, ...]:
+    """Paths that are there.
+
+    Raises:
+        ValueError: naming those that are not.
+    """
+    missing = [str(path) for path in paths or () if not path.exists()]
+    if missing:
+        raise ValueError(f"there is no {', '.join(missing)}; expected case files or folders of them")
+    return tuple(paths or ())
+
+
+def targets_of(texts: Sequence[str] | None) -> "tuple[Target, ...]":
+    """Targets, each text one or several with commas between.
+
+    Raises:
+        InvalidTarget: if one cannot be read.
+    """
+    from conformance.case.job import Target
+
+    return tuple(Target.parse(text.strip()) for joined in texts or () for text in joined.split(","))
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """The nearest allowed name as a question, if one is near."""
+    import difflib
+
+    close = difflib.get_close_matches(given, list(allowed), 1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def one_of(what: str, given: str, allowed: Sequence[str]) -> None:
+    """Refuses what is not among the allowed names.
+
+    Raises:
+        ValueError: with the nearest of them.
+    """
+    if given not in allowed:
+        hint = did_you_mean(given, allowed)
+        raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {given!r}.{hint}")
+
+
+def tier_of(text: str) -> Any:
+    """A tier's name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from conformance.case.model import TIERS
+
+    one_of("--tier", text, TIERS)
+    return text
+
+
+def tiers_of(text: str) -> tuple[str, ...]:
+    """A tier and the smaller ones."""
+    from conformance.case.model import TIERS
+
+    return TIERS[: TIERS.index(tier_of(text)) + 1]
+
+
+def formats_of(text: str) -> Any:
+    """Names of formats, with commas between.
+
+    Raises:
+        ValueError: if one is none.
+    """
+    from typing import get_args
+
+    from conformance.case.model import FormatName
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        one_of("--formats", name, get_args(FormatName))
+    return names

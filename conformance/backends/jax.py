@@ -165,11 +165,11 @@ class JaxBackend(Backend):
 
         key = (program, kinds(operands), sources, kinds(cotangents))
         jitted = self._kept.pop(key, None) or self._jit(program, sources)
+        self._lines = tuple(jitted.lines)
         outputs, gradients = self._jax.block_until_ready(jitted.function(operands, cotangents))
         self._kept[key] = jitted
         if len(self._kept) > KEPT_PROGRAMS:
             self._kept.popitem(last=False)
-        self._lines = tuple(jitted.lines)
         return (
             {name: outputs[name] for name in jitted.names},
             {name: gradients[name] for name in sources if name in gradients},
@@ -191,6 +191,7 @@ class JaxBackend(Backend):
                 self.record(values)
                 outputs = program.run(self, values, tap)
                 jitted.lines[:], jitted.names[:] = self.log.lines(outputs), outputs
+                self._lines = tuple(jitted.lines)  # known before it is compiled, which may fail
                 self.log = CallLog()  # lets the traced values go
                 return {name: outputs[name] for name in cotangents}, outputs
 

@@ -131,9 +131,15 @@ def _written(
     refused = isinstance(answer, Refused) or any(isinstance(g, Refused) for g in _gradients(asked).values())
     if isinstance(expected, MustRefuse):
         body = _tried(made, 'print(f"{type(error).__name__}: {error}", "agrees", sep="\\n")', "raise SystemExit(0)")
-        shapes = "".join(f", {name!r}, tuple({name}.shape)" for name in names.outputs)
-        body += [f"print({'expected an error: ' + expected.why!r})", f'print("got"{shapes})']
-        body += ['print("differs")', "raise SystemExit(1)"]
+        shape = case.expect.shape if case.expect.error == "allowed" else None
+        told = f"expected an error: {expected.why}" + (f"; or an empty result of shape {shape}" if shape else "")
+        shapes = ", ".join(f"tuple({name}.shape)" for name in names.outputs)
+        body += [
+            f"print({told!r})",
+            f'print("got shape", {shapes})',
+            f"agrees = {f'{shape} in [{shapes}]' if shape else False}",
+        ]
+        body += _ENDING
     else:
         if refused:
             made = _tried(made, 'raise SystemExit(f"{type(error).__name__}: {error}\\ndiffers")')
@@ -217,6 +223,9 @@ def _tried(lines: Sequence[str], *refusal: str) -> list[str]:
     ]
 
 
+_ENDING: Final = ('print("agrees" if agrees else "differs")', "raise SystemExit(not agrees)")
+
+
 def _judging(
     adapter: type[Backend], format_name: str, wanted: Sequence[tuple[str, str, Expectation]], numbers: _Numbers
 ) -> list[str]:
@@ -240,8 +249,7 @@ def _judging(
         "    within = right_kind and np.all((low <= got) & (got <= high) | np.isnan(expected) & np.isnan(got))",
         "    print(f\"{name}: {'agrees' if within else 'differs'}\\nexpected\\n{expected}\\ngot\\n{got}\")",
         "    agrees = agrees and within",
-        'print("agrees" if agrees else "differs")',
-        "raise SystemExit(not agrees)",
+        *_ENDING,
     ]
 
 

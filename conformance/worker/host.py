@@ -82,4 +82,4 @@ def respond(backend: Backend, message: Any) -> Any:
     except (NotTranslatable, ImpossibleShape) as error:  # a recipe that needs sizes finds none: nobody was asked
         return Unsupported(reason=str(error))
     except (Exception, SystemExit) as error:  # a framework that calls sys.exit has raised, and the worker goes on
-        return replace(refused(error), calls=backend.log.lines({}))
+        return replace(refused(error), calls=backend.log.lines({}) or backend.calls({}))

@@ -24,9 +24,7 @@ from conformance.backends.base import (
     cpu_flags,
     one_at_a_time,
 )
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
-from conformance.case.operators import (
+from conformance.case.attributes import (
     Adam,
     AveragePool,
     Convolution,
@@ -41,6 +39,8 @@ from conformance.case.operators import (
     Softmax,
     TransposedConvolution,
 )
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 DIMENSIONS: Final = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}

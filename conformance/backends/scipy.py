@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Recorded
+from conformance.case.attributes import NoAttributes, Signal, Softmax
 from conformance.case.job import Description, Tensor, Unsupported
-from conformance.case.operators import NoAttributes, Signal, Softmax
 from conformance.errors import NotTranslatable
 
 

@@ -20,9 +20,7 @@ from conformance.backends.base import (
     cpu_flags,
     one_at_a_time,
 )
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
-from conformance.case.operators import (
+from conformance.case.attributes import (
     Adam,
     AveragePool,
     Convolution,
@@ -37,6 +35,8 @@ from conformance.case.operators import (
     Softmax,
     TransposedConvolution,
 )
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 

@@ -7,9 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Recorded, Trainer, one_at_a_time
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
-from conformance.case.operators import (
+from conformance.case.attributes import (
     Adam,
     AveragePool,
     Convolution,
@@ -24,6 +22,8 @@ from conformance.case.operators import (
     Softmax,
     TransposedConvolution,
 )
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 

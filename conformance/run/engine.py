@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from conformance.case.attributes import Chain
 from conformance.case.inputs import Question, digest
 from conformance.case.job import (
     Answer,
@@ -22,7 +23,7 @@ from conformance.case.job import (
     Unsupported,
 )
 from conformance.case.model import Shape
-from conformance.case.operators import OPERATORS, Chain, operand_of
+from conformance.case.operators import OPERATORS, operand_of
 from conformance.errors import ImpossibleShape
 from conformance.run.plan import REFERENCE, Item
 from conformance.run.result import Evidence, Result

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conformance.case.attributes import Chain, Convolution, Layer, MaxPool, NoAttributes, Softmax
 from conformance.case.loading import as_yaml, default_root, is_case_file, load, schema
 from conformance.case.model import Case, Claim, Expect, File, Fill, Stated, TensorSpec, Values, Where
-from conformance.case.operators import OPERATORS, Chain, Convolution, Layer, MaxPool, NoAttributes, Softmax
+from conformance.case.operators import OPERATORS
 from conformance.errors import InvalidCases
 
 HEAD = """operator: conv2d

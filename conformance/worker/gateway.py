@@ -18,9 +18,9 @@ from typing import Any, Final
 import execnet
 
 from conformance.backends.base import Backend
+from conformance.case.attributes import Chain
 from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingAnswer, TrainingMessage
 from conformance.case.model import Case
-from conformance.case.operators import Chain
 from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
 from conformance.worker.wire import decode, encode
 

@@ -9,7 +9,9 @@ from conformance.reference import (
     activations,
     conv,
     conv_transpose,
+    curves,
     dense,
+    gates,
     initializers,
     losses,
     optimizers,
@@ -18,6 +20,7 @@ from conformance.reference import (
     pooling,
     signal,
 )
+from conformance.reference.elementwise import ElementWise
 from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs
 from conformance.reference.padding import InvalidShape
 
@@ -58,6 +61,10 @@ def _of_rank(rank: int, reference: Reference) -> Reference:
         return reference.magnitude(cotangents, **operands)
 
     return Reference(forward=forward, vjp=vjp, magnitude=magnitude)
+
+
+def _element_wise(function: ElementWise) -> Reference:
+    return Reference(forward=function.forward, vjp=function.vjp, magnitude=function.magnitude)
 
 
 _CONV = Reference(forward=conv.forward, vjp=conv.vjp, magnitude=conv.magnitude)
@@ -103,6 +110,25 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "softmax": Reference(
             forward=activations.softmax_forward, vjp=activations.softmax_vjp, magnitude=activations.softmax_magnitude
         ),
+        "log_softmax": Reference(
+            forward=activations.log_softmax_forward,
+            vjp=activations.log_softmax_vjp,
+            magnitude=activations.log_softmax_magnitude,
+        ),
+        "relu6": _element_wise(gates.RELU6),
+        "leaky_relu": _element_wise(gates.LEAKY_RELU),
+        "prelu": Reference(forward=gates.prelu_forward, vjp=gates.prelu_vjp, magnitude=gates.prelu_magnitude),
+        "hard_sigmoid": _element_wise(gates.HARD_SIGMOID),
+        "hard_swish": _element_wise(gates.HARD_SWISH),
+        "hard_tanh": _element_wise(gates.HARD_TANH),
+        "elu": _element_wise(curves.ELU),
+        "selu": _element_wise(curves.SELU),
+        "gelu": _element_wise(curves.GELU),
+        "silu": _element_wise(curves.SILU),
+        "mish": _element_wise(curves.MISH),
+        "softplus": _element_wise(curves.SOFTPLUS),
+        "softsign": _element_wise(curves.SOFTSIGN),
+        "log_sigmoid": _element_wise(curves.LOG_SIGMOID),
         "softmax_cross_entropy": Reference(forward=losses.forward, vjp=losses.vjp, magnitude=losses.magnitude),
         "dropout": Reference(forward=dense.dropout_forward, vjp=dense.dropout_vjp, magnitude=dense.dropout_magnitude),
         "sgd": Reference(forward=optimizers.sgd_forward, vjp=optimizers.sgd_vjp, magnitude=optimizers.sgd_magnitude),

@@ -24,6 +24,7 @@ from conformance.backends.base import (
     cpu_flags,
     one_at_a_time,
 )
+from conformance.backends.jax_activations import JaxActivations
 from conformance.case.attributes import (
     Adam,
     AveragePool,
@@ -36,7 +37,6 @@ from conformance.case.attributes import (
     Polynomial,
     Sgd,
     Signal,
-    Softmax,
     TransposedConvolution,
 )
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
@@ -60,7 +60,7 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(Backend):
+class JaxBackend(JaxActivations, Backend):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"
@@ -356,18 +356,6 @@ class JaxBackend(Backend):
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-    def relu(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.relu(x)
-
-    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.sigmoid(x)
-
-    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.jnp.tanh(x)
-
-    def softmax(self, attributes: Softmax, x: Native) -> Native:
-        return self.nn.softmax(x, axis=attributes.axis)
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
         picked = self.jnp.take_along_axis(self.nn.log_softmax(logits), self.jnp.expand_dims(labels, 1), axis=1)

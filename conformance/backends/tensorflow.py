@@ -20,6 +20,7 @@ from conformance.backends.base import (
     cpu_flags,
     one_at_a_time,
 )
+from conformance.backends.tensorflow_activations import TensorFlowActivations
 from conformance.case.attributes import (
     Adam,
     AveragePool,
@@ -32,7 +33,6 @@ from conformance.case.attributes import (
     Polynomial,
     Sgd,
     Signal,
-    Softmax,
     TransposedConvolution,
 )
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
@@ -40,7 +40,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TensorFlowBackend(Backend):
+class TensorFlowBackend(TensorFlowActivations, Backend):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
 
     module: ClassVar[str] = "tensorflow"
@@ -135,6 +135,7 @@ class TensorFlowBackend(Backend):
         tf = self._tf
         self.tf = Recorded(tf, "tf", self.log)
         self.nn = Recorded(tf.nn, "tf.nn", self.log)
+        self.math = Recorded(tf.math, "tf.math", self.log)
         tape = tf.GradientTape()
         watched: Natives = {}
 
@@ -335,18 +336,6 @@ class TensorFlowBackend(Backend):
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.tf.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-    def relu(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.relu(x)
-
-    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.tf.sigmoid(x)
-
-    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.tf.tanh(x)
-
-    def softmax(self, attributes: Softmax, x: Native) -> Native:
-        return self.nn.softmax(x, axis=attributes.axis)
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
         losses = self.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Recorded, Trainer, one_at_a_time
+from conformance.backends.torch_activations import TorchActivations
 from conformance.case.attributes import (
     Adam,
     AveragePool,
@@ -19,7 +20,6 @@ from conformance.case.attributes import (
     Polynomial,
     Sgd,
     Signal,
-    Softmax,
     TransposedConvolution,
 )
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
@@ -27,7 +27,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TorchBackend(Backend):
+class TorchBackend(TorchActivations, Backend):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"
@@ -278,17 +278,8 @@ class TorchBackend(Backend):
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.torch.flatten(x, 1)
 
-    def relu(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.F.relu(x)
-
-    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.torch.sigmoid(x)
-
-    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.torch.tanh(x)
-
-    def softmax(self, attributes: Softmax, x: Native) -> Native:
-        return self.F.softmax(x, dim=attributes.axis)
+    def prelu(self, attributes: NoAttributes, x: Native, a: Native) -> Native:
+        return self._last(self.F.prelu(self._first(x), a))
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
         return self.F.cross_entropy(logits, labels, reduction=attributes.reduction)

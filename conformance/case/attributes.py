@@ -74,9 +74,38 @@ class Pad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax:
-    """The axis that sums to 1."""
+    """softmax, log_softmax: the axis along which the probabilities sum to 1."""
 
     axis: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakyRelu:
+    """The slope of the negative side. Frameworks disagree on a default (0.01, 0.2, 0.3), so there is none."""
+
+    slope: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elu:
+    """What exp(x) - 1 is multiplied by."""
+
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gelu:
+    """The normal distribution function itself, or an approximation with a tanh; frameworks differ in the default."""
+
+    approximate: Literal["none", "tanh"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardTanh:
+    """Where the line ends on either side."""
+
+    low: float = -1.0
+    high: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

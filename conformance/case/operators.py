@@ -18,6 +18,10 @@ from conformance.case.attributes import (
     Convolution,
     CrossEntropy,
     Dropout,
+    Elu,
+    Gelu,
+    HardTanh,
+    LeakyRelu,
     MaxPool,
     NoAttributes,
     Pad,
@@ -38,8 +42,10 @@ from conformance.case.shapes import (
     dropout_shapes,
     flatten_shapes,
     glorot_shapes,
+    hard_tanh_shapes,
     pad_shapes,
     pool_shapes,
+    prelu_shapes,
     same_shape,
     signal_shapes,
     softmax_shapes,
@@ -129,6 +135,29 @@ _KINKS_AND_TAILS: Final = (0.0, -0.0, 0.5, -0.5, 3.0, -3.0, 9.0, -9.0, 30.0, -30
 _LARGE_LOGITS: Final = (-120.0, -60.0, -1.0, 0.0, 0.0, 1.0, 60.0, 120.0)
 
 
+# Without 0, where derivatives are conventions that differ, and without what is infinite times 0: both have cases of
+# their own.
+_AWAY_FROM_KINKS: Final = (0.25, -0.25, 2.5, -2.5, 9.0, -9.0, 30.0, -30.0)
+_TAILS: Final = (0.0, -0.0, 0.5, -0.5, 3.0, -3.0, 9.0, -9.0, 30.0, -30.0)
+_ACTIVATIONS: Final[
+    tuple[tuple[str, type[Any], Callable[[Any, Shapes], dict[str, Shape]], tuple[float, ...]], ...]
+] = (
+    ("relu6", NoAttributes, same_shape, (*_KINKS_AND_TAILS, 6.0)),
+    ("leaky_relu", LeakyRelu, same_shape, (*_AWAY_FROM_KINKS, math.inf, -math.inf)),
+    ("elu", Elu, same_shape, _KINKS_AND_TAILS),
+    ("selu", NoAttributes, same_shape, (*_AWAY_FROM_KINKS, math.inf, -math.inf)),
+    ("gelu", Gelu, same_shape, _TAILS),
+    ("silu", NoAttributes, same_shape, _TAILS),
+    ("mish", NoAttributes, same_shape, _TAILS),
+    ("softplus", NoAttributes, same_shape, (0.0, 0.5, -0.5, 9.0, -9.0, -30.0, 60.0, math.inf, -math.inf)),
+    ("softsign", NoAttributes, same_shape, _TAILS),
+    ("log_sigmoid", NoAttributes, same_shape, _KINKS_AND_TAILS),
+    ("hard_sigmoid", NoAttributes, same_shape, (*_AWAY_FROM_KINKS, 0.0, 2.75, -2.75, math.inf, -math.inf)),
+    ("hard_swish", NoAttributes, same_shape, (*_AWAY_FROM_KINKS, 0.0, 2.75, -2.75)),
+    ("hard_tanh", HardTanh, hard_tanh_shapes, (*_AWAY_FROM_KINKS, 0.0, math.inf, -math.inf)),
+)
+
+
 def _table() -> dict[str, Operator]:
     operators = []
     for rank in (1, 2, 3):
@@ -205,6 +234,24 @@ def _table() -> dict[str, Operator]:
             operands=(_X,),
             shapes=softmax_shapes,
             special=_LARGE_LOGITS,
+        ),
+        Operator(
+            name="log_softmax",
+            attributes=Softmax,
+            operands=(_X,),
+            shapes=softmax_shapes,
+            special=_LARGE_LOGITS,
+        ),
+        *(
+            Operator(name=name, attributes=attributes, operands=(_X,), shapes=shapes, special=special)
+            for name, attributes, shapes, special in _ACTIVATIONS
+        ),
+        Operator(
+            name="prelu",
+            attributes=NoAttributes,
+            operands=(_X, Operand(name="a")),
+            shapes=prelu_shapes,
+            special=_AWAY_FROM_KINKS,
         ),
         Operator(
             name="softmax_cross_entropy",

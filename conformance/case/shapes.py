@@ -12,6 +12,7 @@ from conformance.case.attributes import (
     Convolution,
     CrossEntropy,
     Dropout,
+    HardTanh,
     MaxPool,
     NoAttributes,
     Pad,
@@ -153,6 +154,20 @@ def flatten_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]
 def same_shape(attributes: Any, shapes: Shapes) -> dict[str, Shape]:
     """Element-wise."""
     return {"output": shapes["x"]}
+
+
+def hard_tanh_shapes(attributes: HardTanh, shapes: Shapes) -> dict[str, Shape]:
+    """Element-wise; the ends must be in order."""
+    _require(attributes.low < attributes.high, f"low must be below high, got {attributes.low} and {attributes.high}")
+    return {"output": shapes["x"]}
+
+
+def prelu_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
+    """X (batch, ..., channels), a slope for every channel."""
+    x, a = shapes["x"], shapes["a"]
+    _require(len(x) >= 2, f"x must have a batch and channels, got shape {x}")
+    _require(a == x[-1:], f"a must have shape {x[-1:]}, one slope a channel, got {a}")
+    return {"output": x}
 
 
 def softmax_shapes(attributes: Softmax, shapes: Shapes) -> dict[str, Shape]:

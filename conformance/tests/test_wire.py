@@ -86,6 +86,8 @@ MESSAGES = [
     attributes.Pad(padding=((0, 1), (2, 3)), value=-math.inf),
     attributes.Dropout(keep=0.5),
     attributes.Sgd(learning_rate=0.1),
+    attributes.LeakyRelu(slope=0.2),
+    attributes.Gelu(approximate="tanh"),
     attributes.Polynomial(coefficients=(1.0, -2.5)),
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from conformance.reference import (
     activations,
+    blocks,
     conv,
     conv_transpose,
     curves,
@@ -16,8 +17,10 @@ from conformance.reference import (
     losses,
     optimizers,
     padding,
+    pairs,
     polynomial,
     pooling,
+    reductions,
     signal,
 )
 from conformance.reference.elementwise import ElementWise
@@ -96,6 +99,35 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "dense": Reference(forward=dense.dense_forward, vjp=dense.dense_vjp, magnitude=dense.dense_magnitude),
         "bias_add": Reference(
             forward=dense.bias_add_forward, vjp=dense.bias_add_vjp, magnitude=dense.bias_add_magnitude
+        ),
+        "matmul": Reference(forward=pairs.matmul_forward, vjp=pairs.matmul_vjp, magnitude=pairs.matmul_magnitude),
+        "add": Reference(forward=pairs.add_forward, vjp=pairs.add_vjp, magnitude=pairs.add_magnitude),
+        "multiply": Reference(
+            forward=pairs.multiply_forward, vjp=pairs.multiply_vjp, magnitude=pairs.multiply_magnitude
+        ),
+        "concat": Reference(forward=pairs.concat_forward, vjp=pairs.concat_vjp, magnitude=pairs.concat_magnitude),
+        "mean": Reference(
+            forward=reductions.mean_forward, vjp=reductions.mean_vjp, magnitude=reductions.mean_magnitude
+        ),
+        "global_average_pool2d": Reference(
+            forward=reductions.global_average_pool2d_forward,
+            vjp=reductions.global_average_pool2d_vjp,
+            magnitude=reductions.global_average_pool2d_magnitude,
+        ),
+        "global_max_pool2d": Reference(
+            forward=reductions.global_max_pool2d_forward,
+            vjp=reductions.global_max_pool2d_vjp,
+            magnitude=reductions.global_max_pool2d_magnitude,
+        ),
+        "depth_to_space": Reference(
+            forward=blocks.depth_to_space_forward,
+            vjp=blocks.depth_to_space_vjp,
+            magnitude=blocks.depth_to_space_magnitude,
+        ),
+        "space_to_depth": Reference(
+            forward=blocks.space_to_depth_forward,
+            vjp=blocks.space_to_depth_vjp,
+            magnitude=blocks.space_to_depth_magnitude,
         ),
         "flatten": Reference(forward=dense.flatten_forward, vjp=dense.flatten_vjp, magnitude=dense.flatten_magnitude),
         "relu": Reference(

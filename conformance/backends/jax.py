@@ -28,10 +28,13 @@ from conformance.backends.jax_activations import JaxActivations
 from conformance.case.attributes import (
     Adam,
     AveragePool,
+    Blocks,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Polynomial,
@@ -353,6 +356,44 @@ class JaxBackend(JaxActivations, Backend):
 
     def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
         return self.jnp.add(x, b)
+
+    def matmul(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.jnp.matmul(x, y, precision="highest")
+
+    def add(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.jnp.add(x, y)
+
+    def multiply(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.jnp.multiply(x, y)
+
+    def concat(self, attributes: Concat, x: Native, y: Native) -> Native:
+        return self.jnp.concatenate((x, y), axis=attributes.axis)
+
+    def mean(self, attributes: Mean, x: Native) -> Native:
+        return self.jnp.mean(x, axis=attributes.axes, keepdims=attributes.keepdims)
+
+    def global_average_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.jnp.mean(x, axis=(1, 2))
+
+    def global_max_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.jnp.max(x, axis=(1, 2))
+
+    def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
+        # Without a function of its own: axes are split, permuted and merged.
+        (n, height, width, depth), side = x.shape, attributes.block
+        channels = depth // side**2
+        inside, axes = ((side, side, channels), (0, 1, 3, 2, 4, 5))
+        if attributes.order == "crd":
+            inside, axes = ((channels, side, side), (0, 1, 4, 2, 5, 3))
+        split = self.jnp.transpose(self.jnp.reshape(x, (n, height, width, *inside)), axes)
+        return self.jnp.reshape(split, (n, height * side, width * side, channels))
+
+    def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
+        (n, height, width, channels), side = x.shape, attributes.block
+        height, width = height // side, width // side
+        axes = (0, 1, 3, 2, 4, 5) if attributes.order == "dcr" else (0, 1, 3, 5, 2, 4)
+        split = self.jnp.transpose(self.jnp.reshape(x, (n, height, side, width, side, channels)), axes)
+        return self.jnp.reshape(split, (n, height, width, channels * side**2))
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))

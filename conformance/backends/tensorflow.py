@@ -24,10 +24,13 @@ from conformance.backends.tensorflow_activations import TensorFlowActivations
 from conformance.case.attributes import (
     Adam,
     AveragePool,
+    Blocks,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Polynomial,
@@ -333,6 +336,41 @@ class TensorFlowBackend(TensorFlowActivations, Backend):
 
     def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
         return self.nn.bias_add(x, b)
+
+    def matmul(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.tf.matmul(x, y)
+
+    def add(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.tf.add(x, y)
+
+    def multiply(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.tf.multiply(x, y)
+
+    def concat(self, attributes: Concat, x: Native, y: Native) -> Native:
+        return self.tf.concat((x, y), axis=attributes.axis)
+
+    def mean(self, attributes: Mean, x: Native) -> Native:
+        return self.tf.reduce_mean(x, axis=attributes.axes, keepdims=attributes.keepdims)
+
+    def global_average_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.tf.reduce_mean(x, axis=(1, 2))  # Keras's recipe
+
+    def global_max_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.tf.reduce_max(x, axis=(1, 2))  # Keras's recipe
+
+    def _reordered(self, x: Native, outer: int, inner: int) -> Native:
+        """Channels that count (outer, inner) as channels that count (inner, outer)."""
+        split = self.tf.reshape(x, (*x.shape[:-1], outer, inner))
+        return self.tf.reshape(self.tf.transpose(split, (0, 1, 2, 4, 3)), x.shape)
+
+    def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
+        if attributes.order == "crd":  # TensorFlow has the other order alone
+            x = self._reordered(x, x.shape[-1] // attributes.block**2, attributes.block**2)
+        return self.nn.depth_to_space(x, attributes.block)
+
+    def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
+        y = self.nn.space_to_depth(x, attributes.block)
+        return self._reordered(y, attributes.block**2, x.shape[-1]) if attributes.order == "crd" else y
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.tf.reshape(x, (x.shape[0], math.prod(x.shape[1:])))

@@ -11,10 +11,13 @@ from conformance.backends.torch_activations import TorchActivations
 from conformance.case.attributes import (
     Adam,
     AveragePool,
+    Blocks,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Polynomial,
@@ -274,6 +277,41 @@ class TorchBackend(TorchActivations, Backend):
 
     def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
         return self.torch.add(x, b)
+
+    def matmul(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.torch.matmul(x, y)
+
+    def add(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.torch.add(x, y)
+
+    def multiply(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.torch.mul(x, y)
+
+    def concat(self, attributes: Concat, x: Native, y: Native) -> Native:
+        return self.torch.cat((x, y), dim=attributes.axis)
+
+    def mean(self, attributes: Mean, x: Native) -> Native:
+        return self.torch.mean(x, dim=attributes.axes, keepdim=attributes.keepdims)
+
+    def global_average_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.torch.flatten(self.F.adaptive_avg_pool2d(self._first(x), 1), 1)
+
+    def global_max_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.torch.flatten(self.F.adaptive_max_pool2d(self._first(x), 1), 1)
+
+    def _reordered(self, x: Native, outer: int, inner: int) -> Native:
+        """Channels that count (outer, inner) as channels that count (inner, outer)."""
+        split = self.torch.reshape(x, (*x.shape[:-1], outer, inner))
+        return self.torch.flatten(self.torch.transpose(split, -1, -2), -2)
+
+    def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
+        if attributes.order == "dcr":  # torch has the other order alone
+            x = self._reordered(x, attributes.block**2, x.shape[-1] // attributes.block**2)
+        return self._last(self.F.pixel_shuffle(self._first(x), attributes.block))
+
+    def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
+        y = self._last(self.F.pixel_unshuffle(self._first(x), attributes.block))
+        return self._reordered(y, x.shape[-1], attributes.block**2) if attributes.order == "dcr" else y
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.torch.flatten(x, 1)

@@ -80,6 +80,32 @@ class Softmax:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Concat:
+    """The axis along which one array lies behind the other."""
+
+    axis: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """The axes that are averaged, and whether they stay with size 1."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """depth_to_space, space_to_depth: the side of a block, and how its pixels lie in the channels.
+
+    "dcr" keeps the channels of one pixel together (TensorFlow), "crd" the pixels of one channel (PyTorch).
+    """
+
+    block: int
+    order: Literal["dcr", "crd"] = "dcr"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeakyRelu:
     """The slope of the negative side. Frameworks disagree on a default (0.01, 0.2, 0.3), so there is none."""
 

@@ -14,7 +14,9 @@ from typing import Any, Final, Literal
 from conformance.case.attributes import (
     Adam,
     AveragePool,
+    Blocks,
     Chain,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
@@ -23,6 +25,7 @@ from conformance.case.attributes import (
     HardTanh,
     LeakyRelu,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Polynomial,
@@ -36,19 +39,26 @@ from conformance.case.model import DataSet, Shape
 from conformance.case.shapes import (
     Shapes,
     bias_shapes,
+    broadcast_shapes,
+    concat_shapes,
     convolution_shapes,
     cross_entropy_shapes,
     dense_shapes,
+    depth_to_space_shapes,
     dropout_shapes,
     flatten_shapes,
+    global_pool_shapes,
     glorot_shapes,
     hard_tanh_shapes,
+    matmul_shapes,
+    mean_shapes,
     pad_shapes,
     pool_shapes,
     prelu_shapes,
     same_shape,
     signal_shapes,
     softmax_shapes,
+    space_to_depth_shapes,
     transposed_shapes,
     update_shapes,
 )
@@ -127,7 +137,7 @@ def chain_shapes(attributes: Chain, shapes: Shapes) -> dict[str, Shape]:
     return outputs
 
 
-_X, _W, _B = Operand(name="x"), Operand(name="w"), Operand(name="b", optional=True)
+_X, _Y, _W, _B = Operand(name="x"), Operand(name="y"), Operand(name="w"), Operand(name="b", optional=True)
 _LINEAR: Final[tuple[DataSet, ...]] = ("wide", "normal")
 # All negative or zero: a maximum that pads with 0 shows, and ties are everywhere.
 _TIES: Final = (-3.0, -2.0, -1.0, -0.5)
@@ -215,6 +225,26 @@ def _table() -> dict[str, Operator]:
             shapes=bias_shapes,
             linear=True,
             data=_LINEAR,
+        ),
+        *(
+            Operator(name=name, attributes=attributes, operands=operands, shapes=shapes, linear=True, data=_LINEAR)
+            for name, attributes, operands, shapes in (
+                ("matmul", NoAttributes, (_X, _Y), matmul_shapes),
+                ("add", NoAttributes, (_X, _Y), broadcast_shapes),
+                ("multiply", NoAttributes, (_X, _Y), broadcast_shapes),
+                ("concat", Concat, (_X, _Y), concat_shapes),
+                ("depth_to_space", Blocks, (_X,), depth_to_space_shapes),
+                ("space_to_depth", Blocks, (_X,), space_to_depth_shapes),
+            )
+        ),
+        *(
+            Operator(name=name, attributes=attributes, operands=(_X,), shapes=shapes, data=("normal",))
+            for name, attributes, shapes in (
+                ("mean", Mean, mean_shapes),
+                ("global_average_pool2d", NoAttributes, global_pool_shapes),
+                # Where several are largest, gradients differ: ties have a case of their own.
+                ("global_max_pool2d", NoAttributes, global_pool_shapes),
+            )
         ),
         Operator(
             name="flatten",

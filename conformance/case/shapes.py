@@ -9,11 +9,14 @@ from typing import Any
 
 from conformance.case.attributes import (
     AveragePool,
+    Blocks,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
     HardTanh,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Signal,
@@ -134,6 +137,81 @@ def dense_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
     _require(len(x) >= 1 and x[-1] == w[0], f"x of shape {x} does not end in w's {w[0]} inputs")
     _check_bias(shapes, w[1])
     return {"output": (*x[:-1], w[1])}
+
+
+def _broadcast(x: Shape, y: Shape) -> Shape:
+    sizes = []
+    for place in range(1, max(len(x), len(y)) + 1):
+        n, m = (shape[-place] if place <= len(shape) else 1 for shape in (x, y))
+        _require(n == m or 1 in (n, m), f"shapes {x} and {y} do not broadcast")
+        sizes.append(m if n == 1 else n)
+    return tuple(reversed(sizes))
+
+
+def broadcast_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
+    """X and y broadcast by NumPy's rules."""
+    return {"output": _broadcast(shapes["x"], shapes["y"])}
+
+
+def matmul_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
+    """X (..., m, k), y (..., k, n) -> (..., m, n); the leading axes broadcast."""
+    x, y = shapes["x"], shapes["y"]
+    _require(min(len(x), len(y)) >= 2, f"x and y must have 2 axes at least, got shapes {x} and {y}")
+    _require(x[-1] == y[-2], f"x of shape {x} does not end in y's {y[-2]} rows")
+    return {"output": (*_broadcast(x[:-2], y[:-2]), x[-2], y[-1])}
+
+
+def concat_shapes(attributes: Concat, shapes: Shapes) -> dict[str, Shape]:
+    """X and y agree but for the axis, where they add up."""
+    x, y = shapes["x"], shapes["y"]
+    _require(-len(x) <= attributes.axis < len(x), f"x of shape {x} has no axis {attributes.axis}")
+    axis = attributes.axis % len(x)
+    rest = x[:axis] + x[axis + 1 :]
+    _require(len(y) == len(x) and y[:axis] + y[axis + 1 :] == rest, f"y must be {x} but for axis {axis}, got {y}")
+    return {"output": (*x[:axis], x[axis] + y[axis], *x[axis + 1 :])}
+
+
+def mean_shapes(attributes: Mean, shapes: Shapes) -> dict[str, Shape]:
+    """The axes go, or stay with size 1."""
+    x, axes = shapes["x"], attributes.axes
+    _require(len(axes) > 0, "axes must name one axis at least")
+    for axis in axes:
+        _require(-len(x) <= axis < len(x), f"x of shape {x} has no axis {axis}")
+    places = {axis % len(x) for axis in axes}
+    _require(len(places) == len(axes), f"axes must be distinct, got {axes}")
+    _require(all(x[place] for place in places), f"the mean of no elements is asked, x has shape {x}")
+    if attributes.keepdims:
+        return {"output": tuple(1 if place in places else n for place, n in enumerate(x))}
+    return {"output": tuple(n for place, n in enumerate(x) if place not in places)}
+
+
+def global_pool_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
+    """(batch, height, width, channels) -> (batch, channels)."""
+    x = shapes["x"]
+    sizes = _spatial(x, 2)
+    _require(all(sizes), f"x must have a pixel at least, got shape {x}")
+    return {"output": (x[0], x[-1])}
+
+
+def _block(attributes: Blocks) -> int:
+    _require(attributes.block >= 1, f"block must be at least 1, got {attributes.block}")
+    return attributes.block
+
+
+def depth_to_space_shapes(attributes: Blocks, shapes: Shapes) -> dict[str, Shape]:
+    """(batch, height, width, block^2 channels) -> (batch, height block, width block, channels)."""
+    x, block = shapes["x"], _block(attributes)
+    height, width = _spatial(x, 2)
+    _require(x[-1] % block**2 == 0, f"blocks of {block} by {block} do not divide {x[-1]} channels")
+    return {"output": (x[0], height * block, width * block, x[-1] // block**2)}
+
+
+def space_to_depth_shapes(attributes: Blocks, shapes: Shapes) -> dict[str, Shape]:
+    """(batch, height block, width block, channels) -> (batch, height, width, block^2 channels)."""
+    x, block = shapes["x"], _block(attributes)
+    height, width = _spatial(x, 2)
+    _require(height % block == 0 and width % block == 0, f"blocks of {block} do not divide an image of shape {x}")
+    return {"output": (x[0], height // block, width // block, x[-1] * block**2)}
 
 
 def bias_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:

@@ -79,13 +79,19 @@ MESSAGES = [
     CHAIN.layers[0],
     CHAIN,
     *(
-        operator.resolve(operator.attributes(**{"window": (2,) * operator.rank} if "pool" in operator.name else {}))
+        operator.resolve(
+            operator.attributes(
+                **{"window": (2,) * operator.rank} if operator.rank and "pool" in operator.name else {}
+            )
+        )
         for operator in OPERATORS.values()
         if all(f.name == "window" or f.default is not f.default_factory for f in fields(operator.attributes))
     ),
     attributes.Pad(padding=((0, 1), (2, 3)), value=-math.inf),
     attributes.Dropout(keep=0.5),
     attributes.Sgd(learning_rate=0.1),
+    attributes.Mean(axes=(1, -1), keepdims=True),
+    attributes.Blocks(block=2, order="crd"),
     attributes.LeakyRelu(slope=0.2),
     attributes.Gelu(approximate="tanh"),
     attributes.Polynomial(coefficients=(1.0, -2.5)),

@@ -16,7 +16,7 @@ from conformance.reference import (
     initializers,
     losses,
     optimizers,
-    padding,
+    pads,
     pairs,
     polynomial,
     pooling,
@@ -95,7 +95,7 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "average_pool1d": _of_rank(1, _AVERAGE_POOL),
         "average_pool2d": _of_rank(2, _AVERAGE_POOL),
         "average_pool3d": _of_rank(3, _AVERAGE_POOL),
-        "pad": Reference(forward=padding.pad_forward, vjp=padding.pad_vjp, magnitude=padding.pad_magnitude),
+        "pad": Reference(forward=pads.pad_forward, vjp=pads.pad_vjp, magnitude=pads.pad_magnitude),
         "dense": Reference(forward=dense.dense_forward, vjp=dense.dense_vjp, magnitude=dense.dense_magnitude),
         "bias_add": Reference(
             forward=dense.bias_add_forward, vjp=dense.bias_add_vjp, magnitude=dense.bias_add_magnitude

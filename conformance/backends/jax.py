@@ -349,7 +349,9 @@ class JaxBackend(JaxActivations, Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
-        return self.jnp.pad(x, attributes.padding, constant_values=attributes.value)
+        if attributes.mode == "constant":
+            return self.jnp.pad(x, attributes.padding, constant_values=attributes.value)
+        return self.jnp.pad(x, attributes.padding, mode=attributes.mode)
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         return self._biased(self.jnp.dot(x, w, precision="highest"), b)

@@ -328,7 +328,11 @@ class TensorFlowBackend(TensorFlowActivations, Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
-        return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
+        if attributes.mode == "constant":
+            return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
+        if attributes.mode not in ("reflect", "symmetric"):
+            raise NotTranslatable(f"TensorFlow has no pads of mode {attributes.mode}")
+        return self.tf.pad(x, attributes.padding, mode=attributes.mode.upper())
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         y = self.tf.matmul(x, w) if len(x.shape) == 2 else self.tf.tensordot(x, w, axes=1)

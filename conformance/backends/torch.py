@@ -270,7 +270,15 @@ class TorchBackend(TorchActivations, Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
-        return self._pad(x, attributes.padding, attributes.value)
+        if attributes.mode == "constant":
+            return self._pad(x, attributes.padding, attributes.value)
+        mode = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}.get(attributes.mode)
+        if mode is None:
+            raise NotTranslatable(f"torch has no pads of mode {attributes.mode}")
+        if x.ndim not in (3, 4, 5) or any(map(any, (attributes.padding[0], attributes.padding[-1]))):
+            raise NotTranslatable(f"torch has pads of mode {mode} for one to three spatial axes alone")
+        flat = tuple(n for pair in reversed(attributes.padding[1:-1]) for n in pair)
+        return self._last(self.F.pad(self._first(x), flat, mode=mode))
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         return self.F.linear(x, self.torch.t(w), b)

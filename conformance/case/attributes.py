@@ -66,9 +66,14 @@ class AveragePool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pad:
-    """Constant padding: a pair (low, high) for every axis, batch and channels included."""
+    """A pair (low, high) for every axis, batch and channels included; the value stands in the mode constant alone.
+
+    Modes are NumPy's: reflect leaves the edge out, symmetric repeats it (TensorFlow's names as well); edge is
+    PyTorch's replicate, wrap its circular.
+    """
 
     padding: tuple[tuple[int, int], ...]
+    mode: Literal["constant", "reflect", "symmetric", "edge", "wrap"] = "constant"
     value: float = 0.0
 
 

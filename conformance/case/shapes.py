@@ -125,8 +125,13 @@ def pad_shapes(attributes: Pad, shapes: Shapes) -> dict[str, Shape]:
     """Every axis grows by its pair."""
     x = shapes["x"]
     _require(len(attributes.padding) == len(x), f"padding must have {len(x)} pairs, got {len(attributes.padding)}")
-    for pair in attributes.padding:
+    for n, pair in zip(x, attributes.padding, strict=True):
         _require(min(pair) >= 0, f"pads must not be negative, got {pair}")
+        most = {"reflect": max(n - 1, 0), "symmetric": n, "wrap": n, "edge": max(pair) if n else 0}
+        _require(
+            max(pair) <= most.get(attributes.mode, max(pair)),
+            f"{attributes.mode} gives an axis of {n} at most {most.get(attributes.mode)} on a side, got {pair}",
+        )
     return {"output": tuple(n + low + high for n, (low, high) in zip(x, attributes.padding, strict=True))}
 
 

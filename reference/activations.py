@@ -1,4 +1,4 @@
-"""Activations: relu, sigmoid and tanh, element by element, and softmax along an axis.
+"""Activations: relu, sigmoid and tanh, element by element, and softmax and its logarithm along an axis.
 
 Every bound is a running error analysis (see `chains`): u is the unit roundoff, and gamma(n) stands for n u / (1 - n
 u).
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conformance.reference.chains import EXPONENTIAL, ROOT, SATURATING, chained
+from conformance.reference.chains import EXPONENTIAL, LOGARITHM, ROOT, SATURATING, chained
 from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs, exact
 from conformance.reference.padding import InvalidShape, require_shape
 
@@ -186,6 +186,50 @@ def softmax_magnitude(cotangents: Outputs | None, *, x: Array, axis: int) -> Mag
             (1.0, p * own),
             underflow=flushed,
             longest=longest,
+        )
+    return magnitudes
+
+
+@np.errstate(all="ignore")
+def log_softmax_forward(*, x: Array, axis: int) -> Outputs:
+    """Returns x - max - log of the sum of exp(x - max) along an axis; arguments as for `softmax_forward`."""
+    line = shares(x, axis)
+    return {"output": line.shifted - line.logarithm}
+
+
+@np.errstate(all="ignore")
+def log_softmax_vjp(cotangents: Outputs, *, x: Array, axis: int) -> Gradients:
+    """Returns g - p times the sum of g, p the softmax; arguments as for `softmax_forward`."""
+    p = shares(x, axis).share
+    cotangent = _cotangent(cotangents, x)
+    return {"x": cotangent - p * cotangent.sum(axis=axis, keepdims=True)}
+
+
+@np.errstate(all="ignore")
+def log_softmax_magnitude(cotangents: Outputs | None, *, x: Array, axis: int) -> Magnitudes:
+    """Bounds for every way that subtracts the maximum first; arguments as for `softmax_forward`.
+
+    Value: d - log Z, or x - (max + log Z), d = x - max: as the loss of a row in `losses`, whose label is any class.
+
+    Gradient g - p sum of g: p as a quotient, or as the exponential of d - log Z, stays below 2 |d| + 9 log Z + K + 1
+    + 4 + 2 roundings (see `losses.magnitude`); the sum adds C - 1, the product and the difference one each; g itself
+    passes through the difference. A flushed share (C + 3) is multiplied by the sum of g.
+    """
+    line = shares(x, axis)
+    count = x.shape[axis]
+    value = line.shifted - line.logarithm
+    whole = np.abs(x.max(axis=axis, keepdims=True) + line.logarithm)
+    counted = line.roundings + LOGARITHM * line.logarithm + np.abs(line.shifted) + whole + np.abs(value)
+    output = chained((1.0, counted), longest=line.roundings + (LOGARITHM + 3), underflow=count + 5.0)
+    magnitudes = Magnitudes(outputs={"output": output}, gradients={})
+    if cotangents is not None:
+        size = np.abs(_cotangent(cotangents, x))
+        total = size.sum(axis=axis, keepdims=True)
+        own = 2 * line.distance + 9 * line.logarithm + line.roundings + (EXPONENTIAL + ROOT)
+        magnitudes.gradients["x"] = chained(
+            (1.0, size),
+            (own + count + 1, line.share * total),
+            underflow=(count + 3) * total + count + 3,
         )
     return magnitudes
 

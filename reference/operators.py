@@ -7,17 +7,23 @@ from typing import Any
 
 from conformance.reference import (
     activations,
+    blocks,
     conv,
     conv_transpose,
+    curves,
     dense,
+    gates,
     initializers,
     losses,
     optimizers,
-    padding,
+    pads,
+    pairs,
     polynomial,
     pooling,
+    reductions,
     signal,
 )
+from conformance.reference.elementwise import ElementWise
 from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs
 from conformance.reference.padding import InvalidShape
 
@@ -60,6 +66,10 @@ def _of_rank(rank: int, reference: Reference) -> Reference:
     return Reference(forward=forward, vjp=vjp, magnitude=magnitude)
 
 
+def _element_wise(function: ElementWise) -> Reference:
+    return Reference(forward=function.forward, vjp=function.vjp, magnitude=function.magnitude)
+
+
 _CONV = Reference(forward=conv.forward, vjp=conv.vjp, magnitude=conv.magnitude)
 _CONV_TRANSPOSE = Reference(
     forward=conv_transpose.forward, vjp=conv_transpose.vjp, magnitude=conv_transpose.magnitude
@@ -85,10 +95,39 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "average_pool1d": _of_rank(1, _AVERAGE_POOL),
         "average_pool2d": _of_rank(2, _AVERAGE_POOL),
         "average_pool3d": _of_rank(3, _AVERAGE_POOL),
-        "pad": Reference(forward=padding.pad_forward, vjp=padding.pad_vjp, magnitude=padding.pad_magnitude),
+        "pad": Reference(forward=pads.pad_forward, vjp=pads.pad_vjp, magnitude=pads.pad_magnitude),
         "dense": Reference(forward=dense.dense_forward, vjp=dense.dense_vjp, magnitude=dense.dense_magnitude),
         "bias_add": Reference(
             forward=dense.bias_add_forward, vjp=dense.bias_add_vjp, magnitude=dense.bias_add_magnitude
+        ),
+        "matmul": Reference(forward=pairs.matmul_forward, vjp=pairs.matmul_vjp, magnitude=pairs.matmul_magnitude),
+        "add": Reference(forward=pairs.add_forward, vjp=pairs.add_vjp, magnitude=pairs.add_magnitude),
+        "multiply": Reference(
+            forward=pairs.multiply_forward, vjp=pairs.multiply_vjp, magnitude=pairs.multiply_magnitude
+        ),
+        "concat": Reference(forward=pairs.concat_forward, vjp=pairs.concat_vjp, magnitude=pairs.concat_magnitude),
+        "mean": Reference(
+            forward=reductions.mean_forward, vjp=reductions.mean_vjp, magnitude=reductions.mean_magnitude
+        ),
+        "global_average_pool2d": Reference(
+            forward=reductions.global_average_pool2d_forward,
+            vjp=reductions.global_average_pool2d_vjp,
+            magnitude=reductions.global_average_pool2d_magnitude,
+        ),
+        "global_max_pool2d": Reference(
+            forward=reductions.global_max_pool2d_forward,
+            vjp=reductions.global_max_pool2d_vjp,
+            magnitude=reductions.global_max_pool2d_magnitude,
+        ),
+        "depth_to_space": Reference(
+            forward=blocks.depth_to_space_forward,
+            vjp=blocks.depth_to_space_vjp,
+            magnitude=blocks.depth_to_space_magnitude,
+        ),
+        "space_to_depth": Reference(
+            forward=blocks.space_to_depth_forward,
+            vjp=blocks.space_to_depth_vjp,
+            magnitude=blocks.space_to_depth_magnitude,
         ),
         "flatten": Reference(forward=dense.flatten_forward, vjp=dense.flatten_vjp, magnitude=dense.flatten_magnitude),
         "relu": Reference(
@@ -103,6 +142,25 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "softmax": Reference(
             forward=activations.softmax_forward, vjp=activations.softmax_vjp, magnitude=activations.softmax_magnitude
         ),
+        "log_softmax": Reference(
+            forward=activations.log_softmax_forward,
+            vjp=activations.log_softmax_vjp,
+            magnitude=activations.log_softmax_magnitude,
+        ),
+        "relu6": _element_wise(gates.RELU6),
+        "leaky_relu": _element_wise(gates.LEAKY_RELU),
+        "prelu": Reference(forward=gates.prelu_forward, vjp=gates.prelu_vjp, magnitude=gates.prelu_magnitude),
+        "hard_sigmoid": _element_wise(gates.HARD_SIGMOID),
+        "hard_swish": _element_wise(gates.HARD_SWISH),
+        "hard_tanh": _element_wise(gates.HARD_TANH),
+        "elu": _element_wise(curves.ELU),
+        "selu": _element_wise(curves.SELU),
+        "gelu": _element_wise(curves.GELU),
+        "silu": _element_wise(curves.SILU),
+        "mish": _element_wise(curves.MISH),
+        "softplus": _element_wise(curves.SOFTPLUS),
+        "softsign": _element_wise(curves.SOFTSIGN),
+        "log_sigmoid": _element_wise(curves.LOG_SIGMOID),
         "softmax_cross_entropy": Reference(forward=losses.forward, vjp=losses.vjp, magnitude=losses.magnitude),
         "dropout": Reference(forward=dense.dropout_forward, vjp=dense.dropout_vjp, magnitude=dense.dropout_magnitude),
         "sgd": Reference(forward=optimizers.sgd_forward, vjp=optimizers.sgd_vjp, magnitude=optimizers.sgd_magnitude),

@@ -1,4 +1,4 @@
-"""Windows: where each output of a sliding operator looks, derived by enumeration; and the `pad` operator.
+"""Windows: where each output of a sliding operator looks, derived by enumeration.
 
 The exception of the whole package is here, too:
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs, exact
+from conformance.reference.magnitude import Array
 
 Pairs = tuple[tuple[int, int], ...]
 """Elements added before and after the data, one pair an axis."""
@@ -217,43 +217,3 @@ def require_shape(name: str, array: Array, shape: tuple[int, ...]) -> Array:
     if array.shape != shape:
         raise InvalidShape(f"shape of {name}", got=array.shape, required=str(shape))
     return array
-
-
-def pad_forward(*, x: Array, padding: Pairs, value: float) -> Outputs:
-    """Surrounds x by a constant.
-
-    Args:
-        x: any shape, at least 1-D.
-        padding: elements before and after, one (low, high) pair for every axis of x, none negative.
-        value: what stands there.
-
-    Returns:
-        "output", of shape low + size + high along each axis.
-
-    Raises:
-        InvalidShape: the pairs do not fit x.
-    """
-    require_pairs(padding, rank=x.ndim)
-    shape = tuple(low + size + high for size, (low, high) in zip(x.shape, padding, strict=True))
-    output = np.full(shape, value, dtype=np.float64)
-    output[_middle(x, padding)] = x
-    return {"output": output}
-
-
-def pad_vjp(cotangents: Outputs, *, x: Array, padding: Pairs, value: float) -> Gradients:
-    """Cuts the constant's part off the cotangent; arguments as for `pad_forward`, which also says what is raised."""
-    del value  # A constant has no part in the derivative.
-    require_pairs(padding, rank=x.ndim)
-    shape = tuple(low + size + high for size, (low, high) in zip(x.shape, padding, strict=True))
-    cotangent = require_shape("the cotangent of output", cotangents["output"], shape)
-    return {"x": np.array(cotangent[_middle(x, padding)], dtype=np.float64)}
-
-
-def pad_magnitude(cotangents: Outputs | None, *, x: Array, padding: Pairs, value: float) -> Magnitudes:
-    """Nothing is rounded: all bounds are zero. Arguments as for `pad_forward`."""
-    output = pad_forward(x=x, padding=padding, value=value)["output"]
-    return Magnitudes(outputs={"output": exact(output)}, gradients={} if cotangents is None else {"x": exact(x)})
-
-
-def _middle(x: Array, padding: Pairs) -> tuple[slice, ...]:
-    return tuple(slice(low, low + size) for size, (low, _) in zip(x.shape, padding, strict=True))

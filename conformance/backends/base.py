@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from conformance.case.attributes import Chain
 from conformance.case.job import (
     BuildNetwork,
     Built,
@@ -32,7 +33,7 @@ from conformance.case.job import (
     TrainStep,
     Unsupported,
 )
-from conformance.case.operators import OPERATORS, Chain, operand_of
+from conformance.case.operators import OPERATORS, operand_of
 from conformance.errors import NotTranslatable
 
 # A framework's tensor: every adapter knows its own type, nothing here looks inside.

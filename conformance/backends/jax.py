@@ -25,23 +25,26 @@ from conformance.backends.base import (
     one_at_a_time,
     variable,
 )
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
-from conformance.case.operators import (
+from conformance.backends.jax_activations import JaxActivations
+from conformance.case.attributes import (
     Adam,
     AveragePool,
+    Blocks,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Polynomial,
     Sgd,
     Signal,
-    Softmax,
     TransposedConvolution,
 )
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 DIMENSIONS: Final = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
@@ -61,7 +64,7 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(Backend):
+class JaxBackend(JaxActivations, Backend):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"
@@ -376,7 +379,9 @@ class JaxBackend(Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
-        return self.jnp.pad(x, attributes.padding, constant_values=attributes.value)
+        if attributes.mode == "constant":
+            return self.jnp.pad(x, attributes.padding, constant_values=attributes.value)
+        return self.jnp.pad(x, attributes.padding, mode=attributes.mode)
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         return self._biased(self.jnp.dot(x, w, precision="highest"), b)
@@ -384,20 +389,46 @@ class JaxBackend(Backend):
     def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
         return self.jnp.add(x, b)
 
+    def matmul(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.jnp.matmul(x, y, precision="highest")
+
+    def add(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.jnp.add(x, y)
+
+    def multiply(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.jnp.multiply(x, y)
+
+    def concat(self, attributes: Concat, x: Native, y: Native) -> Native:
+        return self.jnp.concatenate((x, y), axis=attributes.axis)
+
+    def mean(self, attributes: Mean, x: Native) -> Native:
+        return self.jnp.mean(x, axis=attributes.axes, keepdims=attributes.keepdims)
+
+    def global_average_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.jnp.mean(x, axis=(1, 2))
+
+    def global_max_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.jnp.max(x, axis=(1, 2))
+
+    def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
+        # Without a function of its own: axes are split, permuted and merged.
+        (n, height, width, depth), side = x.shape, attributes.block
+        channels = depth // side**2
+        inside, axes = ((side, side, channels), (0, 1, 3, 2, 4, 5))
+        if attributes.order == "crd":
+            inside, axes = ((channels, side, side), (0, 1, 4, 2, 5, 3))
+        split = self.jnp.transpose(self.jnp.reshape(x, (n, height, width, *inside)), axes)
+        return self.jnp.reshape(split, (n, height * side, width * side, channels))
+
+    def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
+        (n, height, width, channels), side = x.shape, attributes.block
+        height, width = height // side, width // side
+        axes = (0, 1, 3, 2, 4, 5) if attributes.order == "dcr" else (0, 1, 3, 5, 2, 4)
+        split = self.jnp.transpose(self.jnp.reshape(x, (n, height, side, width, side, channels)), axes)
+        return self.jnp.reshape(split, (n, height, width, channels * side**2))
+
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-    def relu(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.relu(x)
-
-    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.sigmoid(x)
-
-    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.jnp.tanh(x)
-
-    def softmax(self, attributes: Softmax, x: Native) -> Native:
-        return self.nn.softmax(x, axis=attributes.axis)
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
         picked = self.jnp.take_along_axis(self.nn.log_softmax(logits), self.jnp.expand_dims(labels, 1), axis=1)

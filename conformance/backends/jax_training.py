@@ -8,8 +8,9 @@ import jax
 from jax.example_libraries import optimizers
 
 from conformance.backends.base import CallLog, Native, Natives, Program, Trainer, blank_step
+from conformance.case.attributes import Adam, Chain
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
-from conformance.case.operators import Adam, Chain, inference_chain
+from conformance.case.operators import inference_chain
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Recorded
+from conformance.case.attributes import NoAttributes, Signal, Softmax
 from conformance.case.job import Description, Tensor, Unsupported
-from conformance.case.operators import NoAttributes, Signal, Softmax
 from conformance.errors import NotTranslatable
 
 
@@ -70,6 +70,12 @@ class ScipyBackend(Backend):
 
     def softmax(self, attributes: Softmax, x: Native) -> Native:
         return self.special.softmax(x, axis=attributes.axis)
+
+    def log_softmax(self, attributes: Softmax, x: Native) -> Native:
+        return self.special.log_softmax(x, axis=attributes.axis)
+
+    def log_sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.special.log_expit(x)
 
     def convolve(self, attributes: Signal, x: Native, w: Native) -> Native:
         return self.signal.convolve(x, w, mode=attributes.mode, method="direct")

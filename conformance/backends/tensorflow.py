@@ -21,27 +21,30 @@ from conformance.backends.base import (
     cpu_flags,
     one_at_a_time,
 )
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
-from conformance.case.operators import (
+from conformance.backends.tensorflow_activations import TensorFlowActivations
+from conformance.case.attributes import (
     Adam,
     AveragePool,
+    Blocks,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Polynomial,
     Sgd,
     Signal,
-    Softmax,
     TransposedConvolution,
 )
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TensorFlowBackend(Backend):
+class TensorFlowBackend(TensorFlowActivations, Backend):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
 
     module: ClassVar[str] = "tensorflow"
@@ -144,6 +147,7 @@ class TensorFlowBackend(Backend):
         tf = self._tf
         self.tf = Recorded(tf, "tf", self.log)
         self.nn = Recorded(tf.nn, "tf.nn", self.log)
+        self.math = Recorded(tf.math, "tf.math", self.log)
         tape = tf.GradientTape()
         watched: Natives = {}
 
@@ -346,7 +350,11 @@ class TensorFlowBackend(Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
-        return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
+        if attributes.mode == "constant":
+            return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
+        if attributes.mode not in ("reflect", "symmetric"):
+            raise NotTranslatable(f"TensorFlow has no pads of mode {attributes.mode}")
+        return self.tf.pad(x, attributes.padding, mode=attributes.mode.upper())
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         y = self.tf.matmul(x, w) if len(x.shape) == 2 else self.tf.tensordot(x, w, axes=1)
@@ -355,20 +363,43 @@ class TensorFlowBackend(Backend):
     def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
         return self.nn.bias_add(x, b)
 
+    def matmul(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.tf.matmul(x, y)
+
+    def add(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.tf.add(x, y)
+
+    def multiply(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.tf.multiply(x, y)
+
+    def concat(self, attributes: Concat, x: Native, y: Native) -> Native:
+        return self.tf.concat((x, y), axis=attributes.axis)
+
+    def mean(self, attributes: Mean, x: Native) -> Native:
+        return self.tf.reduce_mean(x, axis=attributes.axes, keepdims=attributes.keepdims)
+
+    def global_average_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.tf.reduce_mean(x, axis=(1, 2))  # Keras's recipe
+
+    def global_max_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.tf.reduce_max(x, axis=(1, 2))  # Keras's recipe
+
+    def _reordered(self, x: Native, outer: int, inner: int) -> Native:
+        """Channels that count (outer, inner) as channels that count (inner, outer)."""
+        split = self.tf.reshape(x, (*x.shape[:-1], outer, inner))
+        return self.tf.reshape(self.tf.transpose(split, (0, 1, 2, 4, 3)), x.shape)
+
+    def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
+        if attributes.order == "crd":  # TensorFlow has the other order alone
+            x = self._reordered(x, x.shape[-1] // attributes.block**2, attributes.block**2)
+        return self.nn.depth_to_space(x, attributes.block)
+
+    def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
+        y = self.nn.space_to_depth(x, attributes.block)
+        return self._reordered(y, attributes.block**2, x.shape[-1]) if attributes.order == "crd" else y
+
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.tf.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-    def relu(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.relu(x)
-
-    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.tf.sigmoid(x)
-
-    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.tf.tanh(x)
-
-    def softmax(self, attributes: Softmax, x: Native) -> Native:
-        return self.nn.softmax(x, axis=attributes.axis)
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
         losses = self.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)

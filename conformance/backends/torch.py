@@ -18,27 +18,30 @@ from conformance.backends.base import (
     Trainer,
     one_at_a_time,
 )
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
-from conformance.case.operators import (
+from conformance.backends.torch_activations import TorchActivations
+from conformance.case.attributes import (
     Adam,
     AveragePool,
+    Blocks,
+    Concat,
     Convolution,
     CrossEntropy,
     Dropout,
     MaxPool,
+    Mean,
     NoAttributes,
     Pad,
     Polynomial,
     Sgd,
     Signal,
-    Softmax,
     TransposedConvolution,
 )
+from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TorchBackend(Backend):
+class TorchBackend(TorchActivations, Backend):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"
@@ -298,7 +301,15 @@ class TorchBackend(Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
-        return self._pad(x, attributes.padding, attributes.value)
+        if attributes.mode == "constant":
+            return self._pad(x, attributes.padding, attributes.value)
+        mode = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}.get(attributes.mode)
+        if mode is None:
+            raise NotTranslatable(f"torch has no pads of mode {attributes.mode}")
+        if x.ndim not in (3, 4, 5) or any(map(any, (attributes.padding[0], attributes.padding[-1]))):
+            raise NotTranslatable(f"torch has pads of mode {mode} for one to three spatial axes alone")
+        flat = tuple(n for pair in reversed(attributes.padding[1:-1]) for n in pair)
+        return self._last(self.F.pad(self._first(x), flat, mode=mode))
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         return self.F.linear(x, self.torch.t(w), b)
@@ -306,20 +317,46 @@ class TorchBackend(Backend):
     def bias_add(self, attributes: NoAttributes, x: Native, b: Native) -> Native:
         return self.torch.add(x, b)
 
+    def matmul(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.torch.matmul(x, y)
+
+    def add(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.torch.add(x, y)
+
+    def multiply(self, attributes: NoAttributes, x: Native, y: Native) -> Native:
+        return self.torch.mul(x, y)
+
+    def concat(self, attributes: Concat, x: Native, y: Native) -> Native:
+        return self.torch.cat((x, y), dim=attributes.axis)
+
+    def mean(self, attributes: Mean, x: Native) -> Native:
+        return self.torch.mean(x, dim=attributes.axes, keepdim=attributes.keepdims)
+
+    def global_average_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.torch.flatten(self.F.adaptive_avg_pool2d(self._first(x), 1), 1)
+
+    def global_max_pool2d(self, attributes: NoAttributes, x: Native) -> Native:
+        return self.torch.flatten(self.F.adaptive_max_pool2d(self._first(x), 1), 1)
+
+    def _reordered(self, x: Native, outer: int, inner: int) -> Native:
+        """Channels that count (outer, inner) as channels that count (inner, outer)."""
+        split = self.torch.reshape(x, (*x.shape[:-1], outer, inner))
+        return self.torch.flatten(self.torch.transpose(split, -1, -2), -2)
+
+    def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
+        if attributes.order == "dcr":  # torch has the other order alone
+            x = self._reordered(x, attributes.block**2, x.shape[-1] // attributes.block**2)
+        return self._last(self.F.pixel_shuffle(self._first(x), attributes.block))
+
+    def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
+        y = self._last(self.F.pixel_unshuffle(self._first(x), attributes.block))
+        return self._reordered(y, x.shape[-1], attributes.block**2) if attributes.order == "dcr" else y
+
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.torch.flatten(x, 1)
 
-    def relu(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.F.relu(x)
-
-    def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.torch.sigmoid(x)
-
-    def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.torch.tanh(x)
-
-    def softmax(self, attributes: Softmax, x: Native) -> Native:
-        return self.F.softmax(x, dim=attributes.axis)
+    def prelu(self, attributes: NoAttributes, x: Native, a: Native) -> Native:
+        return self._last(self.F.prelu(self._first(x), a))
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
         return self.F.cross_entropy(logits, labels, reduction=attributes.reduction)

@@ -10,19 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from conformance.backends.base import Native, Natives, Trainer
+from conformance.case.attributes import Adam, AveragePool, Chain, Convolution, CrossEntropy, Dropout, Layer, MaxPool
 from conformance.case.geometry import resolve_pads
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
-from conformance.case.operators import (
-    Adam,
-    AveragePool,
-    Chain,
-    Convolution,
-    CrossEntropy,
-    Dropout,
-    Layer,
-    MaxPool,
-    inference_chain,
-)
+from conformance.case.operators import inference_chain
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:

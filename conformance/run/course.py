@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from conformance.case.attributes import Adam, NoAttributes
 from conformance.case.inputs import Words, draw_words, normal, uniform
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.operators import Adam, NoAttributes, inference_chain
+from conformance.case.operators import inference_chain
 from conformance.case.training import Training, given_shapes
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS, Float64, to_storage

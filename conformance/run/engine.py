@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from conformance.case.attributes import Chain
 from conformance.case.inputs import digest
 from conformance.case.job import (
     Answer,
@@ -24,7 +25,7 @@ from conformance.case.job import (
     Unsupported,
 )
 from conformance.case.model import DataSet
-from conformance.case.operators import OPERATORS, Chain, operand_of, operators_of
+from conformance.case.operators import OPERATORS, operand_of, operators_of
 from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from conformance.case.attributes import Chain
 from conformance.case.inputs import Question
 from conformance.case.job import Job, Target, Tensor
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
-from conformance.case.operators import OPERATORS, Chain, operand_of
+from conformance.case.operators import OPERATORS, operand_of
 from conformance.errors import ImpossibleShape
 
 REFERENCE: Final = Target(backend="reference")

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from conformance.case.attributes import Adam
 from conformance.case.job import (
     BuildNetwork,
     Built,
@@ -31,7 +32,6 @@ from conformance.case.job import (
     TrainStep,
 )
 from conformance.case.model import Case
-from conformance.case.operators import Adam
 from conformance.case.training import Training
 from conformance.run.course import Course, ReferenceCourse, reference_course
 from conformance.run.digits import read_digits

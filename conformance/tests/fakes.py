@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Names, Native, Natives, Program, Recorded
+from conformance.case.attributes import AveragePool, Convolution, MaxPool, NoAttributes, TransposedConvolution
 from conformance.case.job import Description, Job, Outputs, Tensor, Unsupported
-from conformance.case.operators import AveragePool, Convolution, MaxPool, NoAttributes, TransposedConvolution
 from conformance.errors import NotTranslatable
 
 # What the framework computes with, by the format that it stores.

@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.case.job import Target
-from conformance.case.model import Case, FormatName, Stated, TensorSpec, Values, Where
-from conformance.case.operators import (
-    OPERATORS,
+from conformance.case.attributes import (
     AveragePool,
     Chain,
     Convolution,
@@ -18,6 +15,9 @@ from conformance.case.operators import (
     NoAttributes,
     TransposedConvolution,
 )
+from conformance.case.job import Target
+from conformance.case.model import Case, FormatName, Stated, TensorSpec, Values, Where
+from conformance.case.operators import OPERATORS
 from conformance.run.plan import Item
 
 HERE = Where(path=Path("questions.yaml"), line=3, column=5)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.case.attributes import Convolution
 from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.loading import default_root, load
 from conformance.case.model import Case
-from conformance.case.operators import Convolution
 from conformance.pytest_plugin import Disagreement
 from conformance.run.engine import Session
 from conformance.run.mutate import answer_of

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from conformance.case.attributes import Chain, Convolution, MaxPool, NoAttributes, Softmax
 from conformance.case.job import Target
 from conformance.case.loading import default_root, load
 from conformance.case.model import Case, Expect, Fill, FormatName, TensorSpec
-from conformance.case.operators import Chain, Convolution, MaxPool, NoAttributes, Softmax
 from conformance.errors import BackendMissing, WorkerFailed
 from conformance.formats import FORMATS
 from conformance.run.engine import Session

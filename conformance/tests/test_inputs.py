@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.case.attributes import Convolution, CrossEntropy, Dropout, MaxPool, NoAttributes, Signal
 from conformance.case.inputs import (
     Question,
     digest,
@@ -23,7 +24,6 @@ from conformance.case.inputs import (
     wide_budget,
 )
 from conformance.case.model import Case, Expect, File, Fill, FormatName, TensorSpec
-from conformance.case.operators import Convolution, CrossEntropy, Dropout, MaxPool, NoAttributes, Signal
 from conformance.errors import InvalidData
 from conformance.formats import FORMATS
 from conformance.tests.questions import CONV, DENSE, TRANSPOSED, case, numbers, stated

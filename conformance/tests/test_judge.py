@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.case.attributes import NoAttributes
 from conformance.case.job import Answer, Crashed, Job, Outputs, Refused, Tensor, TimedOut, Unsupported
 from conformance.case.model import Case, Claim, Expect
-from conformance.case.operators import NoAttributes
 from conformance.tests.questions import case, stated
 from conformance.verdict.judge import Judgement, judge, merge, stated_expectation
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.case.attributes import Convolution, MaxPool, NoAttributes, Pad
 from conformance.case.inputs import Question
 from conformance.case.job import Description, Job, Outputs, Refused, Tensor
 from conformance.case.model import Case, FormatName
-from conformance.case.operators import Convolution, MaxPool, NoAttributes, Pad
 from conformance.formats import FORMATS, round_to, to_storage
 from conformance.tests.questions import CHAIN, CONV, DENSE, EVERY, case, chain, numbers
 from conformance.verdict import oracle

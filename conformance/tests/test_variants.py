@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.case.attributes import AveragePool, Convolution, MaxPool, TransposedConvolution
 from conformance.case.job import Job, Tensor
 from conformance.case.loading import default_root, load
 from conformance.case.model import Case
-from conformance.case.operators import OPERATORS, AveragePool, Convolution, MaxPool, TransposedConvolution
+from conformance.case.operators import OPERATORS
 from conformance.run.mutate import differs, fresh
 from conformance.run.plan import question_of
 from conformance.tests.questions import CONV, DENSE, MAX_POOL, TRANSPOSED, case, item, numbers

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
+from conformance.case.attributes import AveragePool, Convolution, MaxPool, TransposedConvolution
 from conformance.case.model import Case
-from conformance.case.operators import AveragePool, Convolution, MaxPool, TransposedConvolution
 from conformance.errors import ImpossibleShape
 from conformance.run.plan import question_of
 from conformance.tests.questions import case, item

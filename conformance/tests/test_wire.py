@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from conformance.case import job, operators
+from conformance.case import attributes, job
+from conformance.case.attributes import Adam, Chain, Convolution, Layer, MaxPool, NoAttributes
 from conformance.case.job import Tensor
-from conformance.case.operators import OPERATORS, Adam, Chain, Convolution, Layer, MaxPool, NoAttributes
+from conformance.case.operators import OPERATORS
 from conformance.worker import wire
 from conformance.worker.wire import decode, encode
 
@@ -78,14 +79,22 @@ MESSAGES = [
     CHAIN.layers[0],
     CHAIN,
     *(
-        operator.resolve(operator.attributes(**{"window": (2,) * operator.rank} if "pool" in operator.name else {}))
+        operator.resolve(
+            operator.attributes(
+                **{"window": (2,) * operator.rank} if operator.rank and "pool" in operator.name else {}
+            )
+        )
         for operator in OPERATORS.values()
         if all(f.name == "window" or f.default is not f.default_factory for f in fields(operator.attributes))
     ),
-    operators.Pad(padding=((0, 1), (2, 3)), value=-math.inf),
-    operators.Dropout(keep=0.5),
-    operators.Sgd(learning_rate=0.1),
-    operators.Polynomial(coefficients=(1.0, -2.5)),
+    attributes.Pad(padding=((0, 1), (2, 3)), value=-math.inf),
+    attributes.Dropout(keep=0.5),
+    attributes.Sgd(learning_rate=0.1),
+    attributes.Mean(axes=(1, -1), keepdims=True),
+    attributes.Blocks(block=2, order="crd"),
+    attributes.LeakyRelu(slope=0.2),
+    attributes.Gelu(approximate="tanh"),
+    attributes.Polynomial(coefficients=(1.0, -2.5)),
 ]
 
 
@@ -154,7 +163,7 @@ def test_plain_values_arrive(number: float, text: str, integer: int) -> None:
     arrived = decode(encode(job.TimedOut(seconds=number))).seconds
     assert math.isnan(arrived) if math.isnan(number) else arrived == number
     assert decode(encode(job.Built(text=text))).text == text
-    assert decode(encode(operators.Adam(step=integer))).step == integer
+    assert decode(encode(attributes.Adam(step=integer))).step == integer
 
 
 def test_arrays_follow_one_another_in_their_order() -> None:

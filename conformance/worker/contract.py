@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.case.attributes import Convolution, NoAttributes, Pad, Polynomial, Signal
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor, Unsupported
 from conformance.case.model import FormatName
-from conformance.case.operators import OPERATORS, Convolution, NoAttributes, Pad, Polynomial, Signal
+from conformance.case.operators import OPERATORS
 from conformance.errors import TargetError
 from conformance.formats import FORMATS, to_storage
 from conformance.worker.gateway import Worker

@@ -38,6 +38,13 @@ def assert_equal_in_float64(got: Array, expected: Array, magnitude: Magnitude) -
     assert (excess <= 0).all(), f"worst: {np.max(excess)} beyond a radius of {np.max(margin)}"
 
 
+def assert_equal_to_the_step(got: Array, expected: Array, magnitude: Magnitude) -> None:
+    """As `assert_equal_in_float64`, with four roundings of the complex step itself: some bounds allow one or none."""
+    margin = 2 * magnitude.radius(unit_roundoff=UNIT_ROUNDOFF_64, smallest_normal=2.0**-1022)
+    excess = np.abs(got - expected) - margin - 4 * UNIT_ROUNDOFF_64 * np.abs(expected)
+    assert (excess <= 0).all(), f"worst: {np.max(excess)} beyond a radius of {np.max(margin)}"
+
+
 def assert_within(got: Array, exact: Array, magnitude: Magnitude) -> None:
     """A float32 result lies inside the bound."""
     assert got.dtype == np.float32

@@ -15,6 +15,7 @@ from conformance.reference.tests.products import normal32
 from conformance.reference.tests.steps import (
     MOST,
     assert_equal_in_float64,
+    assert_equal_to_the_step,
     assert_within,
     bfloat16,
     complex_step,
@@ -207,6 +208,72 @@ def test_rounded_logits_lie_outside_the_bound() -> None:
         got = activations.softmax_forward(x=moved, axis=1)["output"]
         assert share_outside(got, value, bound.outputs["output"]) > MOST
         got = activations.softmax_vjp(g, x=moved, axis=1)["x"]
+        assert share_outside(got, gradient, bound.gradients["x"]) > MOST
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    axis=st.integers(-3, 2),
+    seed=st.integers(0, 2**32 - 1),
+    spread=st.sampled_from([1.0, 30.0]),
+)
+def test_log_softmax_equals_scipy_and_complex_step(shape: list[int], axis: int, seed: int, spread: float) -> None:
+    axis = axis % len(shape) - (len(shape) if axis < 0 else 0)
+    rng = np.random.default_rng(seed)
+    x, g = spread * rng.standard_normal(shape), rng.standard_normal(shape)
+    bound = activations.log_softmax_magnitude({"output": g}, x=x, axis=axis)
+    value = activations.log_softmax_forward(x=x, axis=axis)["output"]
+    assert_equal_in_float64(value, special.log_softmax(x, axis=axis), bound.outputs["output"])
+    gradient = activations.log_softmax_vjp({"output": g}, x=x, axis=axis)["x"]
+
+    def formula(x: Array) -> dict[str, Any]:
+        shifted = x - x.real.max(axis=axis, keepdims=True)
+        return {"output": shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))}
+
+    assert_equal_to_the_step(gradient, complex_step(formula, {"x": x}, "x", {"output": g}), bound.gradients["x"])
+
+
+def test_log_softmax_by_hand() -> None:
+    x = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, -np.inf]])
+    got = activations.log_softmax_forward(x=x, axis=1)["output"]
+    assert np.allclose(got, [[0, -1000, -2000], [-np.log(2), -np.log(2), -np.inf]], rtol=2.0**-50, atol=0)
+
+
+def single_log_softmaxes(x: Array, g: Array) -> list[tuple[Array, Array]]:
+    largest = x.max(axis=1, keepdims=True)
+    shifted = x - largest
+    exponential = np.exp(shifted)
+    total = exponential.cumsum(axis=1, dtype=np.float32)[:, -1:]
+    summed = g.cumsum(axis=1, dtype=np.float32)[:, -1:]
+    by_quotient, by_value = g + exponential * (-summed / total), g - np.exp(shifted - np.log(total)) * summed
+    return [(shifted - np.log(total), by_value), (x - (largest + np.log(total)), by_quotient)]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 300])
+@pytest.mark.parametrize(("spread", "offset"), [(1.0, 0.0), (60.0, 0.0), (1.0, 1000.0)])
+def test_single_precision_log_softmax_lies_inside_the_bound(classes: int, spread: float, offset: float) -> None:
+    rng = np.random.default_rng(6)
+    x = (spread * normal32(rng, (40, classes)) + offset).astype(np.float32).astype(np.float64)
+    g = normal32(rng, x.shape)
+    value = activations.log_softmax_forward(x=x, axis=1)["output"]
+    gradient = activations.log_softmax_vjp({"output": g}, x=x, axis=1)["x"]
+    bound = activations.log_softmax_magnitude({"output": g}, x=x, axis=1)
+    for output, pulled in single_log_softmaxes(x.astype(np.float32), g.astype(np.float32)):
+        assert_within(output, value, bound.outputs["output"])
+        assert_within(pulled, gradient, bound.gradients["x"])
+
+
+def test_rounded_logits_lie_outside_the_bound_of_log_softmax() -> None:
+    rng = np.random.default_rng(7)
+    x, g = normal32(rng, (300, 10)), {"output": normal32(rng, (300, 10))}
+    bound = activations.log_softmax_magnitude(g, x=x, axis=1)
+    value = activations.log_softmax_forward(x=x, axis=1)["output"]
+    gradient = activations.log_softmax_vjp(g, x=x, axis=1)["x"]
+    for moved in (x * (1 + 1e-3), bfloat16(x)):
+        got = activations.log_softmax_forward(x=moved, axis=1)["output"]
+        assert share_outside(got, value, bound.outputs["output"]) > MOST
+        got = activations.log_softmax_vjp(g, x=moved, axis=1)["x"]
         assert share_outside(got, gradient, bound.gradients["x"]) > MOST
 
 

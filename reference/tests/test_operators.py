@@ -22,6 +22,10 @@ def test_all_operators_are_there() -> None:
     ranked = {name.format(rank) for name in SPATIAL for rank in (1, 2, 3)}
     others = {
         *("pad", "dense", "bias_add", "flatten", "relu", "sigmoid", "tanh", "softmax", "softmax_cross_entropy"),
+        *("log_softmax", "relu6", "leaky_relu", "prelu", "hard_sigmoid", "hard_swish", "hard_tanh", "elu", "selu"),
+        *("gelu", "silu", "mish", "softplus", "softsign", "log_sigmoid"),
+        *("matmul", "add", "multiply", "concat", "mean", "global_average_pool2d", "global_max_pool2d"),
+        *("depth_to_space", "space_to_depth"),
         *("dropout", "sgd", "adam", "glorot_uniform", "convolve", "correlate", "polynomial"),
     }
     assert OPERATORS.keys() == ranked | others

@@ -4,7 +4,6 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +11,6 @@ from hypothesis import strategies as st
 from conformance.reference.padding import (
     InvalidShape,
     Window,
-    pad_forward,
-    pad_magnitude,
-    pad_vjp,
     windows,
 )
 
@@ -160,53 +156,3 @@ def test_the_exception_carries_its_parts_through_a_pickle() -> None:
     error = pickle.loads(pickle.dumps(InvalidShape("stride", got=(0,), required="1 value of at least 1")))
     assert (error.what, error.got, error.required) == ("stride", (0,), "1 value of at least 1")
     assert str(error) == "stride: got (0,), required 1 value of at least 1"
-
-
-def test_pad_by_hand() -> None:
-    x = np.array([[1.0, 2.0], [3.0, np.nan]])
-    got = pad_forward(x=x, padding=((1, 0), (0, 2)), value=-7.0)["output"]
-    np.testing.assert_array_equal(got, [[-7, -7, -7, -7], [1, 2, -7, -7], [3, np.nan, -7, -7]], strict=True)
-    cotangent = np.arange(12.0).reshape(3, 4)
-    gradient = pad_vjp({"output": cotangent}, x=x, padding=((1, 0), (0, 2)), value=-7.0)["x"]
-    np.testing.assert_array_equal(gradient, [[4, 5], [8, 9]])
-
-
-@settings(deadline=None)
-@given(
-    pads=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=5),
-    batch=st.integers(0, 2),
-)
-def test_pad_is_numpys_and_its_gradient_the_adjoint(pads: list[tuple[int, int]], batch: int) -> None:
-    """On whole numbers the adjoint identity of the linear part holds exactly."""
-    rng = np.random.default_rng(len(pads))
-    padding = tuple(pads)
-    x = rng.integers(-9, 10, size=(batch, 2, 3, 1, 2)[: len(pads)]).astype(np.float64)
-    got = pad_forward(x=x, padding=padding, value=2.5)["output"]
-    np.testing.assert_array_equal(got, np.pad(x, padding, constant_values=2.5), strict=True)
-    cotangent = rng.integers(-9, 10, size=got.shape).astype(np.float64)
-    gradient = pad_vjp({"output": cotangent}, x=x, padding=padding, value=2.5)["x"]
-    assert gradient.shape == x.shape
-    assert (pad_forward(x=x, padding=padding, value=0.0)["output"] * cotangent).sum() == (x * gradient).sum()
-
-
-def test_pad_is_exact() -> None:
-    x = np.ones((2, 3))
-    magnitudes = pad_magnitude({"output": np.ones((3, 3))}, x=x, padding=((1, 0), (0, 0)), value=1.0)
-    for magnitude, shape in ((magnitudes.outputs["output"], (3, 3)), (magnitudes.gradients["x"], (2, 3))):
-        assert magnitude.absolute.shape == shape
-        assert not magnitude.radius(unit_roundoff=0.5, smallest_normal=1.0).any()
-    assert pad_magnitude(None, x=x, padding=((1, 0), (0, 0)), value=1.0).gradients == {}
-
-
-@pytest.mark.parametrize("padding", [((0, 0),), ((0, 0), (0, -1)), ((0, 0), (1,))])
-def test_pad_refuses_pairs_that_do_not_fit(padding: Any) -> None:
-    x = np.zeros((2, 2))
-    with pytest.raises(InvalidShape, match="padding"):
-        pad_forward(x=x, padding=padding, value=0.0)
-    with pytest.raises(InvalidShape, match="padding"):
-        pad_vjp({"output": x}, x=x, padding=padding, value=0.0)
-
-
-def test_pad_refuses_a_cotangent_of_another_shape() -> None:
-    with pytest.raises(InvalidShape, match="cotangent"):
-        pad_vjp({"output": np.zeros((2, 2))}, x=np.zeros((2, 2)), padding=((0, 1), (0, 0)), value=0.0)

@@ -12,10 +12,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.case.attributes import TransposedConvolution
 from conformance.case.geometry import Pads, resolve_pads, transposed_crop
 from conformance.case.job import Job, Tensor
 from conformance.case.model import FormatName, Shape
-from conformance.case.operators import OPERATORS, TransposedConvolution
+from conformance.case.operators import OPERATORS
 from conformance.errors import ImpossibleShape
 from conformance.formats import FORMATS, Float64, from_storage, to_storage
 from conformance.verdict.model import Expectation

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from conformance.case.attributes import Adam
 from conformance.case.job import Job
 from conformance.case.model import Shape
-from conformance.case.operators import Adam
 from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (

@@ -1,0 +1,45 @@
+"""Contract, reference and adapters speak of the same operators."""
+
+import inspect
+from dataclasses import fields
+
+import pytest
+
+from conformance.backends.base import Backend
+from conformance.backends.jax import JaxBackend
+from conformance.backends.tensorflow import TensorFlowBackend
+from conformance.backends.torch import TorchBackend
+from conformance.case.operators import OPERATORS
+from conformance.reference.operators import OPERATORS as REFERENCE
+
+OPERATED = [name for name in OPERATORS if name != "chain"]
+
+
+def test_contract_and_reference_name_the_same_operators() -> None:
+    assert set(REFERENCE) == set(OPERATED)
+
+
+@pytest.mark.parametrize("adapter", [JaxBackend, TensorFlowBackend, TorchBackend])
+def test_every_operator_has_a_method_or_is_said_to_be_absent(adapter: type[Backend]) -> None:
+    lacking = [name for name in OPERATED if not hasattr(adapter, name) and name not in adapter.absent]
+    assert lacking == []
+
+
+@pytest.mark.parametrize("adapter", [JaxBackend, TensorFlowBackend, TorchBackend])
+@pytest.mark.parametrize("name", OPERATED)
+def test_a_method_takes_attributes_and_operands_by_name(adapter: type[Backend], name: str) -> None:
+    if not hasattr(adapter, name):
+        assert name in adapter.absent
+        return
+    parameters = list(inspect.signature(getattr(adapter, name)).parameters)
+    assert parameters == ["self", "attributes", *(operand.name for operand in OPERATORS[name].operands)]
+
+
+@pytest.mark.parametrize("name", OPERATED)
+def test_the_reference_takes_operands_and_attributes_by_name(name: str) -> None:
+    contract = OPERATORS[name]
+    parameters = inspect.signature(REFERENCE[name].forward).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return  # what takes everything is asked by the cases
+    given = [*(operand.name for operand in contract.operands), *(f.name for f in fields(contract.attributes))]
+    assert [parameter.name for parameter in parameters] == given

@@ -4,6 +4,7 @@ Exit codes: 0 nothing unexpected; 1 something unexpected; 2 the call or a case f
 start, or the run is incomplete; 5 nothing selected.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,9 +60,14 @@ def told_plainly() -> Iterator[None]:
 
 def shipped_root() -> Path:
     """The folder of the shipped cases."""
-    from conformance.case.loading import default_root
+    from conformance.case.listing import default_root
 
     return default_root()
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn-conformance"
 
 
 def existing(paths: Sequence[Path] | None) -> tuple[Path, ...]:
@@ -82,9 +88,11 @@ def targets_of(texts: Sequence[str] | None) -> "tuple[Target, ...]":
     Raises:
         InvalidTarget: if one cannot be read.
     """
+    if not texts:
+        return ()  # listing cases needs no NumPy, which messages bring along
     from conformance.case.job import Target
 
-    return tuple(Target.parse(text.strip()) for joined in texts or () for text in joined.split(","))
+    return tuple(Target.parse(text.strip()) for joined in texts for text in joined.split(","))
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ from conformance.arguments import (
     Paths,
     Targets,
     TierName,
+    cache_folder,
     did_you_mean,
     existing,
     formats_of,
@@ -197,12 +198,13 @@ def list_(
     stats: Annotated[bool, typer.Option("--stats", help="Counts by operator, format and check.")] = False,
 ) -> None:
     """Lists cases (with --target, items), without running anything."""
-    from conformance.case.loading import load
-    from conformance.run.plan import compile_keyword
+    from conformance.case.listing import list_cases
+    from conformance.run.keyword import compile_keyword
 
     with told_plainly():
         wanted = compile_keyword(keyword)
-        cases = [case for case in load(existing(paths) or (shipped_root(),)) if case.tier in tiers_of(tier)]
+        files = existing(paths) or (shipped_root(),)
+        cases = [case for case in list_cases(files, cache_folder()) if case.tier in tiers_of(tier)]
         names = [
             name
             for case in cases
@@ -213,7 +215,10 @@ def list_(
         print("nothing is selected", file=sys.stderr)
         raise typer.Exit(NOTHING)
     if stats:
-        _print_stats([case for case in cases if wanted(case.id)])
+        from conformance.case.loading import load
+
+        shown = {case.id for case in cases if wanted(case.id)}
+        _print_stats([case for case in load(files) if case.id in shown])
     else:
         print("\n".join(names))
 

@@ -33,18 +33,11 @@ from conformance.case.writing import as_yaml
 from conformance.case.yaml12 import Document, Plain, Steps, read
 from conformance.errors import ImpossibleShape, InvalidCases, Problem
 
-__all__ = ["as_yaml", "default_root", "is_case_file", "load", "schema"]
+__all__ = ["as_yaml", "is_case_file", "load", "schema"]
 
 _CASE_KEYS: Final = frozenset(("operator", "cases", "layers"))
 _SCHEMA_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?#.*\$schema\s*=.*schema\.json")
 _TOP_LEVEL_KEY: Final = re.compile(rb"^([\"']?)(operator|cases|layers|training)\1[ \t]*:", re.MULTILINE)
-
-
-def default_root() -> Path:
-    """The cases that ship with the package; in an editable install those of the repository."""
-    package = Path(__file__).parents[1]
-    shipped = package / "cases"
-    return shipped if shipped.is_dir() else package.parent / "cases"
 
 
 def is_case_file(path: Path) -> bool:

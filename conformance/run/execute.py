@@ -12,14 +12,16 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from conformance.case.job import Description, Target
-from conformance.case.loading import default_root, load
+from conformance.case.listing import default_root
+from conformance.case.loading import load
 from conformance.case.model import Case, Check, FormatName, Tier
 from conformance.case.training import Training, load_trainings
 from conformance.case.yaml12 import read
 from conformance.errors import InvalidCases, Problem, TargetError
 from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
-from conformance.run.plan import REFERENCE, Item, compile_keyword, plan
+from conformance.run.keyword import compile_keyword
+from conformance.run.plan import REFERENCE, Item, plan
 from conformance.run.result import Result
 from conformance.run.store import RunWriter, case_record, cases_digest
 from conformance.run.training import train, training_record

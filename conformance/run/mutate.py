@@ -16,7 +16,8 @@ from conformance.case.job import Answer, Job, Outputs, Refused, Target, Tensor
 from conformance.case.model import TIERS, Case, FormatName, Tier
 from conformance.case.operators import operand_of
 from conformance.formats import FORMATS, Float64, to_storage
-from conformance.run.plan import Asked, Item, compile_keyword, question_of
+from conformance.run.keyword import compile_keyword
+from conformance.run.plan import Asked, Item, question_of
 from conformance.verdict import oracle
 from conformance.verdict.judge import judge
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from conformance.case.loading import default_root
+from conformance.case.listing import default_root
 from conformance.cli import app
 from conformance.run import doctor
 from conformance.run.doctor import Finding

@@ -9,7 +9,8 @@ import pytest
 
 from conformance.case.attributes import Convolution
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.loading import default_root, load
+from conformance.case.listing import default_root
+from conformance.case.loading import load
 from conformance.case.model import Case
 from conformance.pytest_plugin import Disagreement
 from conformance.run.engine import Session

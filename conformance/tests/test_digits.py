@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance.case.loading import default_root
+from conformance.case.listing import default_root
 from conformance.errors import InvalidData
 from conformance.run import digits
 from conformance.run.digits import OFFICIAL, download, read_digits, read_idx

@@ -10,7 +10,8 @@ import pytest
 
 from conformance.case.attributes import Chain, Convolution, MaxPool, NoAttributes, Softmax
 from conformance.case.job import Target
-from conformance.case.loading import default_root, load
+from conformance.case.listing import default_root
+from conformance.case.loading import load
 from conformance.case.model import Case, Expect, Fill, FormatName, TensorSpec
 from conformance.errors import BackendMissing, WorkerFailed
 from conformance.formats import FORMATS

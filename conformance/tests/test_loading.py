@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from conformance.case.attributes import Chain, Convolution, Layer, MaxPool, NoAttributes, Softmax
-from conformance.case.loading import as_yaml, default_root, is_case_file, load, schema
+from conformance.case.listing import default_root
+from conformance.case.loading import as_yaml, is_case_file, load, schema
 from conformance.case.model import Case, Claim, Expect, File, Fill, Stated, TensorSpec, Values, Where
 from conformance.case.operators import OPERATORS
 from conformance.errors import InvalidCases

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from conformance.case.loading import default_root, load
+from conformance.case.listing import default_root
+from conformance.case.loading import load
 from conformance.cli import app
 from conformance.run.mutate import Mutant, Score, mutate
 

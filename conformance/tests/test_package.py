@@ -94,7 +94,7 @@ def test_the_shipped_cases_are_listed_from_any_folder(site: Path, tmp_path: Path
     names = run("-c", code, "list", cwd=tmp_path, PYTHONPATH=str(site)).splitlines()
     assert len(names) >= 300
     assert "conv2d/valid-stride1" in names
-    ours = "from conformance.case.loading import default_root; print(default_root())"
+    ours = "from conformance.case.listing import default_root; print(default_root())"
     assert run("-c", ours, cwd=tmp_path, PYTHONPATH=str(site)).strip() == str(site / "conformance" / "cases")
 
 

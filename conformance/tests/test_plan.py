@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from conformance.case.job import Target
 from conformance.case.model import Case, Claim, Expect
 from conformance.errors import InvalidTarget
-from conformance.run.plan import REFERENCE, compile_keyword, plan, states_something
+from conformance.run.keyword import compile_keyword
+from conformance.run.plan import REFERENCE, plan, states_something
 from conformance.tests.questions import CONV, MAX_POOL, RELU, stated
 
 TORCH, TF = Target(backend="torch"), Target(backend="tf")

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.case.attributes import Adam, Chain, Layer
 from conformance.case.job import Target, TimedOut
-from conformance.case.loading import default_root
+from conformance.case.listing import default_root
 from conformance.case.model import Where
 from conformance.case.operators import OPERATORS
 from conformance.case.training import Parameter, Training, load_trainings

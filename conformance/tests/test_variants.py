@@ -9,7 +9,8 @@ import pytest
 
 from conformance.case.attributes import AveragePool, Convolution, MaxPool, TransposedConvolution
 from conformance.case.job import Job, Tensor
-from conformance.case.loading import default_root, load
+from conformance.case.listing import default_root
+from conformance.case.loading import load
 from conformance.case.model import Case
 from conformance.case.operators import OPERATORS
 from conformance.run.mutate import differs, fresh

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Description, Target
-from conformance.case.loading import default_root
+from conformance.case.listing import default_root
 from conformance.case.model import Check, FormatName
 from conformance.case.operators import OPERATORS
 from conformance.case.yaml12 import dump, read

@@ -33,7 +33,7 @@ from conformance.case.job import (
     TrainStep,
     Unsupported,
 )
-from conformance.case.operators import OPERATORS, operand_of
+from conformance.case.operators import OPERATORS, gradient_names, operand_of
 from conformance.errors import NotTranslatable
 
 # A framework's tensor: every adapter knows its own type, nothing here looks inside.
@@ -344,11 +344,7 @@ class Backend(ABC):
             self.log.name(value, variable(name))
         sources: tuple[str, ...] = ()
         if cotangents:
-            sources = tuple(
-                name for name in operands if operand_of(job.operator, job.attributes, name).differentiable
-            )
-            if job.operator == "chain":
-                sources += tuple(layer.name for layer in job.attributes.layers[:-1])
+            sources = gradient_names(job.operator, job.attributes, operands)
         started = time.perf_counter()
         outputs, gradients = self.evaluate(program, operands, sources, cotangents)
         got = {name: self.get(value) for name, value in outputs.items()}

@@ -6,7 +6,7 @@ one entry of `OPERATORS`; `reference/operators.py` names the same operators.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -379,3 +379,13 @@ def operators_of(operator: str, attributes: Any) -> tuple[str, ...]:
     """The operators that a question asks: itself and, of a chain, every layer's."""
     layers = attributes.layers if isinstance(attributes, Chain) else ()
     return (operator, *(layer.operator for layer in layers))
+
+
+def gradient_names(operator: str, attributes: Any, operands: Iterable[str]) -> tuple[str, ...]:
+    """What gradients are with respect to.
+
+    The differentiable operands and, of a chain, the outputs of all its layers but the last.
+    """
+    names = tuple(name for name in operands if operand_of(operator, attributes, name).differentiable)
+    layers = attributes.layers[:-1] if isinstance(attributes, Chain) else ()
+    return (*names, *(layer.name for layer in layers))

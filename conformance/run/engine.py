@@ -6,10 +6,9 @@ asked once more without cotangents, and the next question finds a new process.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from conformance.case.attributes import Chain
 from conformance.case.inputs import digest
 from conformance.case.job import (
     Answer,
@@ -25,7 +24,7 @@ from conformance.case.job import (
     Unsupported,
 )
 from conformance.case.model import DataSet
-from conformance.case.operators import OPERATORS, operand_of, operators_of
+from conformance.case.operators import OPERATORS, gradient_names, operators_of
 from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
@@ -172,30 +171,13 @@ class Session:
 
     def _ask_again(self, job: Job, first: Failure) -> Answer:
         assert self.worker is not None
-        outputs_only = Job(
-            case_id=job.case_id,
-            operator=job.operator,
-            attributes=job.attributes,
-            format=job.format,
-            layout=job.layout,
-            data=job.data,
-            operands=job.operands,
-        )
-        second = self.worker.ask(outputs_only, self._timeout)
+        second = self.worker.ask(replace(job, cotangents={}), self._timeout)
         if not isinstance(second, Outputs):
             # Both failed: the graver of the two is the answer.
             grave = (Crashed, TimedOut)
             return second if isinstance(second, grave) and not isinstance(first, grave) else first
-        names = [name for name in job.operands if operand_of(job.operator, job.attributes, name).differentiable]
-        if isinstance(job.attributes, Chain):
-            names += [layer.name for layer in job.attributes.layers[:-1]]
-        return Outputs(
-            outputs=second.outputs,
-            gradients=dict.fromkeys(names, first),
-            calls=second.calls,
-            mutated=second.mutated,
-            seconds=second.seconds,
-        )
+        names = gradient_names(job.operator, job.attributes, job.operands)
+        return replace(second, gradients=dict.fromkeys(names, first))
 
     def _expect(self, job: Job, answer: Answer) -> Expectations | MustRefuse:
         if job.operator == "chain":

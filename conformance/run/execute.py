@@ -82,7 +82,6 @@ class Execution:
     """What came of a request."""
 
     runs: tuple[TargetRun, ...]
-    missing: tuple[str, ...] = ()
     complete: bool = True
 
     @property

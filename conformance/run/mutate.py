@@ -14,7 +14,7 @@ import numpy as np
 from conformance.case.inputs import draw_words, normal, uniform
 from conformance.case.job import Answer, Job, Outputs, Refused, Target, Tensor
 from conformance.case.model import TIERS, Case, FormatName, Tier
-from conformance.case.operators import operand_of
+from conformance.case.operators import gradient_names, operand_of
 from conformance.formats import FORMATS, Float64, to_storage
 from conformance.run.keyword import compile_keyword
 from conformance.run.plan import Asked, Item, question_of
@@ -176,8 +176,7 @@ def answer_of(job: Job, found: Expectations | MustRefuse) -> Answer:
     gradients: dict[str, Any] = {name: _stored(job, e.value) for name, e in found.gradients.items()}
     if job.cotangents and not gradients:
         why = Refused(error="InvalidShape", message="the cotangent has the shape of another output")
-        names = [name for name in job.operands if operand_of(job.operator, job.attributes, name).differentiable]
-        gradients = dict.fromkeys(names, why)
+        gradients = dict.fromkeys(gradient_names(job.operator, job.attributes, job.operands), why)
     return Outputs(outputs=outputs, gradients=gradients, calls=("a variant of the reference",))
 
 

@@ -8,7 +8,7 @@ from conformance.case.attributes import Chain
 from conformance.case.inputs import Question
 from conformance.case.job import Job, Target, Tensor
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
-from conformance.case.operators import OPERATORS, operand_of
+from conformance.case.operators import OPERATORS, gradient_names
 from conformance.errors import ImpossibleShape
 from conformance.run.keyword import compile_keyword
 
@@ -64,9 +64,7 @@ def question_of(item: Item, data: DataSet, *, gradients: bool = True) -> Asked:
 
 def _cotangent_shapes(case: Case, operands: Mapping[str, Tensor]) -> dict[str, Shape]:
     """The outputs that get a cotangent: none where no gradient is asked or the question has no answer."""
-    if "gradients" not in case.checks or not any(
-        operand_of(case.operator, case.attributes, name).differentiable for name in operands
-    ):
+    if "gradients" not in case.checks or not gradient_names(case.operator, case.attributes, operands):
         return {}
     given = {name: tensor.shape for name, tensor in operands.items()}
     try:

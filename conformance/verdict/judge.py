@@ -61,25 +61,23 @@ def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRef
             found += _compare_stated(check, job, wanted, got, stated)
         comparisons += found
         verdicts[check] = _draw(found, failures)
+    objections: list[tuple[Reason, str]] = []
     if case.expect.shape is not None:
         last = list(answer.outputs)[-1]
         if answer.outputs[last].shape != case.expect.shape:
             detail = f"{last} has shape {answer.outputs[last].shape}, the case states {case.expect.shape}"
-            verdicts["outputs"] = _worse(
-                verdicts["outputs"], Verdict(outcome=Outcome.DIFFERS, reason=Reason.SHAPE, detail=detail)
-            )
+            objections.append((Reason.SHAPE, detail))
     if answer.mutated:
         detail = f"{', '.join(answer.mutated)} changed while the backend had it"
-        verdicts["outputs"] = _worse(
-            verdicts["outputs"], Verdict(outcome=Outcome.DIFFERS, reason=Reason.MUTATED, detail=detail)
-        )
+        objections.append((Reason.MUTATED, detail))
     claims = tuple(_evaluate(claim, job, expected, answer) for claim in case.claims) if exact else ()
     for claim in claims:
         if claim.measured != claim.holds:
             detail = f'"{claim.says}" is {_truth(claim.measured)} here, the case says {_truth(claim.holds)}'
-            verdicts["outputs"] = _worse(
-                verdicts["outputs"], Verdict(outcome=Outcome.DIFFERS, reason=Reason.CLAIM, detail=detail)
-            )
+            objections.append((Reason.CLAIM, detail))
+    for reason, detail in objections:
+        differs = Verdict(outcome=Outcome.DIFFERS, reason=reason, detail=detail)
+        verdicts["outputs"] = _worse(verdicts["outputs"], differs)
     return Judgement(comparisons=tuple(comparisons), claims=claims, verdicts=verdicts)
 
 

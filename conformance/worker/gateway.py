@@ -19,7 +19,7 @@ from typing import Any, Final
 import execnet
 
 from conformance.backends.base import Backend
-from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingAnswer, TrainingMessage
+from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingMessage
 from conformance.case.model import Case
 from conformance.case.operators import operators_of
 from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
@@ -212,12 +212,6 @@ class Worker:
         """Sends a job and waits for its answer."""
         self.send(job)
         answer: Answer = self.receive(timeout)
-        return answer
-
-    def train(self, message: TrainingMessage, timeout: float) -> TrainingAnswer:
-        """Sends a message of a training and waits for its answer."""
-        self.send(message)
-        answer: TrainingAnswer = self.receive(timeout)
         return answer
 
     def stop(self) -> None:

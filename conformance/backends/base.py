@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from conformance.case.attributes import Chain
 from conformance.case.job import (
     BuildNetwork,
     Built,
@@ -33,7 +32,7 @@ from conformance.case.job import (
     TrainStep,
     Unsupported,
 )
-from conformance.case.operators import OPERATORS, gradient_names, operand_of
+from conformance.case.operators import OPERATORS, Chain, gradient_names, operand_of
 from conformance.errors import NotTranslatable
 
 # A framework's tensor: every adapter knows its own type, nothing here looks inside.

@@ -6,7 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Recorded
-from conformance.case.attributes import NoAttributes, Signal, Softmax
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Softmax
+from conformance.case.families.signals import Signal
 from conformance.case.job import Description, Tensor, Unsupported
 from conformance.errors import NotTranslatable
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, cast, 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
 from typing_extensions import TypedDict, is_typeddict
 
-from conformance.case.attributes import PerAxis
+from conformance.case.contract import PerAxis
 from conformance.case.expansion import did_you_mean, show
 from conformance.case.model import Check, DataSet, FillName, FormatName, Initializer, Layout, Tier
 from conformance.case.operators import OPERATORS

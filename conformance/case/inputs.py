@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.case.contract import Operand
 from conformance.case.job import Tensor
 from conformance.case.model import Case, DataSet, File, Fill, FormatName, Shape, TensorSpec, Values
-from conformance.case.operators import OPERATORS, Operand, operand_of
+from conformance.case.operators import OPERATORS, operand_of
 from conformance.errors import InvalidData
 from conformance.formats import FORMATS, Float64, Format, round_to, to_storage
 

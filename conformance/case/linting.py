@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from conformance.case.attributes import TransposedConvolution
+from conformance.case.families.convolution import TransposedConvolution
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop
 from conformance.case.model import Case, Fill, Shape, Source, Values
 from conformance.case.operators import OPERATORS

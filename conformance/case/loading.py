@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from conformance.case.attributes import Chain, Layer, per_axis_names
+from conformance.case.contract import Operand, Operator, per_axis_names
 from conformance.case.expansion import NAME, Written, did_you_mean, expand, long_form, show
 from conformance.case.grammar import (
     FileKeys,
@@ -27,7 +27,7 @@ from conformance.case.grammar import (
     schema,
 )
 from conformance.case.model import Case, Check, Claim, DataSet, Expect, Shape, Stated, TensorSpec
-from conformance.case.operators import OPERATORS, Operand, Operator
+from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.case.tensors import FILLS_FOR, MOST_BYTES, TensorRead, WrongPart, read_tensor, too_large
 from conformance.case.writing import as_yaml
 from conformance.case.yaml12 import Document, Plain, Steps, read

@@ -6,12 +6,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
-from conformance.case.attributes import Chain
 from conformance.case.expansion import NAME, did_you_mean, long_form
 from conformance.case.grammar import FormKeys, TensorKeys, TrainingKeys, check_attributes, check_training
 from conformance.case.loading import read_network, yaml_files
 from conformance.case.model import Initializer, Shape, Where
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain
 from conformance.case.yaml12 import Document, Steps, read
 from conformance.errors import ImpossibleShape, InvalidCases, Problem
 

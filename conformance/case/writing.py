@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from conformance.case.attributes import Chain, Layer
 from conformance.case.model import Case, Claim, Expect, File, Shape, TensorSpec, Values
+from conformance.case.operators import Chain, Layer
 from conformance.case.yaml12 import Plain, dump
 
 

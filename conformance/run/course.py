@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case.attributes import Adam, NoAttributes
+from conformance.case.contract import NoAttributes
+from conformance.case.families.steps import Adam
 from conformance.case.inputs import Words, draw_words, normal, uniform
 from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.operators import inference_chain

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from conformance.case.attributes import Chain
 from conformance.case.inputs import Question
 from conformance.case.job import Job, Target, Tensor
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
-from conformance.case.operators import OPERATORS, gradient_names
+from conformance.case.operators import OPERATORS, Chain, gradient_names
 from conformance.errors import ImpossibleShape
 from conformance.run.keyword import compile_keyword
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from conformance.case.attributes import Adam
+from conformance.case.families.steps import Adam
 from conformance.case.job import (
     BuildNetwork,
     Built,

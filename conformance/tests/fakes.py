@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Names, Native, Natives, Program, Recorded
-from conformance.case.attributes import AveragePool, Convolution, MaxPool, NoAttributes, TransposedConvolution
+from conformance.case.contract import NoAttributes
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.job import Description, Job, Outputs, Tensor, Unsupported
 from conformance.errors import NotTranslatable
 

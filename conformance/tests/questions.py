@@ -6,18 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from conformance.case.attributes import (
-    AveragePool,
-    Chain,
-    Convolution,
-    Layer,
-    MaxPool,
-    NoAttributes,
-    TransposedConvolution,
-)
+from conformance.case.contract import NoAttributes
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.job import Target
 from conformance.case.model import Case, FormatName, Stated, TensorSpec, Values, Where
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.run.plan import Item
 
 HERE = Where(path=Path("questions.yaml"), line=3, column=5)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.case.attributes import Convolution
+from conformance.case.families.convolution import Convolution
 from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.listing import default_root
 from conformance.case.loading import load

@@ -8,11 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conformance.case.attributes import Chain, Convolution, MaxPool, NoAttributes, Softmax
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Softmax
+from conformance.case.families.convolution import Convolution
+from conformance.case.families.pooling import MaxPool
 from conformance.case.job import Target
 from conformance.case.listing import default_root
 from conformance.case.loading import load
 from conformance.case.model import Case, Expect, Fill, FormatName, TensorSpec
+from conformance.case.operators import Chain
 from conformance.errors import BackendMissing, WorkerFailed
 from conformance.formats import FORMATS
 from conformance.run.engine import Session

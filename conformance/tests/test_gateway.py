@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance.case.attributes import NoAttributes, Signal
+from conformance.case.contract import NoAttributes
+from conformance.case.families.signals import Signal
 from conformance.case.job import Crashed, Job, Outputs, Refused, Target, Tensor, TimedOut, Unsupported
 from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
 from conformance.tests import fakes

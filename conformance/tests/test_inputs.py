@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.case.attributes import Convolution, CrossEntropy, Dropout, MaxPool, NoAttributes, Signal
+from conformance.case.contract import NoAttributes
+from conformance.case.families.convolution import Convolution
+from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.pooling import MaxPool
+from conformance.case.families.signals import Signal
+from conformance.case.families.steps import Dropout
 from conformance.case.inputs import (
     Question,
     digest,

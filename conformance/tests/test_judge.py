@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.case.attributes import NoAttributes
+from conformance.case.contract import NoAttributes
 from conformance.case.job import Answer, Crashed, Job, Outputs, Refused, Tensor, TimedOut, Unsupported
 from conformance.case.model import Case, Claim, Expect
 from conformance.tests.questions import case, stated

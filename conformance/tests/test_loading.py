@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance.case.attributes import Chain, Convolution, Layer, MaxPool, NoAttributes, Softmax
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Softmax
+from conformance.case.families.convolution import Convolution
+from conformance.case.families.pooling import MaxPool
 from conformance.case.listing import default_root
 from conformance.case.loading import as_yaml, is_case_file, load, schema
 from conformance.case.model import Case, Claim, Expect, File, Fill, Stated, TensorSpec, Values, Where
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.errors import InvalidCases
 
 HEAD = """operator: conv2d

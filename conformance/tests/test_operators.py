@@ -6,9 +6,9 @@ from dataclasses import fields
 import pytest
 
 from conformance.backends.base import Backend
-from conformance.backends.jax import JaxBackend
-from conformance.backends.tensorflow import TensorFlowBackend
-from conformance.backends.torch import TorchBackend
+from conformance.backends.jax.backend import JaxBackend
+from conformance.backends.tensorflow.backend import TensorFlowBackend
+from conformance.backends.torch.backend import TorchBackend
 from conformance.case.operators import OPERATORS
 from conformance.reference.operators import OPERATORS as REFERENCE
 

@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.case.attributes import Convolution, MaxPool, NoAttributes, Pad
+from conformance.case.contract import NoAttributes
+from conformance.case.families.arrays import Pad
+from conformance.case.families.convolution import Convolution
+from conformance.case.families.pooling import MaxPool
 from conformance.case.inputs import Question
 from conformance.case.job import Description, Job, Outputs, Refused, Tensor
 from conformance.case.model import Case, FormatName

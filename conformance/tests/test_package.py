@@ -104,7 +104,7 @@ def test_backends_the_plugin_and_the_command_are_declared(site: Path) -> None:
     for line in (
         "conformance = conformance.cli:app",
         "conformance = conformance.pytest_plugin",
-        "torch = conformance.backends.torch:TorchBackend",
+        "torch = conformance.backends.torch.backend:TorchBackend",
         "scipy = conformance.backends.scipy:ScipyBackend",
     ):
         assert line in declared

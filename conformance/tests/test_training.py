@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance.case.attributes import Adam, Chain, Layer
+from conformance.case.families.steps import Adam
 from conformance.case.job import Target, TimedOut
 from conformance.case.listing import default_root
 from conformance.case.model import Where
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.case.training import Parameter, Training, load_trainings
 from conformance.errors import InvalidCases
 from conformance.run.course import Course, reference_course

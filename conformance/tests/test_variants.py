@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.case.attributes import AveragePool, Convolution, MaxPool, TransposedConvolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.job import Job, Tensor
 from conformance.case.listing import default_root
 from conformance.case.loading import load

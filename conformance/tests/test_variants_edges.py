@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from conformance.case.attributes import AveragePool, Convolution, MaxPool, TransposedConvolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.model import Case
 from conformance.errors import ImpossibleShape
 from conformance.run.plan import question_of

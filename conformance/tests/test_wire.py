@@ -10,10 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from conformance.case import attributes, job
-from conformance.case.attributes import Adam, Chain, Convolution, Layer, MaxPool, NoAttributes
+from conformance.case import job
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Gelu, LeakyRelu
+from conformance.case.families.arrays import Blocks, Mean, Pad
+from conformance.case.families.convolution import Convolution
+from conformance.case.families.pooling import MaxPool
+from conformance.case.families.signals import Polynomial
+from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.job import Tensor
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.worker import wire
 from conformance.worker.wire import decode, encode
 
@@ -87,14 +93,14 @@ MESSAGES = [
         for operator in OPERATORS.values()
         if all(f.name == "window" or f.default is not f.default_factory for f in fields(operator.attributes))
     ),
-    attributes.Pad(padding=((0, 1), (2, 3)), value=-math.inf),
-    attributes.Dropout(keep=0.5),
-    attributes.Sgd(learning_rate=0.1),
-    attributes.Mean(axes=(1, -1), keepdims=True),
-    attributes.Blocks(block=2, order="crd"),
-    attributes.LeakyRelu(slope=0.2),
-    attributes.Gelu(approximate="tanh"),
-    attributes.Polynomial(coefficients=(1.0, -2.5)),
+    Pad(padding=((0, 1), (2, 3)), value=-math.inf),
+    Dropout(keep=0.5),
+    Sgd(learning_rate=0.1),
+    Mean(axes=(1, -1), keepdims=True),
+    Blocks(block=2, order="crd"),
+    LeakyRelu(slope=0.2),
+    Gelu(approximate="tanh"),
+    Polynomial(coefficients=(1.0, -2.5)),
 ]
 
 
@@ -163,7 +169,7 @@ def test_plain_values_arrive(number: float, text: str, integer: int) -> None:
     arrived = decode(encode(job.TimedOut(seconds=number))).seconds
     assert math.isnan(arrived) if math.isnan(number) else arrived == number
     assert decode(encode(job.Built(text=text))).text == text
-    assert decode(encode(attributes.Adam(step=integer))).step == integer
+    assert decode(encode(Adam(step=integer))).step == integer
 
 
 def test_arrays_follow_one_another_in_their_order() -> None:

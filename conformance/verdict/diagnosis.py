@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case.attributes import Chain
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare, outside
 from conformance.verdict.model import Expectation

@@ -18,9 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from conformance import reference
-from conformance.case.attributes import Chain, Layer
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage
 from conformance.reference.magnitude import Magnitude
 from conformance.reference.operators import OPERATORS as REFERENCE

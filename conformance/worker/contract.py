@@ -12,7 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.case.attributes import Convolution, NoAttributes, Pad, Polynomial, Signal
+from conformance.case.contract import NoAttributes
+from conformance.case.families.arrays import Pad
+from conformance.case.families.convolution import Convolution
+from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor, Unsupported
 from conformance.case.model import FormatName
 from conformance.case.operators import OPERATORS

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from functools import cache
 from importlib import metadata, resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,15 +113,22 @@ def shipped_sources() -> dict[str, tuple[bool, str]]:
     sources = {"conformance": (True, "")}
     root = resources.files("conformance")
     for name in SHIPPED:
-        entry = root / name
-        if not entry.is_dir():
+        if (root / name).is_dir():
+            sources |= _package_sources(f"conformance.{name}", root / name)
+        else:
             sources[f"conformance.{name}"] = (False, (root / f"{name}.py").read_text(encoding="utf-8"))
-            continue
-        for file in entry.iterdir():
-            if file.name.endswith(".py"):
-                stem = file.name.removesuffix(".py")
-                module = f"conformance.{name}" + ("" if stem == "__init__" else f".{stem}")
-                sources[module] = (stem == "__init__", file.read_text(encoding="utf-8"))
+    return sources
+
+
+def _package_sources(package: str, folder: Traversable) -> dict[str, tuple[bool, str]]:
+    sources: dict[str, tuple[bool, str]] = {}
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            sources |= _package_sources(f"{package}.{entry.name}", entry)
+        elif entry.name.endswith(".py"):
+            stem = entry.name.removesuffix(".py")
+            module = package if stem == "__init__" else f"{package}.{stem}"
+            sources[module] = (stem == "__init__", entry.read_text(encoding="utf-8"))
     return sources
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case import attributes, job, operators
+from conformance.case import job, operators
 from conformance.case.job import Tensor
 
 _TAG: Final = "type"
@@ -32,8 +32,8 @@ _MESSAGES: Final[dict[str, type[Any]]] = {
         job.Built,
         job.Stepped,
         job.Predicted,
-        attributes.Layer,
-        attributes.Chain,
+        operators.Layer,
+        operators.Chain,
         *(operator.attributes for operator in operators.OPERATORS.values()),
     )
 }

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.case.attributes import TransposedConvolution
+from conformance.case.families.convolution import TransposedConvolution
 from conformance.case.geometry import Pads, resolve_pads, transposed_crop
 from conformance.case.job import Job, Tensor
 from conformance.case.model import FormatName, Shape

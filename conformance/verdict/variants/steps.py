@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case.attributes import Adam
+from conformance.case.families.steps import Adam
 from conformance.case.job import Job
 from conformance.case.model import Shape
 from conformance.verdict.model import Expectation

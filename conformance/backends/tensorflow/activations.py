@@ -1,14 +1,16 @@
-"""JAX's activations: one line an operator, called by its name."""
+"""TensorFlow's activations, and what Keras makes of them where TensorFlow has none."""
 
 from conformance.backends.base import Native, Recorded
-from conformance.case.attributes import Elu, Gelu, HardTanh, LeakyRelu, NoAttributes, Softmax
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 
 
-class JaxActivations:
+class TensorFlowActivations:
     """A part of the adapter, which brings the framework's modules."""
 
-    jnp: Recorded
+    tf: Recorded
     nn: Recorded
+    math: Recorded
 
     def relu(self, attributes: NoAttributes, x: Native) -> Native:
         return self.nn.relu(x)
@@ -17,14 +19,18 @@ class JaxActivations:
         return self.nn.relu6(x)
 
     def leaky_relu(self, attributes: LeakyRelu, x: Native) -> Native:
-        return self.nn.leaky_relu(x, negative_slope=attributes.slope)
+        return self.nn.leaky_relu(x, alpha=attributes.slope)
 
     def prelu(self, attributes: NoAttributes, x: Native, a: Native) -> Native:
-        # Flax's recipe.
-        return self.jnp.where(self.jnp.greater_equal(x, 0), x, self.jnp.multiply(a, x))
+        # Keras's recipe.
+        return self.tf.subtract(self.nn.relu(x), self.tf.multiply(a, self.nn.relu(self.tf.negative(x))))
 
     def elu(self, attributes: Elu, x: Native) -> Native:
-        return self.nn.elu(x, alpha=attributes.alpha)
+        y = self.nn.elu(x)
+        if attributes.alpha == 1:
+            return y
+        # Keras's recipe: TensorFlow's own has no alpha.
+        return self.tf.where(self.tf.greater(x, 0), y, self.tf.multiply(y, attributes.alpha))
 
     def selu(self, attributes: NoAttributes, x: Native) -> Native:
         return self.nn.selu(x)
@@ -36,33 +42,34 @@ class JaxActivations:
         return self.nn.silu(x)
 
     def mish(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.mish(x)
+        # Keras's recipe.
+        return self.tf.multiply(x, self.tf.tanh(self.nn.softplus(x)))
 
     def softplus(self, attributes: NoAttributes, x: Native) -> Native:
         return self.nn.softplus(x)
 
     def softsign(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.soft_sign(x)
+        return self.nn.softsign(x)
 
     def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.sigmoid(x)
+        return self.tf.sigmoid(x)
 
     def log_sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.log_sigmoid(x)
+        return self.math.log_sigmoid(x)
 
     def hard_sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.hard_sigmoid(x)
+        # Keras's recipe.
+        return self.tf.divide(self.nn.relu6(self.tf.add(x, 3.0)), 6.0)
 
     def hard_swish(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.hard_swish(x)
+        # Keras's recipe.
+        return self.tf.multiply(x, self.hard_sigmoid(attributes, x))
 
     def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.jnp.tanh(x)
+        return self.tf.tanh(x)
 
     def hard_tanh(self, attributes: HardTanh, x: Native) -> Native:
-        if (attributes.low, attributes.high) == (-1, 1):
-            return self.nn.hard_tanh(x)
-        return self.jnp.clip(x, attributes.low, attributes.high)
+        return self.tf.clip_by_value(x, attributes.low, attributes.high)
 
     def softmax(self, attributes: Softmax, x: Native) -> Native:
         return self.nn.softmax(x, axis=attributes.axis)

@@ -1,7 +1,8 @@
 """PyTorch's activations: one line an operator, called by its name."""
 
 from conformance.backends.base import Native, Recorded
-from conformance.case.attributes import Elu, Gelu, HardTanh, LeakyRelu, NoAttributes, Softmax
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 
 
 class TorchActivations:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from conformance.backends.base import CallLog, Native, Natives, Program, Recorded, Trainer, blank_step
-from conformance.case.attributes import Adam, Chain
+from conformance.case.families.steps import Adam
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
-from conformance.case.operators import inference_chain
+from conformance.case.operators import Chain, inference_chain
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:
-    from conformance.backends.tensorflow import TensorFlowBackend
+    from conformance.backends.tensorflow.backend import TensorFlowBackend
 
 
 class TensorFlowTrainer(Trainer):

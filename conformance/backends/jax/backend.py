@@ -25,24 +25,14 @@ from conformance.backends.base import (
     one_at_a_time,
     variable,
 )
-from conformance.backends.jax_activations import JaxActivations
-from conformance.case.attributes import (
-    Adam,
-    AveragePool,
-    Blocks,
-    Concat,
-    Convolution,
-    CrossEntropy,
-    Dropout,
-    MaxPool,
-    Mean,
-    NoAttributes,
-    Pad,
-    Polynomial,
-    Sgd,
-    Signal,
-    TransposedConvolution,
-)
+from conformance.backends.jax.activations import JaxActivations
+from conformance.case.contract import NoAttributes
+from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.signals import Polynomial, Signal
+from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
@@ -249,7 +239,7 @@ class JaxBackend(JaxActivations, Backend):
         )
 
     def trainer(self, build: BuildNetwork) -> Trainer:
-        from conformance.backends.jax_training import JaxTrainer
+        from conformance.backends.jax.training import JaxTrainer
 
         return JaxTrainer(self, build)
 

@@ -10,14 +10,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from conformance.backends.base import Native, Natives, Trainer
-from conformance.case.attributes import Adam, AveragePool, Chain, Convolution, CrossEntropy, Dropout, Layer, MaxPool
+from conformance.case.families.convolution import Convolution
+from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.steps import Adam, Dropout
 from conformance.case.geometry import resolve_pads
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
-from conformance.case.operators import inference_chain
+from conformance.case.operators import Chain, Layer, inference_chain
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:
-    from conformance.backends.torch import TorchBackend
+    from conformance.backends.torch.backend import TorchBackend
 
 
 class PadBySize(nn.Module):  # type: ignore[misc]

@@ -8,13 +8,13 @@ import jax
 from jax.example_libraries import optimizers
 
 from conformance.backends.base import CallLog, Native, Natives, Program, Trainer, blank_step
-from conformance.case.attributes import Adam, Chain
+from conformance.case.families.steps import Adam
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
-from conformance.case.operators import inference_chain
+from conformance.case.operators import Chain, inference_chain
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:
-    from conformance.backends.jax import JaxBackend
+    from conformance.backends.jax.backend import JaxBackend
 
 
 class JaxTrainer(Trainer):

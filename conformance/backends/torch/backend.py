@@ -18,24 +18,14 @@ from conformance.backends.base import (
     Trainer,
     one_at_a_time,
 )
-from conformance.backends.torch_activations import TorchActivations
-from conformance.case.attributes import (
-    Adam,
-    AveragePool,
-    Blocks,
-    Concat,
-    Convolution,
-    CrossEntropy,
-    Dropout,
-    MaxPool,
-    Mean,
-    NoAttributes,
-    Pad,
-    Polynomial,
-    Sgd,
-    Signal,
-    TransposedConvolution,
-)
+from conformance.backends.torch.activations import TorchActivations
+from conformance.case.contract import NoAttributes
+from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.signals import Polynomial, Signal
+from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
@@ -149,7 +139,7 @@ class TorchBackend(TorchActivations, Backend):
         )
 
     def trainer(self, build: BuildNetwork) -> Trainer:
-        from conformance.backends.torch_training import TorchTrainer
+        from conformance.backends.torch.training import TorchTrainer
 
         return TorchTrainer(self, build)
 

@@ -21,24 +21,14 @@ from conformance.backends.base import (
     cpu_flags,
     one_at_a_time,
 )
-from conformance.backends.tensorflow_activations import TensorFlowActivations
-from conformance.case.attributes import (
-    Adam,
-    AveragePool,
-    Blocks,
-    Concat,
-    Convolution,
-    CrossEntropy,
-    Dropout,
-    MaxPool,
-    Mean,
-    NoAttributes,
-    Pad,
-    Polynomial,
-    Sgd,
-    Signal,
-    TransposedConvolution,
-)
+from conformance.backends.tensorflow.activations import TensorFlowActivations
+from conformance.case.contract import NoAttributes
+from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.signals import Polynomial, Signal
+from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
@@ -186,7 +176,7 @@ class TensorFlowBackend(TensorFlowActivations, Backend):
         )
 
     def trainer(self, build: BuildNetwork) -> Trainer:
-        from conformance.backends.tensorflow_training import TensorFlowTrainer
+        from conformance.backends.tensorflow.training import TensorFlowTrainer
 
         return TensorFlowTrainer(self, build)
 

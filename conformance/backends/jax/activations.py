@@ -1,15 +1,15 @@
-"""TensorFlow's activations, and what Keras makes of them where TensorFlow has none."""
+"""JAX's activations: one line an operator, called by its name."""
 
 from conformance.backends.base import Native, Recorded
-from conformance.case.attributes import Elu, Gelu, HardTanh, LeakyRelu, NoAttributes, Softmax
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 
 
-class TensorFlowActivations:
+class JaxActivations:
     """A part of the adapter, which brings the framework's modules."""
 
-    tf: Recorded
+    jnp: Recorded
     nn: Recorded
-    math: Recorded
 
     def relu(self, attributes: NoAttributes, x: Native) -> Native:
         return self.nn.relu(x)
@@ -18,18 +18,14 @@ class TensorFlowActivations:
         return self.nn.relu6(x)
 
     def leaky_relu(self, attributes: LeakyRelu, x: Native) -> Native:
-        return self.nn.leaky_relu(x, alpha=attributes.slope)
+        return self.nn.leaky_relu(x, negative_slope=attributes.slope)
 
     def prelu(self, attributes: NoAttributes, x: Native, a: Native) -> Native:
-        # Keras's recipe.
-        return self.tf.subtract(self.nn.relu(x), self.tf.multiply(a, self.nn.relu(self.tf.negative(x))))
+        # Flax's recipe.
+        return self.jnp.where(self.jnp.greater_equal(x, 0), x, self.jnp.multiply(a, x))
 
     def elu(self, attributes: Elu, x: Native) -> Native:
-        y = self.nn.elu(x)
-        if attributes.alpha == 1:
-            return y
-        # Keras's recipe: TensorFlow's own has no alpha.
-        return self.tf.where(self.tf.greater(x, 0), y, self.tf.multiply(y, attributes.alpha))
+        return self.nn.elu(x, alpha=attributes.alpha)
 
     def selu(self, attributes: NoAttributes, x: Native) -> Native:
         return self.nn.selu(x)
@@ -41,34 +37,33 @@ class TensorFlowActivations:
         return self.nn.silu(x)
 
     def mish(self, attributes: NoAttributes, x: Native) -> Native:
-        # Keras's recipe.
-        return self.tf.multiply(x, self.tf.tanh(self.nn.softplus(x)))
+        return self.nn.mish(x)
 
     def softplus(self, attributes: NoAttributes, x: Native) -> Native:
         return self.nn.softplus(x)
 
     def softsign(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.nn.softsign(x)
+        return self.nn.soft_sign(x)
 
     def sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.tf.sigmoid(x)
+        return self.nn.sigmoid(x)
 
     def log_sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.math.log_sigmoid(x)
+        return self.nn.log_sigmoid(x)
 
     def hard_sigmoid(self, attributes: NoAttributes, x: Native) -> Native:
-        # Keras's recipe.
-        return self.tf.divide(self.nn.relu6(self.tf.add(x, 3.0)), 6.0)
+        return self.nn.hard_sigmoid(x)
 
     def hard_swish(self, attributes: NoAttributes, x: Native) -> Native:
-        # Keras's recipe.
-        return self.tf.multiply(x, self.hard_sigmoid(attributes, x))
+        return self.nn.hard_swish(x)
 
     def tanh(self, attributes: NoAttributes, x: Native) -> Native:
-        return self.tf.tanh(x)
+        return self.jnp.tanh(x)
 
     def hard_tanh(self, attributes: HardTanh, x: Native) -> Native:
-        return self.tf.clip_by_value(x, attributes.low, attributes.high)
+        if (attributes.low, attributes.high) == (-1, 1):
+            return self.nn.hard_tanh(x)
+        return self.jnp.clip(x, attributes.low, attributes.high)
 
     def softmax(self, attributes: Softmax, x: Native) -> Native:
         return self.nn.softmax(x, axis=attributes.axis)

@@ -1,0 +1,1 @@
+"""TensorFlow: the backend, and its operators by family."""

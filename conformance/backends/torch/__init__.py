@@ -1,0 +1,1 @@
+"""PyTorch: the backend, and its operators by family."""

@@ -1,0 +1,152 @@
+"""What an operator's contract is made of, and what all families share."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Annotated, Any, Final, Literal, cast, get_type_hints
+
+from conformance.case.geometry import Padding
+from conformance.case.model import DataSet, Shape
+from conformance.errors import ImpossibleShape
+
+Shapes = Mapping[str, Shape]
+
+
+class PerAxis:
+    """Marks an attribute with one entry for every spatial axis; in a case file one number serves them all."""
+
+
+Spatial = Annotated[tuple[int, ...], PerAxis]
+SpatialPadding = Annotated[Padding, PerAxis]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAttributes:
+    """For operators that have none."""
+
+
+def per_axis_names(attributes: type[Any]) -> tuple[str, ...]:
+    """The names of the attributes that have one entry for every spatial axis."""
+    return _per_axis_names(cast("Hashable", attributes))
+
+
+@cache  # evaluating annotations takes longer than a small convolution
+def _per_axis_names(attributes: Hashable) -> tuple[str, ...]:
+    kind = cast("type[Any]", attributes)
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(field.name for field in fields(kind) if PerAxis in getattr(hints[field.name], "__metadata__", ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operand:
+    """An input of an operator."""
+
+    name: str
+    kind: Literal["float", "integer", "mask"] = "float"
+    differentiable: bool = True
+    optional: bool = False
+    domain: Literal["real", "non_negative", "unit"] = "real"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """What an operator is.
+
+    Attributes:
+        name: the field's name for it.
+        attributes: its frozen dataclass.
+        operands: in the order of a call.
+        outputs: names; "output" where there is one.
+        shapes: (attributes, operand shapes) -> output shapes; raises ImpossibleShape.
+        rank: spatial axes (0: not a sliding operator).
+        linear: in each float operand when the others are held; its results on wide integers are exact.
+        data: the data sets that a case asks when it gives no numbers.
+        special: the values that the data set `special` draws from: ties, kinks, tails.
+    """
+
+    name: str
+    attributes: type[Any]
+    operands: tuple[Operand, ...]
+    shapes: Callable[[Any, Shapes], dict[str, Shape]]
+    outputs: tuple[str, ...] = ("output",)
+    rank: int = 0
+    linear: bool = False
+    data: tuple[DataSet, ...] = ("normal", "special")
+    special: tuple[float, ...] = ()
+
+    def operand(self, name: str) -> Operand:
+        """The operand of that name.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        return {operand.name: operand for operand in self.operands}[name]
+
+    def resolve(self, attributes: Any) -> Any:
+        """The attributes with every default that depends on the rank filled in."""
+        given: dict[str, Any] = {}
+        for name in per_axis_names(self.attributes):
+            if getattr(attributes, name) == ():
+                if name == "stride" and hasattr(attributes, "window"):
+                    given[name] = attributes.window
+                else:
+                    given[name] = (0 if name == "output_padding" else 1,) * self.rank
+        return replace(attributes, **given) if given else attributes
+
+
+X: Final = Operand(name="x")
+Y: Final = Operand(name="y")
+W: Final = Operand(name="w")
+B: Final = Operand(name="b", optional=True)
+LINEAR: Final[tuple[DataSet, ...]] = ("wide", "normal")
+LARGE_LOGITS: Final = (-120.0, -60.0, -1.0, 0.0, 0.0, 1.0, 60.0, 120.0)
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuses a question.
+
+    Raises:
+        ImpossibleShape: with the message, unless the condition holds.
+    """
+    if not condition:
+        raise ImpossibleShape(message)
+
+
+def spatial(x: Shape, rank: int) -> Shape:
+    """The spatial sizes of (batch, *spatial, channels).
+
+    Raises:
+        ImpossibleShape: if x has another number of axes.
+    """
+    require(len(x) == rank + 2, f"x must have {rank + 2} axes (batch, {rank} spatial, channels), got shape {x}")
+    return x[1:-1]
+
+
+def check_bias(shapes: Shapes, channels: int) -> None:
+    """Refuses a bias that has not one number for every channel.
+
+    Raises:
+        ImpossibleShape: if it has another shape; without a bias there is nothing to refuse.
+    """
+    if "b" in shapes:
+        require(shapes["b"] == (channels,), f"b must have shape ({channels},), got {shapes['b']}")
+
+
+def check_padding(attributes: Any, rank: int) -> None:
+    """Refuses attributes that have not one entry for every axis, and negative pads.
+
+    Raises:
+        ImpossibleShape: if so.
+    """
+    for name in per_axis_names(type(attributes)):
+        value = getattr(attributes, name)
+        if isinstance(value, tuple):
+            require(len(value) == rank, f"{name} must have {rank} entries, got {value}")
+    if isinstance(attributes.padding, tuple):
+        for pair in attributes.padding:
+            require(min(pair) >= 0, f"pads must not be negative, got {pair}")
+
+
+def same_shape(attributes: Any, shapes: Shapes) -> dict[str, Shape]:
+    """Element-wise."""
+    return {"output": shapes["x"]}

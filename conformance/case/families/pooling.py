@@ -1,0 +1,114 @@
+"""Pooling: maxima and means of windows, and of whole images."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from conformance.case.contract import (
+    NoAttributes,
+    Operator,
+    Shapes,
+    Spatial,
+    SpatialPadding,
+    X,
+    check_padding,
+    require,
+    spatial,
+)
+from conformance.case.geometry import resolve_pads, window_count
+from conformance.case.model import Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPool:
+    """Maxima of windows; padding never wins. A stride left out is the window."""
+
+    window: Spatial
+    stride: Spatial = ()
+    dilation: Spatial = ()
+    padding: SpatialPadding = "valid"
+    ceil_mode: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AveragePool:
+    """Means of windows, over the elements inside the input or, with `count_padding`, inside the padded input."""
+
+    window: Spatial
+    stride: Spatial = ()
+    padding: SpatialPadding = "valid"
+    ceil_mode: bool = False
+    count_padding: bool = False
+
+
+def pool_shapes(attributes: MaxPool | AveragePool, shapes: Shapes) -> dict[str, Shape]:
+    """Output (batch, windows, channels)."""
+    x = shapes["x"]
+    rank = len(attributes.window)
+    sizes = spatial(x, rank)
+    check_padding(attributes, rank)
+    dilation = attributes.dilation if isinstance(attributes, MaxPool) else (1,) * rank
+    for name, values in (("window", attributes.window), ("stride", attributes.stride), ("dilation", dilation)):
+        require(min(values) >= 1, f"{name} must be at least 1, got {values}")
+    pads = resolve_pads(attributes.padding, sizes, attributes.window, attributes.stride, dilation)
+    if isinstance(attributes.padding, tuple):
+        for window, d, pair in zip(attributes.window, dilation, pads, strict=True):
+            require(
+                max(pair) <= ((window - 1) * d + 1) // 2,
+                f"pads of a pool must be at most half its window ({window}), or a window may hold padding alone; "
+                f"got {pair}",
+            )
+    counts = window_count(sizes, pads, attributes.window, attributes.stride, dilation, ceil_mode=attributes.ceil_mode)
+    return {"output": (x[0], *counts, x[-1])}
+
+
+def global_pool_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
+    """(batch, height, width, channels) -> (batch, channels)."""
+    x = shapes["x"]
+    sizes = spatial(x, 2)
+    require(all(sizes), f"x must have a pixel at least, got shape {x}")
+    return {"output": (x[0], x[-1])}
+
+
+# All negative or zero: a maximum that pads with 0 shows, and ties are everywhere.
+_TIES: Final = (-3.0, -2.0, -1.0, -0.5)
+
+OPERATORS: Final = (
+    *(
+        operator
+        for rank in (1, 2, 3)
+        for operator in (
+            Operator(
+                name=f"max_pool{rank}d",
+                attributes=MaxPool,
+                operands=(X,),
+                shapes=pool_shapes,
+                rank=rank,
+                special=_TIES,
+            ),
+            Operator(
+                # The division makes a mean of integers inexact, so wide integers are no exact gate here.
+                name=f"average_pool{rank}d",
+                attributes=AveragePool,
+                operands=(X,),
+                shapes=pool_shapes,
+                rank=rank,
+                data=("normal",),
+            ),
+        )
+    ),
+    Operator(
+        name="global_average_pool2d",
+        attributes=NoAttributes,
+        operands=(X,),
+        shapes=global_pool_shapes,
+        data=("normal",),
+    ),
+    Operator(
+        # Where several are largest, gradients differ: ties have a case of their own.
+        name="global_max_pool2d",
+        attributes=NoAttributes,
+        operands=(X,),
+        shapes=global_pool_shapes,
+        data=("normal",),
+    ),
+)

@@ -93,6 +93,16 @@ def round_to(values: Float64, format_: Format) -> Float64:
     return np.where(np.abs(rounded) > format_.largest, np.copysign(np.inf, values), rounded)
 
 
+def truncate_to(values: Float64, format_: Format) -> Float64:
+    """Cuts finite float64 values off towards zero, to a number of a format; NaN and infinities stay."""
+    values = np.asarray(values, np.float64)
+    quantum = np.maximum(np.frexp(values)[1] - 1, format_.exponent_min) - (format_.precision - 1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        cut = np.ldexp(np.trunc(np.ldexp(values, -quantum)), quantum)
+    cut = np.clip(cut, -format_.largest, format_.largest)
+    return np.where(np.isfinite(values), cut, values)
+
+
 def to_storage(values: Float64, format_: Format) -> NDArray[np.generic]:
     """Stores values in a format's own type, rounding them first; always a fresh, contiguous array."""
     rounded = round_to(values, format_)

@@ -236,6 +236,8 @@ class Description:
             format itself; the first match counts.
         absent: `operator` or `operator:gradients`, what this backend is known not to have.
         operators: every operator that the adapter has.
+        transforms: operators (globs) that may be computed by Winograd's algorithms or FFT in float32, whose errors
+            follow norms.
     """
 
     backend: str
@@ -246,3 +248,4 @@ class Description:
     accumulators: tuple[tuple[str, str, str, str], ...]
     absent: tuple[str, ...]
     operators: tuple[str, ...]
+    transforms: tuple[str, ...] = ()

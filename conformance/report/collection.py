@@ -135,6 +135,8 @@ def agreement(result: Result, check: str = "") -> Reason:
     verdicts = [verdict for name, verdict in result.verdicts.items() if check in ("", name)]
     if any(verdict.reason is Reason.REFUSED_AS_EXPECTED for verdict in verdicts):
         return Reason.REFUSED_AS_EXPECTED
+    if any(verdict.reason is Reason.NORM_WISE for verdict in verdicts):
+        return Reason.NORM_WISE
     compared = (c.reason for c in result.comparisons if check in ("", c.check) and not c.name.endswith(STATED))
     return Reason.EXACT if all(reason is Reason.EXACT for reason in compared) else Reason.WITHIN_BOUND
 

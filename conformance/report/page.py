@@ -33,6 +33,7 @@ LISTED: Final = 300
 GLYPHS: Final[Mapping[str, str]] = {
     "exact": "=",
     "within bound": "\N{ALMOST EQUAL TO}",
+    "within norm-wise bound": "\N{TILDE OPERATOR}",
     "refused": "\N{CIRCLED DIVISION SLASH}",
     Outcome.AGREES: "\N{ALMOST EQUAL TO}",
     Outcome.INCONCLUSIVE: "?",

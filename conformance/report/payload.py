@@ -35,7 +35,7 @@ from conformance.verdict.model import Comparison, Outcome, Reason
 
 CHUNK_BYTES: Final = 192 * 1024
 MOST_COMPARISONS: Final = 200
-AGREEMENT: Final = {Reason.EXACT: 1, Reason.WITHIN_BOUND: 2, Reason.REFUSED_AS_EXPECTED: 3}
+AGREEMENT: Final = {Reason.EXACT: 1, Reason.WITHIN_BOUND: 2, Reason.REFUSED_AS_EXPECTED: 3, Reason.NORM_WISE: 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.verdict.precision import explained
 from conformance.worker.gateway import Worker
 
 JOB_SECONDS: Final = 120.0
@@ -112,8 +113,11 @@ class Session:
                 if isinstance(asked.expected, Expectations):
                     differing.append(Differing(job=job, answer=answer, expected=asked.expected))
         whole = merge(judgements)
-        differs = any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values())
-        diagnosis = diagnose(differing, self._accumulators) if differs else Diagnosis()
+        diagnosis = Diagnosis()
+        if any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values()):
+            diagnosis = diagnose(differing, self._accumulators)
+            otherwise = bool(diagnosis.agrees_with)
+            whole = explained(whole, differing, self._accumulators, self.description, otherwise=otherwise)
         return Result(
             case=case.id,
             operator=case.operator,

@@ -44,14 +44,26 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
     numbers = from_storage(got.data, format_)
     if value.size == 0:
         return comparison(within=True, reason=Reason.EXACT)
-    if np.array_equal(numbers, value):  # infinities are equal, too; there is no room to be measured
+    astray = misplaced_signs(numbers, expectation)
+    equal = np.array_equal(numbers, value)  # infinities are equal, too; there is no room to be measured
+    found = None if equal else _Found.of(numbers, expectation, format_)
+    if astray is not None and (found is None or not found.outside):
+        place = tuple(int(i) for i in np.argwhere(astray)[0])
+        return comparison(
+            within=False,
+            reason=Reason.SIGN,
+            worst_index=place,
+            expected=float(value[place]),
+            got=float(numbers[place]),
+            outside=int(astray.sum()),
+        )
+    if found is None:
         first = (0,) * value.ndim
         at_first = float(value[first])
         bound = float(expectation.bound[first])
         return comparison(
             within=True, reason=Reason.EXACT, worst_index=first, expected=at_first, got=at_first, bound=bound
         )
-    found = _Found.of(numbers, expectation, format_)
     index = tuple(int(i) for i in np.unravel_index(found.worst, value.shape))
     if found.outside:
         reason = _difference(found.got_outside, found.expected_outside)
@@ -149,6 +161,17 @@ def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> t
     return inside, error, ratio
 
 
+def misplaced_signs(numbers: Float64, expectation: Expectation) -> Any | None:
+    """Where a zero has another sign than every honest computation gives it; None if nowhere."""
+    if expectation.signed is None:
+        return None
+    zeros = (numbers == 0) & (expectation.value == 0)
+    if not zeros.any():
+        return None
+    astray = zeros & expectation.signed & (np.signbit(numbers) != np.signbit(expectation.value))
+    return astray if astray.any() else None
+
+
 def element_ratios(got: Tensor, expectation: Expectation, format_name: str) -> Float64 | None:
     """Error over room by element, for pictures; None where shape or format differ."""
     if got.shape != expectation.value.shape or got.format != format_name:
@@ -162,8 +185,10 @@ def outside(got: Tensor, expectation: Expectation, format_name: str) -> Any | No
     if got.shape != expectation.value.shape or got.format != format_name:
         return None
     format_ = FORMATS[format_name]
-    inside = _measure(from_storage(got.data, format_), expectation.value, expectation.bound, format_)[0]
-    return np.logical_not(inside)
+    numbers = from_storage(got.data, format_)
+    inside = _measure(numbers, expectation.value, expectation.bound, format_)[0]
+    astray = misplaced_signs(numbers, expectation)
+    return np.logical_not(inside) if astray is None else np.logical_not(inside) | astray
 
 
 def interval(value: Float64, bound: Float64, format_: Format) -> tuple[Float64, Float64]:

@@ -5,7 +5,7 @@ single one does, compositions of two are tried for as long as the time allows.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Final
@@ -73,7 +73,16 @@ def _diagnose(differing: Sequence[Differing], accumulators: Accumulators, deadli
     return Diagnosis(agrees_with=_Search(differing, accumulators, deadline).names(), location=location)
 
 
-def _layer(whole: Differing, place: int) -> Iterable[Differing]:
+def layers_of(whole: Differing) -> Iterator[Differing]:
+    """The layers of a chain as questions of their own; of anything else, itself."""
+    if not isinstance(whole.job.attributes, Chain):
+        yield whole
+        return
+    for place in range(len(whole.job.attributes.layers)):
+        yield from _layer(whole, place)
+
+
+def _layer(whole: Differing, place: int) -> Iterator[Differing]:
     """One layer of a chain as a question of its own; nothing where an array is missing or of another shape."""
     chain: Chain = whole.job.attributes
     layer = chain.layers[place]

@@ -14,7 +14,7 @@ from conformance.verdict.compare import compare
 from conformance.verdict.model import Comparison, Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Expectations, MustRefuse
 
-AGREEING: Final = (Reason.EXACT, Reason.WITHIN_BOUND, Reason.REFUSED_AS_EXPECTED)
+AGREEING: Final = (Reason.EXACT, Reason.WITHIN_BOUND, Reason.NORM_WISE, Reason.REFUSED_AS_EXPECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

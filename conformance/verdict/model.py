@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from conformance.case.model import Shape
 from conformance.formats import Float64
 
@@ -36,16 +39,25 @@ _SEVERITY: Final = {outcome: place for place, outcome in enumerate(Outcome)}
 
 
 class Reason(StrEnum):
-    """What about it; `exact` and `within bound` are the two ways to agree, from the strongest."""
+    """What about it; from `exact` to `within norm-wise bound` are the ways to agree, from the strongest."""
 
     EXACT = "exact"
     WITHIN_BOUND = "within bound"
+    NORM_WISE = "within norm-wise bound"
     REFUSED_AS_EXPECTED = "refused"
     VALUE = "value"
     SHAPE = "shape"
     FORMAT = "format"
     NAN = "nan"
     INFINITY = "infinity"
+    SIGN = "sign of zero"
+    TRUNCATED = "cut off instead of rounded"
+    STORAGE_ACCUMULATOR = "accumulated in the storage format"
+    TF32_INPUTS = "TF32 inputs"
+    BFLOAT16_INPUTS = "bfloat16 inputs"
+    FLOAT16_INPUTS = "float16 inputs"
+    FLOAT32_ARITHMETIC = "float32 arithmetic"
+    SHORT_ACCUMULATOR = "accumulated in a shorter format"
     MISSING = "missing"
     MUTATED = "input mutated"
     STATED = "stated value"
@@ -66,11 +78,13 @@ class Expectation:
         value: float64, any shape.
         bound: the largest honest error before the last rounding, by element; 0 asks for the correctly rounded value.
         scale: what effective bits are counted against, by element: max(sqrt(n) |value|, S, k eta / u).
+        signed: where an expected zero has a sign that every honest computation gives it; nowhere if None.
     """
 
     value: Float64
     bound: Float64
     scale: Float64
+    signed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

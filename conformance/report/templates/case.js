@@ -90,7 +90,7 @@ class CasePage {
           el("h4", null, format, layout === "channels_last" ? "" : ` ${layout}`,
             el("span", { class: "bits", title: "effective bits of the worst array" }, bits === -2 ? "" : bits === -1 ? "exact" : `${showBits(bits / 10)} bits`)),
           result.verdicts.map(([check, outcome, reason, detail, standing, deviation]) => {
-            const way = { exact: "=", "within bound": "≈", refused: "⊘" }[reason];
+            const way = { exact: "=", "within bound": "≈", "within norm-wise bound": "∼", refused: "⊘" }[reason];
             const fresh = detail && !told.has(detail);
             told.add(detail);
             return el("div", null,

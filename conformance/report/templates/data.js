@@ -5,8 +5,8 @@ const GLYPHS = {
   AGREES: "≈", INCONCLUSIVE: "?", UNSUPPORTED: "–", REFUSED: "R", LOW_PRECISION: "↓", UNSTABLE: "~",
   DIFFERS: "≠", ACCEPTED_INVALID: "!", TIMED_OUT: "T", CRASHED: "×",
 };
-const WAYS = ["", "=", "≈", "⊘"];
-const WAY_NAMES = ["", "exact", "within bound", "refused, as expected"];
+const WAYS = ["", "=", "≈", "⊘", "∼"];
+const WAY_NAMES = ["", "exact", "within bound", "refused, as expected", "within norm-wise bound"];
 const STANDINGS = ["", "on file", "stale", "unexpected"];
 
 function el(name, attributes, ...children) {

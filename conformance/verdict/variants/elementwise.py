@@ -19,6 +19,7 @@ from conformance.verdict.variants.reading import (
     bounded,
     each_gradient,
     each_output,
+    exactly,
     moved_operand,
     numbers,
     replaced,
@@ -54,6 +55,17 @@ def _nan_dropped(job: Job) -> Reading:
             found, lambda e: replace(e, value=np.where(np.isnan(e.value), 0.0, e.value))
         ),
     )
+
+
+def _masked_by_product(job: Job) -> Reading:
+    """Multiplied by 0 where it is not positive: the sign of zero stays, and infinity becomes NaN."""
+    x = numbers(job.operands["x"])
+
+    def change(found: Expectations) -> Expectations:
+        with np.errstate(invalid="ignore"):
+            return replaced(found, {"output": exactly(x * (x > 0))})
+
+    return Reading(job=job, change=change)
 
 
 def _hard_sigmoid(job: Job) -> Reading:
@@ -328,6 +340,15 @@ VARIANTS: Final = (
         read=_nan_dropped,
         touches="outputs",
         shows_on=(float("nan"),),
+    ),
+    Variant(
+        name="product with a mask",
+        operators=("relu",),
+        about="x * (x > 0) gives -0 for negative numbers, and NaN for minus infinity.",
+        seen_by="a negative number, or minus infinity",
+        read=_masked_by_product,
+        touches="outputs",
+        shows_on=(float("-inf"),),
     ),
     Variant(
         name="hard sigmoid",

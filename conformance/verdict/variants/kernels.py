@@ -204,7 +204,7 @@ def _one_element_off(job: Job) -> Reading:
     def change(found: Expectations) -> Expectations:
         return each_output(found, lambda e: replace(e, value=off(e.value)))
 
-    return Reading(job=job, change=change, rounds=True)
+    return Reading(job=job, change=change)
 
 
 _TAPS: Final = "a kernel of several taps with unequal numbers"

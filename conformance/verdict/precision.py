@@ -1,0 +1,276 @@
+"""Models of computing with less than was asked, by name: what differs by value may be no other reading at all.
+
+A model is tried on what the ordinary bound does not hold, and must hold every element of every data set there. It is
+a reason, never an excuse: `LOW_PRECISION` fails unless it is on file. One class passes where a backend declares it:
+transform algorithms (Winograd, FFT), whose errors follow norms.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from conformance.case.job import Description, Job, Tensor
+from conformance.case.model import Check
+from conformance.case.operators import OPERATORS
+from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage, truncate_to
+from conformance.verdict import oracle
+from conformance.verdict.compare import compare, outside
+from conformance.verdict.diagnosis import Differing, layers_of
+from conformance.verdict.judge import Judgement
+from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
+from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+
+# A wide interval holds one wrong element as well, and for long sums anything. A lower precision moves many elements
+# by little: at least this share of some array's must lie outside the ordinary bound, and the root mean square of each
+# array's errors is at most this share of its values'.
+SPREAD: Final = 1 / 16
+
+Expect = Callable[[Job], Expectations | MustRefuse | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A way of computing a job with less.
+
+    Attributes:
+        reason: how the verdict calls it.
+        expect: what a job's answer is then; None where the model does not apply to it.
+        spread: it holds by a wider interval, so the difference must be small and spread over the array.
+        loose: so wide that another reading, where one explains the difference, goes before it.
+    """
+
+    reason: Reason
+    expect: Expect
+    spread: bool = False
+    loose: bool = False
+
+
+def explained(
+    judgement: Judgement,
+    differing: Sequence[Differing],
+    accumulators: Accumulators,
+    description: Description,
+    *,
+    otherwise: bool = False,
+) -> Judgement:
+    """A judgement whose differences by value have the name of the first model that holds all of them.
+
+    Args:
+        judgement: as drawn from the ordinary bounds.
+        differing: the data sets behind it.
+        accumulators: what the backend declares.
+        description: for the transform algorithms that it declares.
+        otherwise: another reading of the operator explains it.
+    """
+    models = [model for model in _models(accumulators) if not (otherwise and model.loose)]
+    verdicts = {
+        check: _explain(check, verdict, differing, models, description)
+        if verdict.outcome is Outcome.DIFFERS and verdict.reason is Reason.VALUE
+        else verdict
+        for check, verdict in judgement.verdicts.items()
+    }
+    return replace(judgement, verdicts=verdicts)
+
+
+def _explain(
+    check: Check,
+    verdict: Verdict,
+    differing: Sequence[Differing],
+    models: Sequence[Model],
+    description: Description,
+) -> Verdict:
+    parts = [part for whole in differing for part in layers_of(whole)]
+    for model in models:
+        if _holds(model, check, parts):
+            declared = model.reason is Reason.NORM_WISE and _transforms(parts, description)
+            outcome = Outcome.AGREES if declared else Outcome.LOW_PRECISION
+            return Verdict(outcome=outcome, reason=model.reason, detail=f"{model.reason.value}: {verdict.detail}")
+    return verdict
+
+
+def _models(accumulators: Accumulators) -> tuple[Model, ...]:
+    """From the nearest to what was asked, to the farthest."""
+    return (
+        Model(
+            reason=Reason.NORM_WISE,
+            expect=partial(oracle.expect_norm_wise, accumulators=accumulators),
+            spread=True,
+        ),
+        Model(reason=Reason.TRUNCATED, expect=partial(_truncated, accumulators)),
+        Model(reason=Reason.STORAGE_ACCUMULATOR, expect=_storage_accumulator(accumulators), spread=True, loose=True),
+        *(
+            Model(reason=reason, expect=partial(_rounded_inputs, accumulators, FORMATS[name], round_, kept))
+            for reason, name, round_ in (
+                (Reason.TF32_INPUTS, "tfloat32", round_to),
+                (Reason.TF32_INPUTS, "tfloat32", truncate_to),
+                (Reason.BFLOAT16_INPUTS, "bfloat16", round_to),
+                (Reason.BFLOAT16_INPUTS, "bfloat16", truncate_to),
+                (Reason.FLOAT16_INPUTS, "float16", round_to),
+            )
+            # A matrix unit rounds what it multiplies, a cast everything; the cotangents' kernel may be another one.
+            for kept in (("b",), (), ("b", "cotangents"), ("cotangents",))
+        ),
+        Model(reason=Reason.FLOAT32_ARITHMETIC, expect=_float32_arithmetic),
+        # float16's errors lie within bfloat16's bound: which of them it was cannot be told.
+        Model(
+            reason=Reason.SHORT_ACCUMULATOR,
+            expect=partial(_accumulated, FORMATS["bfloat16"]),
+            spread=True,
+            loose=True,
+        ),
+    )
+
+
+def _transforms(parts: Sequence[Differing], description: Description) -> bool:
+    """Whether the backend declares transform algorithms for every operator in question."""
+    operators = {part.job.operator for part in parts if OPERATORS[part.job.operator].rank}
+    return all(any(fnmatchcase(name, glob) for glob in description.transforms) for name in operators)
+
+
+def _holds(model: Model, check: Check, parts: Sequence[Differing]) -> bool:
+    """Whether every array of a check lies within its ordinary bound or within the model's, and one needs that."""
+    needed, spread = False, not model.spread
+    for part in parts:
+        beyond = [array for array in _arrays(check, part) if not _within(part, array.got, array.expectation)]
+        found = model.expect(part.job) if beyond else None
+        wider: Mapping[str, Expectation] = {}
+        if isinstance(found, Expectations):
+            wider = found.outputs if check == "outputs" else found.gradients
+        for array in beyond:
+            needed = True
+            if array.name not in wider or not _within(part, array.got, wider[array.name]):
+                return False
+            if model.spread and not array.small:
+                return False
+            spread = spread or array.share >= SPREAD
+    return needed and spread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Array:
+    """One array of an answer and what is expected of it by the ordinary rule."""
+
+    name: str
+    got: Tensor
+    expectation: Expectation
+
+    @property
+    def share(self) -> float:
+        """Of its elements: how many lie outside."""
+        beyond = outside(self.got, self.expectation, self.got.format)
+        return 0.0 if beyond is None else float(np.mean(beyond))
+
+    @property
+    def small(self) -> bool:
+        """Its errors are small against its values."""
+        value = self.expectation.value
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = from_storage(self.got.data, FORMATS[self.got.format]) - value
+            finite = np.isfinite(error)
+            return float(np.linalg.norm(error[finite])) <= SPREAD * float(np.linalg.norm(value[finite]))
+
+
+def _arrays(check: Check, part: Differing) -> Iterator[_Array]:
+    outputs = check == "outputs"
+    got: Mapping[str, Any] = part.answer.outputs if outputs else part.answer.gradients
+    for name, expectation in (part.expected.outputs if outputs else part.expected.gradients).items():
+        if isinstance(got.get(name), Tensor):
+            yield _Array(name=name, got=got[name], expectation=expectation)
+
+
+def _within(part: Differing, got: Tensor, expectation: Expectation) -> bool:
+    return compare("", "", part.job.data, got, expectation, part.job.format).within
+
+
+# Models -------------------------------------------------------------------------------------------------------------
+
+
+def _truncated(accumulators: Accumulators, job: Job) -> Expectations | MustRefuse | None:
+    """The right sums, cut off where they should be rounded."""
+    found = oracle.expect(job, accumulators)
+    format_ = FORMATS[job.format]
+
+    def cut(expectation: Expectation) -> Expectation:
+        with np.errstate(invalid="ignore", over="ignore"):
+            value = truncate_to(expectation.value, format_)
+            ends = [truncate_to(expectation.value + side * expectation.bound, format_) for side in (-1, 1)]
+            bound = np.nan_to_num(np.maximum(value - ends[0], ends[1] - value))
+        return replace(expectation, value=value, bound=bound)
+
+    return _each(found, cut) if isinstance(found, Expectations) else found
+
+
+def _each(found: Expectations, change: Callable[[Expectation], Expectation]) -> Expectations:
+    return Expectations(
+        outputs={name: change(e) for name, e in found.outputs.items()},
+        gradients={name: change(e) for name, e in found.gradients.items()},
+    )
+
+
+def _storage_accumulator(declared: Accumulators) -> Expect:
+    def expect(job: Job) -> Expectations | MustRefuse | None:
+        checks = ("outputs", "gradients")
+        if all(declared.of(job.operator, job.format, check) == FORMATS[job.format] for check in checks):
+            return None
+        return oracle.expect(job, Accumulators())
+
+    return expect
+
+
+def _accumulated(accumulator: Format, job: Job) -> Expectations | MustRefuse | None:
+    if accumulator.precision >= FORMATS[job.format].precision:
+        return None
+    # Sums of integers are not exact in it, but where they are they lie within all the same.
+    return oracle.expect(job, Accumulators((("*", job.format, "*", accumulator.name),)), exact=False)
+
+
+def _rounded_inputs(
+    accumulators: Accumulators,
+    format_: Format,
+    round_: Callable[[Float64, Format], Float64],
+    kept: tuple[str, ...],
+    job: Job,
+) -> Expectations | MustRefuse | None:
+    if format_.precision >= FORMATS[job.format].precision:
+        return None
+    return oracle.expect(_with_inputs(job, lambda values: round_(values, format_), kept), accumulators)
+
+
+def _float32_arithmetic(job: Job) -> Expectations | MustRefuse | None:
+    """A float64 question answered in float32: operands, sums and results."""
+    if job.format != "float64":
+        return None
+    single = FORMATS["float32"]
+    rounded = _with_inputs(job, lambda values: round_to(values, single))
+    found = oracle.expect(rounded, Accumulators((("*", "float64", "*", "float32"),)), exact=False)
+    if not isinstance(found, Expectations):
+        return found
+
+    def stored(expectation: Expectation) -> Expectation:
+        with np.errstate(invalid="ignore", over="ignore"):
+            size = np.nan_to_num(np.abs(expectation.value)) + expectation.bound
+        return replace(expectation, bound=expectation.bound + single.unit * size + single.eta, signed=None)
+
+    return _each(found, stored)
+
+
+def _with_inputs(job: Job, change: Callable[[Float64], Float64], kept: tuple[str, ...] = ()) -> Job:
+    """A job whose numbers are changed, but for the operands, or all cotangents, that are kept."""
+
+    def changed(tensor: Tensor) -> Tensor:
+        if tensor.format not in FORMATS:
+            return tensor
+        format_ = FORMATS[tensor.format]
+        return Tensor(tensor.format, to_storage(change(from_storage(tensor.data, format_)), format_))
+
+    return replace(
+        job,
+        operands={name: tensor if name in kept else changed(tensor) for name, tensor in job.operands.items()},
+        cotangents=job.cotangents
+        if "cotangents" in kept
+        else {name: changed(tensor) for name, tensor in job.cotangents.items()},
+    )

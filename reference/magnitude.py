@@ -45,12 +45,16 @@ class Magnitude:
     def radius(self, *, unit_roundoff: float, smallest_normal: float) -> Array:
         """Returns the half-width of the interval around the exact value; infinite where terms * u >= 1."""
         with np.errstate(all="ignore"):
-            rounding = gamma(_once(self.terms), unit_roundoff)
-            spread = np.asarray(rounding * self.absolute)
+            rounding = gamma(once(self.terms), unit_roundoff)
+            spread = np.asarray(rounding * self.absolute, np.float64)
             if not np.isfinite(rounding).all():
                 # gamma is infinite where it says nothing; an exact zero (absolute == 0) stays exact all the same.
                 spread = np.where(self.absolute == 0, 0.0, spread)
-            return np.asarray(spread + _once(self.underflow) * smallest_normal)
+            flushed = once(self.underflow) * smallest_normal
+            if flushed.ndim > spread.ndim or flushed.size > spread.size:
+                return np.asarray(spread + flushed)
+            spread += flushed
+            return spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,6 @@ def exact(value: Array) -> Magnitude:
     return Magnitude(terms=none, absolute=np.zeros(np.shape(value)), underflow=none)
 
 
-def _once(broadcast: Array) -> Array:
+def once(broadcast: Array) -> Array:
     """Returns the numbers of a broadcast array once along every axis that repeats them."""
     return broadcast[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in broadcast.strides)]

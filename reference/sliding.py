@@ -20,7 +20,8 @@ definition has no term at all, so whatever is not finite throughout is computed 
 of the operands' elements, or of the result's, whichever is cheaper to form.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import product as cartesian
 from math import isfinite, prod
 
@@ -53,34 +54,61 @@ MANY_TERMS = 4096
 MOSTLY_ZEROS = 4
 
 
+# Operands of so many elements together have their absolute sums formed in float32; below, the conversion costs more.
+SINGLE = 1 << 15
+
+Precision = type[np.float64] | type[np.float32]
+
+# Above, a product of two might overflow float32.
+LARGEST_SINGLE = 2.0**50
+
+
 @np.errstate(all="ignore")
-def gather(large: Array, kernel: Array, over: Sequence[Window], *, groups: int, bias: Array | None = None) -> Array:
+def gather(
+    large: Array,
+    kernel: Array,
+    over: Sequence[Window],
+    *,
+    groups: int,
+    bias: Array | None = None,
+    precision: Precision = np.float64,
+) -> Array:
     """Returns the small array, (batch, *outputs, groups * b), plus the bias, (groups * b,)."""
     if not large.size or not (isfinite(large.sum()) and isfinite(kernel.sum())):
-        small = _gather_plainly(large, kernel, over, groups)
+        small = _gather_plainly(large, kernel, over, groups, precision)
         return small if bias is None else small + bias
-    grid = _embedded(large, [(window.low, window.reach, 1) for window in over])
+    grid = _embedded(large, [(window.low, window.reach, 1) for window in over], precision)
     return _slide(grid, kernel, [(window.outputs, window.stride, window.dilation) for window in over], groups, bias)
 
 
 @np.errstate(all="ignore")
-def scatter(small: Array, kernel: Array, over: Sequence[Window], *, groups: int, bias: Array | None = None) -> Array:
+def scatter(
+    small: Array,
+    kernel: Array,
+    over: Sequence[Window],
+    *,
+    groups: int,
+    bias: Array | None = None,
+    precision: Precision = np.float64,
+) -> Array:
     """Returns the large array, (batch, *sizes, groups * a), plus the bias, (groups * a,)."""
-    large = _scatter_fast(small, kernel, over, groups)
+    large = _scatter_fast(small, kernel, over, groups, precision)
     if not isfinite(large.sum()):
-        large = _scatter_plainly(small, kernel, over, groups)
+        large = _scatter_plainly(small, kernel, over, groups, precision)
     if bias is not None:
         large += bias
     return large
 
 
 @np.errstate(all="ignore")
-def correlate(large: Array, small: Array, over: Sequence[Window], *, groups: int) -> Array:
+def correlate(
+    large: Array, small: Array, over: Sequence[Window], *, groups: int, precision: Precision = np.float64
+) -> Array:
     """Returns the kernel, (*taps, a, groups * b)."""
     channels = large.shape[-1] // groups
     if not large.size or channels == 1 < groups:
         return _correlate_plainly(large, small, over, groups)
-    grid = _embedded(large, [(window.low, window.reach, 1) for window in over])
+    grid = _embedded(large, [(window.low, window.reach, 1) for window in over], precision)
     steps = [(window.outputs, window.stride, window.dilation) for window in over]
     taps = [window.kernel for window in over]
     per_group = small.shape[-1] // groups
@@ -102,22 +130,19 @@ def gather_magnitude(
     large: Array, kernel: Array, over: Sequence[Window], *, groups: int, bias: Array | None = None
 ) -> Magnitude:
     """Returns the magnitude of a gather: a term for each tap inside the large array and each channel of the group."""
-    shift = None if bias is None else np.abs(bias)
-    absolute = gather(np.abs(large), np.abs(kernel), over, groups=groups, bias=shift)
     terms = positions([window.taps_inside() for window in over]) * kernel.shape[-2] + (bias is not None)
-    return _sum_of(terms, absolute)
+    most = float(terms.max(initial=0.0))
+    return _sum_of(terms, _absolute_sums(partial(gather, over=over, groups=groups), most, large, kernel, bias=bias))
 
 
 def scatter_magnitude(
     small: Array, kernel: Array, over: Sequence[Window], *, groups: int, bias: Array | None = None
 ) -> Magnitude:
     """Returns the magnitude of a scatter: a term for each tap that lands there and each channel of the group."""
-    absolute = scatter(
-        np.abs(small), np.abs(kernel), over, groups=groups, bias=None if bias is None else np.abs(bias)
-    )
     channels = kernel.shape[-1] // groups
     terms = positions([window.outputs_seeing() for window in over]) * channels + (bias is not None)
-    return _sum_of(terms, absolute)
+    most = float(terms.max(initial=0.0))
+    return _sum_of(terms, _absolute_sums(partial(scatter, over=over, groups=groups), most, small, kernel, bias=bias))
 
 
 def correlate_magnitude(large: Array, small: Array, over: Sequence[Window], *, groups: int) -> Magnitude:
@@ -126,14 +151,36 @@ def correlate_magnitude(large: Array, small: Array, over: Sequence[Window], *, g
     Terms that are zero are added without rounding, in any order. Behind a ReLU and a maximum most of them are, so
     that the bound without them is several times narrower; they are left out where that matters.
     """
-    absolute = correlate(np.abs(large), np.abs(small), over, groups=groups)
+    correlated = partial(correlate, over=over, groups=groups)
     summed = large.shape[0] * prod(window.outputs for window in over)
+    absolute = _absolute_sums(correlated, float(summed), large, small)
     nonzero = np.count_nonzero(large) * np.count_nonzero(small)
     if summed > MANY_TERMS and MOSTLY_ZEROS * nonzero < large.size * small.size:
-        terms = correlate((large != 0).astype(np.float64), (small != 0).astype(np.float64), over, groups=groups)
+        terms = correlated((large != 0).astype(np.float64), (small != 0).astype(np.float64))
     else:
         terms = positions([window.outputs_inside() for window in over])[..., None] * large.shape[0]
     return _sum_of(terms, absolute)
+
+
+def _absolute_sums(
+    sums: Callable[..., Array], most: float, first: Array, second: Array, *, bias: Array | None = None
+) -> Array:
+    """Returns sums of absolute products, of at most so many terms: large ones in float32, not below the exact ones.
+
+    A bound's S needs two digits, and float32 takes half the time. In it n terms lose at most gamma(n, 2^-24) of
+    themselves, and an underflow of an operand or a product at most 2^-125 of the largest operand, or of 1.
+    """
+    operands = [np.abs(first), np.abs(second)]
+    shift = {} if bias is None else {"bias": np.abs(bias)}
+    if first.size + second.size >= SINGLE:
+        peak = max(float(array.max(initial=0.0)) for array in (*operands, *shift.values()))
+        if peak < LARGEST_SINGLE and most * 2.0**-24 < 1 / 64:
+            single = [array.astype(np.float32) for array in operands]
+            absolute = sums(*single, **shift, precision=np.float32)
+            absolute *= np.float32(1 + (most + 8) * 2.0**-23)
+            absolute += np.float32((most + 1) * 2.0**-125 * max(peak, 1.0))
+            return absolute
+    return sums(*operands, **shift)
 
 
 def positions(along: Sequence[Array]) -> Array:
@@ -158,7 +205,7 @@ def taps(over: Sequence[Window]) -> Iterator[tuple[tuple[int, ...], tuple[slice,
         yield index, (slice(None), *outputs), (slice(None), *inputs)
 
 
-def _embedded(data: Array, axes: Sequence[tuple[int, int, int]]) -> Array:
+def _embedded(data: Array, axes: Sequence[tuple[int, int, int]], precision: Precision) -> Array:
     """Returns a contiguous grid of zeros with element e of each (low, reach, step) axis at `low + e * step`.
 
     Elements that would lie outside are left out.
@@ -166,14 +213,14 @@ def _embedded(data: Array, axes: Sequence[tuple[int, int, int]]) -> Array:
     # Data in another layout or precision is copied, too: `_view` takes the memory as it is.
     if (
         data.flags.c_contiguous
-        and data.dtype == np.float64
+        and data.dtype == precision
         and all(
             low == 0 and step == 1 and reach == size
             for (low, reach, step), size in zip(axes, data.shape[1:], strict=False)
         )
     ):
         return data
-    grid = np.zeros((data.shape[0], *(reach for _, reach, _ in axes), data.shape[-1]))
+    grid = np.zeros((data.shape[0], *(reach for _, reach, _ in axes), data.shape[-1]), precision)
     target, source = [slice(None)], [slice(None)]
     for (low, reach, step), size in zip(axes, data.shape[1:], strict=False):
         first = max(0, -(low // step))
@@ -196,9 +243,9 @@ def _slide(
     rank = len(steps)
     channels, outputs = kernel.shape[-2:]
     per_group = outputs // groups
-    small = np.empty((grid.shape[0], *(count for count, _, _ in steps), outputs))
+    small = np.empty((grid.shape[0], *(count for count, _, _ in steps), outputs), grid.dtype)
     if bias is not None:
-        row = np.empty((small.shape[-2], outputs))
+        row = np.empty((small.shape[-2], outputs), grid.dtype)
         row[:] = bias
     if groups > 1:
         split = kernel.reshape(-1, channels, groups, per_group)
@@ -232,7 +279,7 @@ def _view(grid: Array, steps: Sequence[tuple[int, int, int]], kernel: Sequence[i
         grid.strides[-1],
     )
     # The constructor takes a tenth of the time of as_strided, and refuses strides that leave the grid.
-    return np.ndarray(shape, np.float64, grid, 0, strides)
+    return np.ndarray(shape, grid.dtype, grid, 0, strides)
 
 
 def _blocks(view: Array, rank: int, channels: int) -> Iterator[tuple[tuple[slice, ...], Array]]:
@@ -300,44 +347,46 @@ def _split(data: Array, groups: int) -> Array:
     return data.reshape(*data.shape[:-1], groups, data.shape[-1] // groups)
 
 
-def _gather_plainly(large: Array, kernel: Array, over: Sequence[Window], groups: int) -> Array:
-    small = np.zeros((large.shape[0], *(window.outputs for window in over), kernel.shape[-1]))
+def _gather_plainly(large: Array, kernel: Array, over: Sequence[Window], groups: int, precision: Precision) -> Array:
+    small = np.zeros((large.shape[0], *(window.outputs for window in over), kernel.shape[-1]), precision)
     for index, outputs, inputs in taps(over):
         small[outputs] += _times(large[inputs], kernel[index], groups)
     return small
 
 
-def _scatter_fast(small: Array, kernel: Array, over: Sequence[Window], groups: int) -> Array:
+def _scatter_fast(small: Array, kernel: Array, over: Sequence[Window], groups: int, precision: Precision) -> Array:
     if not small.size:
-        return _scatter_plainly(small, kernel, over, groups)
+        return _scatter_plainly(small, kernel, over, groups, precision)
     channels, outputs = kernel.shape[-2], kernel.shape[-1] // groups
     if small.shape[0] * prod(window.outputs for window in over) * kernel.size > MANY_PRODUCTS:
         strided = any(window.stride > 1 for window in over)
         if groups == 1 and (strided or FEWER * channels <= outputs):
-            return _scatter_at_once(small, kernel, over)
+            return _scatter_at_once(small, kernel, over, precision)
         if strided and channels == outputs == 1:
-            return _scatter_plainly(small, kernel, over, groups)
+            return _scatter_plainly(small, kernel, over, groups, precision)
     # Output o goes to o * stride, zeros between; position p then sees tap t at p + low - t * dilation: a gather with
     # the taps reversed.
     spans = [(window.kernel - 1) * window.dilation for window in over]
     zipped = list(zip(over, spans, strict=True))
-    grid = _embedded(small, [(span - window.low, span + window.size, window.stride) for window, span in zipped])
+    grid = _embedded(
+        small, [(span - window.low, span + window.size, window.stride) for window, span in zipped], precision
+    )
     reversed_taps = _exchanged(kernel, groups)[(slice(None, None, -1),) * len(over)]
     return _slide(grid, reversed_taps, [(window.size, 1, window.dilation) for window in over], groups, None)
 
 
-def _scatter_plainly(small: Array, kernel: Array, over: Sequence[Window], groups: int) -> Array:
-    large = np.zeros((small.shape[0], *(window.size for window in over), kernel.shape[-2] * groups))
+def _scatter_plainly(small: Array, kernel: Array, over: Sequence[Window], groups: int, precision: Precision) -> Array:
+    large = np.zeros((small.shape[0], *(window.size for window in over), kernel.shape[-2] * groups), precision)
     exchanged = _exchanged(kernel, groups)
     for index, outputs, inputs in taps(over):
         large[inputs] += _times(small[outputs], exchanged[index], groups)
     return large
 
 
-def _scatter_at_once(small: Array, kernel: Array, over: Sequence[Window]) -> Array:
+def _scatter_at_once(small: Array, kernel: Array, over: Sequence[Window], precision: Precision) -> Array:
     """Returns the scatter of one group: one matrix product for all taps of some examples, then one addition a tap."""
     channels, outputs = kernel.shape[-2:]
-    large = np.zeros((small.shape[0], *(window.size for window in over), channels))
+    large = np.zeros((small.shape[0], *(window.size for window in over), channels), precision)
     positions = prod(small.shape[1:-1])
     examples = max(1, BLOCK // (positions * kernel.size // outputs))
     matrix = kernel.reshape(-1, outputs)

@@ -116,8 +116,8 @@ class Session:
         diagnosis = Diagnosis()
         if any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values()):
             diagnosis = diagnose(differing, self._accumulators)
-            otherwise = bool(diagnosis.agrees_with)
-            whole = explained(whole, differing, self._accumulators, self.description, otherwise=otherwise)
+            names = diagnosis.agrees_with
+            whole = explained(whole, differing, self._accumulators, self.description, agrees_with=names)
         return Result(
             case=case.id,
             operator=case.operator,

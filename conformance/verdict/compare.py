@@ -3,16 +3,22 @@
 Within iff round(value - bound) <= got <= round(value + bound), with the ends rounded to the output format (Higham,
 Accuracy and Stability of Numerical Algorithms, chapter 3, gives the bound; rounding the ends covers the last
 rounding, subnormals and overflow, and nothing more: half an ulp added to the bound would let truncated results pass).
+
+Rounding is monotone, so whatever lies within the bound before its ends are rounded lies within afterwards; only the
+rest is looked at twice.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conformance.case.job import Tensor
+from conformance.case.model import Shape
 from conformance.formats import FORMATS, Float64, Format, from_storage, round_to
 from conformance.verdict.model import Comparison, Expectation, Reason
 
@@ -20,6 +26,8 @@ from conformance.verdict.model import Comparison, Expectation, Reason
 VACUOUS_SHARE: Final = 1 / 16
 # Elements that are compared at a time: a dozen arrays of this size fit into a second-level cache.
 BLOCK: Final = 1 << 14
+# An error up to this share of its bound does not exceed it by the roundings of its own measurement.
+SURELY: Final = 1 - 2.0**-50
 
 
 def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectation, format_name: str) -> Comparison:
@@ -40,49 +48,31 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
         return comparison(within=False, reason=Reason.SHAPE, ratio=math.inf, bits=0.0)
     if got.format != format_name:
         return comparison(within=False, reason=Reason.FORMAT, ratio=math.inf, bits=0.0)
-    format_ = FORMATS[format_name]
-    numbers = from_storage(got.data, format_)
     if value.size == 0:
         return comparison(within=True, reason=Reason.EXACT)
-    astray = misplaced_signs(numbers, expectation)
-    equal = np.array_equal(numbers, value)  # infinities are equal, too; there is no room to be measured
-    found = None if equal else _Found.of(numbers, expectation, format_)
-    if astray is not None and (found is None or not found.outside):
-        place = tuple(int(i) for i in np.argwhere(astray)[0])
-        return comparison(
-            within=False,
-            reason=Reason.SIGN,
-            worst_index=place,
-            expected=float(value[place]),
-            got=float(numbers[place]),
-            outside=int(astray.sum()),
-        )
-    if found is None:
-        first = (0,) * value.ndim
-        at_first = float(value[first])
-        bound = float(expectation.bound[first])
-        return comparison(
-            within=True, reason=Reason.EXACT, worst_index=first, expected=at_first, got=at_first, bound=bound
-        )
-    index = tuple(int(i) for i in np.unravel_index(found.worst, value.shape))
-    if found.outside:
+    found = _Found.of(got, expectation, FORMATS[format_name])
+    outside = found.outside
+    if outside:
         reason = _difference(found.got_outside, found.expected_outside)
+    elif found.astray:
+        reason, outside = Reason.SIGN, found.astray
     elif not found.differs or not (expectation.bound > 0).any():
         reason = Reason.EXACT
     elif _vacuous(expectation):
         reason = Reason.VACUOUS
     else:
         reason = Reason.WITHIN_BOUND
+    index = found.worst
     return comparison(
-        within=not found.outside,
+        within=not outside,
         reason=reason,
         worst_index=index,
         expected=float(value[index]),
-        got=float(numbers[index]),
+        got=float(from_storage(got.data[index][None], FORMATS[format_name])[0]),
         error=found.error,
         bound=float(expectation.bound[index]),
         ratio=found.ratio,
-        outside=found.outside,
+        outside=outside,
         bits=effective_bits(found.relative) if found.differs else math.inf,
     )
 
@@ -92,88 +82,144 @@ class _Found:
     """What the elements of an array say together.
 
     Attributes:
-        worst: the first element, in row-major order, with the largest ratio.
+        worst: the element with the largest error over bound; the first zero of the wrong sign where that is all.
         error, ratio: of that element.
         outside: how many lie outside; `got_outside`, `expected_outside` are their numbers.
+        astray: how many zeros have another sign than every honest computation gives them.
         differs: some element is not the expected value itself.
         relative: the largest error relative to the scale.
     """
 
-    worst: int
+    worst: Shape
     error: float
     ratio: float
     outside: int
     got_outside: Float64
     expected_outside: Float64
+    astray: int
     differs: bool
     relative: float
 
     @classmethod
-    def of(cls, numbers: Float64, expectation: Expectation, format_: Format) -> "_Found":
+    def of(cls, tensor: Tensor, expectation: Expectation, format_: Format) -> "_Found":
         """Goes through the elements block by block: what fits into the cache is compared several times as fast."""
-        flat = [array.reshape(-1) for array in (numbers, expectation.value, expectation.bound, expectation.scale)]
-        worst, worst_error, worst_ratio = 0, 0.0, -1.0
-        got_outside, expected_outside, relatives = [], [], []
-        differs = False
-        for start in range(0, numbers.size, BLOCK):
-            got, value, bound, scale = (array[start : start + BLOCK] for array in flat)
+        worst, worst_error, worst_ratio = (0,) * expectation.value.ndim, 0.0, -1.0
+        first_astray: Shape | None = None
+        got_outside, expected_outside = [np.zeros(0)], [np.zeros(0)]
+        relative, astray, differs = 0.0, 0, False
+        for start, at in _blocks(tensor.shape):
+            got, value = from_storage(tensor.data[at], format_), expectation.value[at]
+            wrong = _misplaced_signs(got, expectation, at)
+            if wrong is not None:
+                astray += int(wrong.sum())
+                first_astray = first_astray or _place(start, int(np.argmax(wrong)), wrong.shape)
+            if np.array_equal(got, value):
+                continue  # infinities are equal, too; there is no room to be measured
+            differs = True
+            bound = expectation.bound[at]
             inside, error, ratio = _measure(got, value, bound, format_)
-            with np.errstate(all="ignore"):
-                relatives.append(np.divide(error, scale, out=np.zeros_like(error), where=error > 0).max())
+            relative = max(relative, _relative(error, value, expectation, at))
             place = int(np.argmax(ratio))
-            if ratio[place] > worst_ratio:
-                worst, worst_error, worst_ratio = start + place, float(error[place]), float(ratio[place])
+            if ratio.flat[place] > worst_ratio:
+                worst = _place(start, place, ratio.shape)
+                worst_error, worst_ratio = float(error.flat[place]), float(ratio.flat[place])
             if not inside.all():
                 got_outside.append(got[~inside])
                 expected_outside.append(value[~inside])
-            differs = differs or bool(error.any())
-        nothing = [np.zeros(0)]
+        outside = sum(map(len, got_outside))
+        if astray and not outside and first_astray is not None:
+            worst, worst_error, worst_ratio = first_astray, 0.0, 0.0
         return cls(
             worst=worst,
             error=worst_error,
-            ratio=worst_ratio,
-            outside=sum(map(len, got_outside)),
-            got_outside=np.concatenate(got_outside or nothing),
-            expected_outside=np.concatenate(expected_outside or nothing),
+            ratio=max(worst_ratio, 0.0),
+            outside=outside,
+            got_outside=np.concatenate(got_outside),
+            expected_outside=np.concatenate(expected_outside),
+            astray=astray,
             differs=differs,
-            relative=float(np.max(relatives)),
+            relative=relative,
         )
 
 
-def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> tuple[Any, Float64, Float64]:
-    """By element: whether it lies within, its error, and the error over the room that its interval leaves."""
-    low, high = interval(value, bound, format_)
+def _blocks(shape: Shape) -> Iterator[tuple[Shape, Any]]:
+    """Indices that cut an array into parts of about a block, in row-major order; with the first element of each.
+
+    Along the axes, so that what is broadcast stays so.
+    """
+    axis = 0
+    while axis + 1 < len(shape) and math.prod(shape[axis + 1 :]) > BLOCK:
+        axis += 1
+    if not shape:
+        yield (), ...
+        return
+    step = max(1, BLOCK // max(1, math.prod(shape[axis + 1 :])))
+    for lead in np.ndindex(shape[:axis]):
+        for first in range(0, shape[axis], step):
+            start = (*lead, first, *(0,) * (len(shape) - axis - 1))
+            yield start, (*lead, slice(first, first + step))
+
+
+def _place(start: Shape, within: int, shape: Shape) -> Shape:
+    """The index of an element of a block, in the whole array."""
+    inner = (0,) * (len(start) - len(shape)) + tuple(int(i) for i in np.unravel_index(within, shape))
+    return tuple(first + place for first, place in zip(start, inner, strict=True))
+
+
+def _relative(error: Float64, value: Float64, expectation: Expectation, at: Any) -> float:
+    """The largest error against max(root |value|, scale)."""
     with np.errstate(all="ignore"):
-        inside = (low <= got) & (got <= high)
-        error = np.asarray(np.abs(got - value))  # of no axes, too: numpy would give a number
-        if not np.isfinite(error).all():
+        scale = expectation.scale[at]
+        if expectation.root is not None:
+            scale = np.fmax(np.abs(value) * expectation.root[at], scale)
+        return float(np.divide(error, scale, out=np.zeros_like(error), where=error > 0).max())
+
+
+def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> tuple[Any, Float64, Float64]:
+    """By element: whether it lies within, its error, and the error over its bound.
+
+    Where the bound alone does not hold it, the error is set over the room up to the rounded end instead, so that the
+    ratio is at most 1 exactly where it lies within; a difference that no number measures counts as infinite.
+    """
+    with np.errstate(all="ignore"):
+        error = np.asarray(got - value)  # of no axes, too: numpy would give a number
+        np.abs(error, out=error)
+        measured = np.isfinite(error)
+        if measured.all():
+            inside = np.asarray(error <= bound * SURELY)
+        else:
             # Equality covers infinities; NaN is right only where NaN is expected.
-            both_nan = np.isnan(got) & np.isnan(value)
-            inside |= both_nan
-            error[(got == value) | both_nan] = 0.0
-        room = np.where(got > value, high - value, value - low)
-        # At most 1 inside by definition; outside, a difference that no number measures counts as infinite.
-        ratio = np.divide(error, room, out=np.zeros_like(error), where=error != 0)
-    if inside.all():
-        return inside, error, np.fmin(ratio, 1.0)
-    beyond = np.fmax(np.where(np.isnan(ratio), np.inf, ratio), 1.0)
-    ratio = np.where(inside, np.fmin(ratio, 1.0), beyond)
+            same = (got == value) | (np.isnan(got) & np.isnan(value))
+            error[same] = 0.0
+            inside = same | (measured & (error <= bound * SURELY))
+        ratio = np.divide(error, bound, out=np.zeros_like(error), where=error > 0)
+        if inside.all():
+            return inside, error, ratio
+        rest = ~inside
+        low, high = interval(value[rest], bound[rest], format_)
+        held = (low <= got[rest]) & (got[rest] <= high)
+        room = np.where(got[rest] > value[rest], high - value[rest], value[rest] - low)
+        beyond = error[rest] / room
+        beyond = np.where(np.isnan(beyond), np.inf, beyond)
+    inside[rest] = held
+    ratio[rest] = np.where(held, np.fmin(beyond, 1.0), np.fmax(beyond, 1.0))
     return inside, error, ratio
 
 
-def misplaced_signs(numbers: Float64, expectation: Expectation) -> Any | None:
+def _misplaced_signs(got: Float64, expectation: Expectation, at: Any) -> NDArray[np.bool_] | None:
     """Where a zero has another sign than every honest computation gives it; None if nowhere."""
     if expectation.signed is None:
         return None
-    zeros = (numbers == 0) & (expectation.value == 0)
+    zeros = np.asarray(got == 0)
     if not zeros.any():
         return None
-    astray = zeros & expectation.signed & (np.signbit(numbers) != np.signbit(expectation.value))
+    value = expectation.value[at]
+    astray = np.asarray(zeros & (value == 0) & expectation.signed[at] & (np.signbit(got) != np.signbit(value)))
     return astray if astray.any() else None
 
 
 def element_ratios(got: Tensor, expectation: Expectation, format_name: str) -> Float64 | None:
-    """Error over room by element, for pictures; None where shape or format differ."""
+    """Error over bound by element, for pictures; None where shape or format differ."""
     if got.shape != expectation.value.shape or got.format != format_name:
         return None
     format_ = FORMATS[format_name]
@@ -187,7 +233,7 @@ def outside(got: Tensor, expectation: Expectation, format_name: str) -> Any | No
     format_ = FORMATS[format_name]
     numbers = from_storage(got.data, format_)
     inside = _measure(numbers, expectation.value, expectation.bound, format_)[0]
-    astray = misplaced_signs(numbers, expectation)
+    astray = _misplaced_signs(numbers, expectation, ...)
     return np.logical_not(inside) if astray is None else np.logical_not(inside) | astray
 
 
@@ -222,11 +268,22 @@ def _difference(got: Float64, expected: Float64) -> Reason:
 
 
 def _vacuous(expectation: Expectation) -> bool:
-    finite = np.isfinite(expectation.value)
-    values, bounds = expectation.value[finite], expectation.bound[finite]
-    if not values.size or not values.any():
+    """Whether half of the bounds are so large, against the values, that agreement says nothing."""
+    bound_sum = value_sum = count = 0.0
+    for _, at in _blocks(expectation.value.shape):
+        value, bound = expectation.value[at], expectation.bound[at]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = float(np.vdot(value, value))
+        if not math.isfinite(squares):
+            finite = np.isfinite(value)
+            value, bound = value[finite], bound[finite]
+            with np.errstate(over="ignore"):
+                squares = float(np.vdot(value, value))
+        bound_sum, value_sum, count = bound_sum + float(np.sum(bound)), value_sum + squares, count + value.size
+    if not value_sum:
         return False
-    with np.errstate(over="ignore"):
-        allowed = VACUOUS_SHARE * float(np.sqrt(np.mean(np.square(values))))
-        # A median of numbers that are not negative is at most twice their mean, which is cheaper.
-        return bool(2 * np.mean(bounds) > allowed) and float(np.median(bounds)) > allowed
+    allowed = VACUOUS_SHARE * math.sqrt(value_sum / count)
+    # A median of numbers that are not negative is at most twice their mean, which is cheaper.
+    if 2 * bound_sum / count <= allowed:
+        return False
+    return float(np.median(expectation.bound[np.isfinite(expectation.value)])) > allowed

@@ -77,13 +77,15 @@ class Expectation:
     Attributes:
         value: float64, any shape.
         bound: the largest honest error before the last rounding, by element; 0 asks for the correctly rounded value.
-        scale: what effective bits are counted against, by element: max(sqrt(n) |value|, S, k eta / u).
+        scale: S, or k eta / u where that is larger. Effective bits are counted against max(root |value|, scale).
+        root: sqrt(n) by element; 0 where the scale alone counts.
         signed: where an expected zero has a sign that every honest computation gives it; nowhere if None.
     """
 
     value: Float64
     bound: Float64
     scale: Float64
+    root: Float64 | None = None
     signed: NDArray[np.bool_] | None = None
 
 
@@ -101,7 +103,8 @@ class Comparison:
         worst_index: where error / bound is largest.
         expected, got, bound: at the worst element.
         error: |got - expected| there.
-        ratio: error over the room that the interval leaves; at most 1 exactly when within.
+        ratio: error over bound, or over the room up to the rounded end of the interval where the bound alone does not
+            hold it; at most 1 exactly when within.
         outside: how many elements lie outside.
         bits: effective bits of the whole array; infinite where nothing differs.
     """

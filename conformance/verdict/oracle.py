@@ -22,7 +22,7 @@ from conformance.case.families.convolution import Convolution, TransposedConvolu
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
 from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage
-from conformance.reference.magnitude import Magnitude
+from conformance.reference.magnitude import Magnitude, once
 from conformance.reference.operators import OPERATORS as REFERENCE
 from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
@@ -146,7 +146,6 @@ def expect_operator(
     linear = OPERATORS[operator].linear
     integral = exact and linear and all(map(_integral, sorted(operands.values(), key=np.size)))
     exact_integers = {"outputs": integral, "gradients": integral and all(map(_integral, cotangents.values()))}
-    signless = any(map(_has_negative_zero, operands.values()))
 
     def expectation(value: Float64, magnitude: Magnitude, check: str) -> Expectation:
         accumulator = accumulators.of(operator, format_name, check)
@@ -156,24 +155,26 @@ def expect_operator(
             nothing = np.broadcast_to(0.0, value.shape)
             # A derivative of 0 times a negative cotangent is -0 where it is multiplied, +0 where it is selected; and
             # -0 may pass a kink or not.
-            determined = np.full(value.shape, linear or (check == "outputs" and not signless))
-            return Expectation(value=value, bound=nothing, scale=nothing, signed=determined)
-        signed: Any = None
-        if exact_integers[check] and float(np.max(magnitude.absolute, initial=0.0)) <= 2.0**accumulator.precision:
-            error = np.zeros(())
+            signed = linear or (check == "outputs" and not any(map(_has_negative_zero, operands.values())))
+            return Expectation(value=value, bound=nothing, scale=nothing, signed=np.broadcast_to(signed, value.shape))
+        absolute = magnitude.absolute
+        error = np.zeros(())
+        cancelled = None
+        if exact_integers[check] and float(np.max(absolute, initial=0.0)) <= 2.0**accumulator.precision:
             # What cancels is +0 in any order; a sum of zeros alone has the sign that its order gives it.
-            signed = np.broadcast_to(magnitude.absolute > 0, value.shape)
+            cancelled = np.broadcast_to(absolute > 0, value.shape)
         else:
             error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
-        with np.errstate(invalid="ignore"):
-            scale = np.maximum(np.sqrt(magnitude.terms) * np.abs(value), magnitude.absolute)
         # What underflows may cost is no loss of bits: it counts as one rounding.
-        scale = np.maximum(scale, magnitude.underflow * accumulator.eta / accumulator.unit)
+        flushed = once(magnitude.underflow) * (accumulator.eta / accumulator.unit)
+        if np.max(flushed, initial=0.0) > np.min(absolute, initial=np.inf):
+            absolute = np.maximum(absolute, flushed)
         return Expectation(
             value=value,
             bound=np.broadcast_to(error, value.shape),
-            scale=np.broadcast_to(scale, value.shape),
-            signed=signed,
+            scale=np.broadcast_to(absolute, value.shape),
+            root=np.broadcast_to(np.sqrt(once(magnitude.terms)), value.shape),
+            signed=cancelled,
         )
 
     wanted = {operand.name for operand in OPERATORS[operator].operands if operand.differentiable}

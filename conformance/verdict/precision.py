@@ -23,11 +23,13 @@ from conformance.verdict.diagnosis import Differing, layers_of
 from conformance.verdict.judge import Judgement
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.verdict.variants import precision as roundings
 
 # A wide interval holds one wrong element as well, and for long sums anything. A lower precision moves many elements
 # by little: at least this share of some array's must lie outside the ordinary bound, and the root mean square of each
 # array's errors is at most this share of its values'.
 SPREAD: Final = 1 / 16
+_ROUNDINGS: Final = frozenset(variant.name for variant in roundings.VARIANTS)
 
 Expect = Callable[[Job], Expectations | MustRefuse | None]
 
@@ -55,7 +57,7 @@ def explained(
     accumulators: Accumulators,
     description: Description,
     *,
-    otherwise: bool = False,
+    agrees_with: Sequence[str] = (),
 ) -> Judgement:
     """A judgement whose differences by value have the name of the first model that holds all of them.
 
@@ -64,8 +66,9 @@ def explained(
         differing: the data sets behind it.
         accumulators: what the backend declares.
         description: for the transform algorithms that it declares.
-        otherwise: another reading of the operator explains it.
+        agrees_with: the readings of the operator that explain it; but for roundings, they go before loose models.
     """
+    otherwise = not _ROUNDINGS.issuperset(agrees_with)
     models = [model for model in _models(accumulators) if not (otherwise and model.loose)]
     verdicts = {
         check: _explain(check, verdict, differing, models, description)
@@ -114,7 +117,7 @@ def _models(accumulators: Accumulators) -> tuple[Model, ...]:
             # A matrix unit rounds what it multiplies, a cast everything; the cotangents' kernel may be another one.
             for kept in (("b",), (), ("b", "cotangents"), ("cotangents",))
         ),
-        Model(reason=Reason.FLOAT32_ARITHMETIC, expect=_float32_arithmetic),
+        Model(reason=Reason.FLOAT32_ARITHMETIC, expect=_float32_arithmetic, loose=True),
         # float16's errors lie within bfloat16's bound: which of them it was cannot be told.
         Model(
             reason=Reason.SHORT_ACCUMULATOR,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from conformance.reference import conv
+from conformance.reference import conv, conv_transpose, sliding
 from conformance.reference.magnitude import Array
 from conformance.reference.padding import InvalidShape
 from conformance.reference.tests.products import Products, integers, normal32, radius
@@ -382,3 +382,30 @@ def test_terms_that_are_zero_are_not_counted_where_there_are_many() -> None:
         products = padded[:, i : i + 40, j : j + 40, a] * cotangent[..., b]
         assert magnitude.terms[i, j, a, b] == np.count_nonzero(products)
         assert magnitude.absolute[i, j, a, b] == pytest.approx(np.abs(products).sum())
+
+
+@pytest.mark.parametrize("operator", [conv, conv_transpose], ids=["conv", "conv_transpose"])
+def test_large_absolute_sums_in_float32_are_no_less_than_the_exact_ones(
+    operator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data over sixty orders of magnitude, where float32 underflows, and zeros."""
+    rng = np.random.default_rng(7)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape) * 10.0 ** rng.integers(-60, 8, shape) * rng.integers(0, 2, shape)
+
+    transposed = operator is conv_transpose
+    arguments: Configuration = {
+        "x": drawn(2, 40, 40, 16),
+        "w": drawn(3, 3, 8, 16) if transposed else drawn(3, 3, 16, 8),
+    }
+    arguments |= {"b": drawn(8), "stride": (2, 1), "dilation": (1, 1), "groups": 1, "padding": "same"}
+    arguments |= {"output_padding": (0, 0)} if transposed else {}
+    cotangent = {"output": drawn(*operator.forward(**arguments)["output"].shape)}
+    single = operator.magnitude(cotangent, **arguments)
+    monkeypatch.setattr(sliding, "SINGLE", 1 << 60)
+    exact = operator.magnitude(cotangent, **arguments)
+    for name in ("x", "w", "b"):
+        assert (single.gradients[name].absolute >= exact.gradients[name].absolute * (1 - 1e3 * 2.0**-53)).all(), name
+    assert single.outputs["output"].absolute.dtype == np.float32
+    assert (single.outputs["output"].absolute >= exact.outputs["output"].absolute * (1 - 1e3 * 2.0**-53)).all()

@@ -31,6 +31,9 @@ from conformance.verdict.variants.reading import (
 # Roundings of a chain of exponential, sum, quotient and logarithm, as the reference counts them for its longest.
 _CHAIN: Final = 64
 
+# torch.nn.functional.softplus's own.
+SOFTPLUS_THRESHOLD: Final = 20.0
+
 
 def _clipped(job: Job) -> Reading:
     """Clipped at 6 where the definition has no end."""
@@ -64,6 +67,24 @@ def _masked_by_product(job: Job) -> Reading:
     def change(found: Expectations) -> Expectations:
         with np.errstate(invalid="ignore"):
             return replaced(found, {"output": exactly(x * (x > 0))})
+
+    return Reading(job=job, change=change)
+
+
+def _linear_above_20(job: Job) -> Reading | None:
+    """softplus(x) = x, of slope 1, above the threshold."""
+    x = numbers(job.operands["x"])
+    above = x > SOFTPLUS_THRESHOLD
+    if not above.any():
+        return None
+
+    def line(e: Expectation, value: Float64) -> Expectation:
+        return replace(e, value=np.where(above, value, e.value), bound=np.where(above, 0.0, e.bound))
+
+    def change(found: Expectations) -> Expectations:
+        outputs = {"output": line(found.outputs["output"], x)}
+        gradients = {name: line(e, numbers(job.cotangents["output"])) for name, e in found.gradients.items()}
+        return replaced(found, outputs, gradients)
 
     return Reading(job=job, change=change)
 
@@ -349,6 +370,15 @@ VARIANTS: Final = (
         read=_masked_by_product,
         touches="outputs",
         shows_on=(float("-inf"),),
+    ),
+    Variant(
+        name="linear above 20",
+        operators=("softplus",),
+        about="PyTorch's default threshold spares the exponential, in float64 as well, where it still shows.",
+        seen_by="a number between 20 and 36, in float64",
+        read=_linear_above_20,
+        formats=("float64",),
+        shows_on=(20.5, 30.0),
     ),
     Variant(
         name="hard sigmoid",

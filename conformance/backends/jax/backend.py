@@ -26,6 +26,7 @@ from conformance.backends.base import (
     variable,
 )
 from conformance.backends.jax.activations import JaxActivations
+from conformance.backends.jax.normalization import JaxNormalization
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -54,7 +55,7 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(JaxActivations, Backend):
+class JaxBackend(JaxActivations, JaxNormalization, Backend):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"

@@ -21,9 +21,9 @@ v'. A count of roundings times a size means gamma(count) times that size (see `c
        m_k = m_(k-1) + w_k / k,   w_k = x_k - m_(k-1),   the first of them exact,
 
    the error e_k satisfies k e_k <= (k - 1) e_(k-1) + u (k |m_k| + 3 |w_k|): one rounding of the sum, three of
-   difference, reciprocal and product. With T_k the sum of the first k |x|, k |m_k| <= T_k and |w_k| <= |x_k| + T_(k-1)
-   / (k - 1). Summed over k, n e_n is at most u times the lesser of 5 (n - 1) T_n and (n + 3 + 3 H_(n-1)) T_n, where
-   the harmonic number H_k <= 1 + log k. Chan's combination of two sets, the one that is joined not the larger, adds 5
+   difference, reciprocal and product. With T_k the sum of the first k |x|, k |m_k| <= T_k and |w_k| is at most |x_k| +
+   T_(k-1) / (k - 1). Summed over k, n e_n is at most u times the lesser of 5 (n - 1) T_n and (n + 3 + 3 H_(n-1)) T_n,
+   where the harmonic number H_k <= 1 + log k. Chan's combination of two sets, the one that is joined not the larger, adds 5
    roundings for every level; a doubling of n adds more to the count. Hence
 
        mu := |computed m - m| <= gamma(M) A,   M = max(n + 1, min(5 (n - 1), n + 6 + 3 log n)).
@@ -68,8 +68,8 @@ v'. A count of roundings times a size means gamma(count) times that size (see `c
                   B (mu + gamma(n + 4) mean |c|)
 
    Products of two errors: E times at most 2 mu + 6 u (|x_i| + A) + gamma(n + 4) mean |c|. If `longest` is at least
-   (32 (|x_i| + A) + 6 M A + 6 (n + 4) mean |c|) i, that bracket stays below r wherever the bound is finite; E (|c_i| +
-   r) covers it.
+   (32 (|x_i| + A) + 6 M A + 6 (n + 4) mean |c|) i, that bracket stays below r wherever the bound is finite, and
+   E (|c_i| + r) covers it.
 
 6. The scale's gradient: N sums of g c i, or g x i less g m i: (I, |g c i|), (N + 8, |g| (|x| + A) i), (M A, |g| i).
    The offset's: N.
@@ -244,7 +244,9 @@ class Standardized:
         bent = inverse**3 * (d * centred).mean(axis=axes, keepdims=True)
         mean_centred = centred.mean(axis=axes, keepdims=True)
         error = inverse**3 * ((n + 10) * apart + known.shift * mean_d) + 3 * (roundings + 2) * bent
-        everything = (1 + inverse) ** 3 * (1 + np.abs(self.scale)) * (1 + np.abs(cotangent) + mean_d) * (1 + wide)
+        everything = (
+            (1 + inverse) ** 3 * (1 + np.abs(self.scale)) * (1 + np.abs(cotangent) + mean_d) * (1 + wide) ** 2
+        )
         return chained(
             (roundings + 9, straight),
             (roundings + (n + 9), inverse * mean_d),

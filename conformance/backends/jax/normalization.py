@@ -85,7 +85,7 @@ class JaxNormalization:
     def layer_norm(
         self, attributes: LayerNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
-        axes = tuple(axis % x.ndim for axis in attributes.axes)
+        axes = tuple(axis + x.ndim if axis < 0 else axis for axis in attributes.axes)
         shape = tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
         return self._standardized(x, axes, attributes.epsilon, scale, offset, shape)
 

@@ -86,7 +86,7 @@ class TensorFlowNormalization:
         self, attributes: LayerNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
         rank = len(x.shape)
-        axes = [axis % rank for axis in attributes.axes]
+        axes = [axis + rank if axis < 0 else axis for axis in attributes.axes]
         shape = tuple(x.shape[axis] if axis in axes else 1 for axis in range(rank))
         return self._standardized(x, axes, attributes.epsilon, scale, offset, shape)
 

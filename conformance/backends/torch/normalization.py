@@ -66,7 +66,7 @@ class TorchNormalization:
     def layer_norm(
         self, attributes: LayerNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
-        axes = tuple(axis % x.ndim for axis in attributes.axes)
+        axes = tuple(axis + x.ndim if axis < 0 else axis for axis in attributes.axes)
         order = (*(axis for axis in range(x.ndim) if axis not in axes), *axes)
         ordered = order == tuple(range(x.ndim))
         if not ordered:

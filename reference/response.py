@@ -36,7 +36,7 @@ def local_response_norm_forward(
     Raises:
         InvalidShape: x has fewer than two axes, or an attribute is out of range.
     """
-    return {"output": x * _denominator(x, size, alpha, bias, alpha_of, extra) ** -beta}
+    return {"output": x * _denominator(x, size, alpha, beta, bias, alpha_of, extra) ** -beta}
 
 
 @np.errstate(all="ignore")
@@ -52,7 +52,7 @@ def local_response_norm_vjp(
     extra: Side,
 ) -> Gradients:
     """Returns g_j N_j^-beta - 2 a beta x_j * sum of g_i x_i N_i^(-beta - 1) over windows i that hold channel j."""
-    base = _denominator(x, size, alpha, bias, alpha_of, extra)
+    base = _denominator(x, size, alpha, beta, bias, alpha_of, extra)
     cotangent = require_shape("the cotangent of output", cotangents["output"], x.shape)
     across = _windows(cotangent * x * base ** (-beta - 1), size, "high" if extra == "low" else "low")
     return {"x": cotangent * base**-beta - 2 * _factor(alpha, size, alpha_of) * beta * x * across}
@@ -87,7 +87,7 @@ def local_response_norm_magnitude(
     Underflow: a flushed square, or sum, costs N at most (size + 2) (a + 1) eta, that is beta (size + 2) (a + 1) / N
     of N^beta; flushed products are multiplied by what follows them.
     """
-    base = _denominator(x, size, alpha, bias, alpha_of, extra)
+    base = _denominator(x, size, alpha, beta, bias, alpha_of, extra)
     factor, logarithm = _factor(alpha, size, alpha_of), np.abs(np.log(base))
     own = size + 6.0
     bent = own + (LOGARITHM + 2) * logarithm
@@ -124,13 +124,16 @@ def _factor(alpha: float, size: int, alpha_of: Share) -> float:
     return alpha / size if alpha_of == "mean" else alpha
 
 
-def _denominator(x: Array, size: int, alpha: float, bias: float, alpha_of: Share, extra: Side) -> Array:
+def _denominator(x: Array, size: int, alpha: float, beta: float, bias: float, alpha_of: Share, extra: Side) -> Array:
     if x.ndim < 2:
         raise InvalidShape("axes of x", got=x.ndim, required="at least 2: batch, channels")
     if size < 1:
         raise InvalidShape("size", got=size, required="at least 1, a channel alone")
-    if not (alpha >= 0 and bias > 0):
-        raise InvalidShape("alpha and bias", got=(alpha, bias), required="alpha at least 0, bias positive")
+    for name, constant in (("alpha", alpha), ("beta", beta)):
+        if not constant >= 0:
+            raise InvalidShape(name, got=constant, required="at least 0")
+    if not bias > 0:
+        raise InvalidShape("bias", got=bias, required="a positive number")
     return bias + _factor(alpha, size, alpha_of) * _windows(np.square(x), size, extra)
 
 

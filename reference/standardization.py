@@ -23,8 +23,8 @@ v'. A count of roundings times a size means gamma(count) times that size (see `c
    the error e_k satisfies k e_k <= (k - 1) e_(k-1) + u (k |m_k| + 3 |w_k|): one rounding of the sum, three of
    difference, reciprocal and product. With T_k the sum of the first k |x|, k |m_k| is at most T_k, and |w_k| at most
    |x_k| + T_(k-1) / (k - 1). Summed over k, n e_n is at most u times the lesser of 5 (n - 1) T_n and
-   (n + 3 + 3 H_(n-1)) T_n, where the harmonic number H_k <= 1 + log k. Chan's combination of two sets, the one that is
-   joined not the larger, adds 5 roundings for every level; a doubling of n adds more to the count. Hence
+   (n + 3 + 3 H_(n-1)) T_n, where the harmonic number H_k <= 1 + log k. Chan's combination of two sets, the one that
+   is joined not the larger, adds 5 roundings for every level; a doubling of n adds more to the count. Hence
 
        mu := |computed m - m| <= gamma(M) A,   M = max(n + 1, min(5 (n - 1), n + 6 + 3 log n)).
 

@@ -184,8 +184,8 @@ def test_a_single_number_leaves_the_offset_and_no_gradient() -> None:
 
 # The bound under attack ---------------------------------------------------------------------------------------------
 #
-# Sets are the rows of a matrix here, (sets, n), so that an order of summation is an order of columns; scale and offset
-# lie along the columns, as a layer's do. In single precision throughout.
+# Sets are the rows of a matrix here, (sets, n), so that an order of summation is an order of columns; scale and
+# offset lie along the columns, as a layer's do. In single precision throughout.
 
 Sum = Callable[[Array], Array]
 

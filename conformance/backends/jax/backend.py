@@ -229,9 +229,11 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         if not names.sources:
             return (*start, *(f"    {call}" for call in calls), f"    return {outputs}", f"{outputs} = run({given})")
         sources = ", ".join(names.sources)
+        # What is assigned within a function is local to it: a state that goes by its operand's name is handed over.
+        state = [f"{name}={name}" for name in names.outputs if name in names.operands and name not in names.sources]
         return (
             *start,
-            f"    def forward({sources}):",
+            f"    def forward({', '.join((*names.sources, *state))}):",
             *(f"        {call}" for call in calls),
             f"        return {heads}, {outputs}",
             f"    _, pull, outputs = jax.vjp(forward, {sources}, has_aux=True)",

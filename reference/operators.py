@@ -15,12 +15,14 @@ from conformance.reference import (
     gates,
     initializers,
     losses,
+    normalization,
     optimizers,
     pads,
     pairs,
     polynomial,
     pooling,
     reductions,
+    response,
     signal,
 )
 from conformance.reference.elementwise import ElementWise
@@ -161,6 +163,36 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "softplus": _element_wise(curves.SOFTPLUS),
         "softsign": _element_wise(curves.SOFTSIGN),
         "log_sigmoid": _element_wise(curves.LOG_SIGMOID),
+        "batch_norm": Reference(
+            forward=normalization.batch_norm_forward,
+            vjp=normalization.batch_norm_vjp,
+            magnitude=normalization.batch_norm_magnitude,
+        ),
+        "batch_norm_training": Reference(
+            forward=normalization.batch_norm_training_forward,
+            vjp=normalization.batch_norm_training_vjp,
+            magnitude=normalization.batch_norm_training_magnitude,
+        ),
+        "layer_norm": Reference(
+            forward=normalization.layer_norm_forward,
+            vjp=normalization.layer_norm_vjp,
+            magnitude=normalization.layer_norm_magnitude,
+        ),
+        "group_norm": Reference(
+            forward=normalization.group_norm_forward,
+            vjp=normalization.group_norm_vjp,
+            magnitude=normalization.group_norm_magnitude,
+        ),
+        "instance_norm": Reference(
+            forward=normalization.instance_norm_forward,
+            vjp=normalization.instance_norm_vjp,
+            magnitude=normalization.instance_norm_magnitude,
+        ),
+        "local_response_norm": Reference(
+            forward=response.local_response_norm_forward,
+            vjp=response.local_response_norm_vjp,
+            magnitude=response.local_response_norm_magnitude,
+        ),
         "softmax_cross_entropy": Reference(forward=losses.forward, vjp=losses.vjp, magnitude=losses.magnitude),
         "dropout": Reference(forward=dense.dropout_forward, vjp=dense.dropout_vjp, magnitude=dense.dropout_magnitude),
         "sgd": Reference(forward=optimizers.sgd_forward, vjp=optimizers.sgd_vjp, magnitude=optimizers.sgd_magnitude),

@@ -57,6 +57,8 @@ class Operator:
         attributes: its frozen dataclass.
         operands: in the order of a call.
         outputs: names; "output" where there is one.
+        state: those outputs that are kept for the next call and never differentiated, as running statistics; they get
+            no cotangent.
         shapes: (attributes, operand shapes) -> output shapes; raises ImpossibleShape.
         rank: spatial axes (0: not a sliding operator).
         linear: in each float operand when the others are held; its results on wide integers are exact.
@@ -69,6 +71,7 @@ class Operator:
     operands: tuple[Operand, ...]
     shapes: Callable[[Any, Shapes], dict[str, Shape]]
     outputs: tuple[str, ...] = ("output",)
+    state: tuple[str, ...] = ()
     rank: int = 0
     linear: bool = False
     data: tuple[DataSet, ...] = ("normal", "special")

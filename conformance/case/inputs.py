@@ -175,7 +175,8 @@ class Question:
                 return (wide if name == self._wide_name else narrow)(words(2 * size), self.format)
             case "special" if name != "cotangent":
                 palette = np.array(OPERATORS[self.case.operator].special or (0.0, -1.0, 1.0))
-                return palette[(words(size) % np.uint64(len(palette))).astype(np.int64)]
+                drawn = palette[(words(size) % np.uint64(len(palette))).astype(np.int64)]
+                return np.abs(drawn) if domain == "non_negative" else drawn
         if domain == "unit":
             return uniform(words(size))
         values = normal(words(12 * size))

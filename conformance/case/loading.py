@@ -229,7 +229,8 @@ class _Reader:
         if self.problems:
             return None
         shapes = self._shapes(operator, attributes, inputs)
-        cotangents = self._cotangents(checked.get("cotangents", {}), shapes)
+        shapes = {name: shape for name, shape in shapes.items() if name not in operator.state}
+        cotangents = self._cotangents(checked.get("cotangents", {}), shapes, operator.state)
         self._gradients_have_cotangents(expect, claims, cotangents, shapes)
         checks = self._checks(checked.get("checks"), expect, claims)
         if self.problems:
@@ -436,7 +437,9 @@ class _Reader:
             return {last: outputs[last]}
         return outputs
 
-    def _cotangents(self, given: Mapping[str, TensorKeys], shapes: Mapping[str, Shape]) -> dict[str, TensorSpec]:
+    def _cotangents(
+        self, given: Mapping[str, TensorKeys], shapes: Mapping[str, Shape], state: tuple[str, ...]
+    ) -> dict[str, TensorSpec]:
         made = {}
         for name, tensor in given.items():
             steps: Steps = ("cotangents", name)
@@ -445,6 +448,10 @@ class _Reader:
                     continue
                 known = ", ".join(shapes) or "none, for this question has no answer"
                 message = f"there is no output {name!r}; there are {known}{did_you_mean(name, shapes)}"
+                if name in state:
+                    message = (
+                        f"{name} is kept for the next call and never differentiated; only {known} has a cotangent"
+                    )
                 self.note(steps, message, key=True)
                 continue
             spec = self._tensor(tensor, steps)

@@ -73,7 +73,7 @@ def _cotangent_shapes(case: Case, operands: Mapping[str, Tensor]) -> dict[str, S
     if isinstance(case.attributes, Chain):
         last = case.attributes.layers[-1].name
         return {last: shapes[last]}
-    return shapes
+    return {name: shape for name, shape in shapes.items() if name not in OPERATORS[case.operator].state}
 
 
 def plan(

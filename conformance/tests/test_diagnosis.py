@@ -102,6 +102,13 @@ ASYMMETRIC = (
     "softmax_cross_entropy/mean",
     "adam/other-rates",
     "convolve/image-same",
+    "batch_norm/image",
+    "batch_norm_training/image",
+    "layer_norm/image",
+    "group_norm/image",
+    "instance_norm/image",
+    "local_response_norm/mean",
+    "local_response_norm/even-low-mean",
 )
 
 

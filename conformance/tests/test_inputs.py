@@ -11,6 +11,7 @@ import pytest
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution
 from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.normalization import BatchNorm
 from conformance.case.families.pooling import MaxPool
 from conformance.case.families.signals import Signal
 from conformance.case.families.steps import Dropout
@@ -92,6 +93,14 @@ def test_the_numbers_of_a_question_on_special_data() -> None:
     made = drawn(pool, "special", output=(2,))
     assert made["x"] == [-3, -0.5, -3, -0.5, -1, -0.5]
     assert made["output"] == [0.13885647058486938, -0.22144605219364166]  # cotangents stay normal
+
+
+def test_special_data_keep_to_the_domain() -> None:
+    norm = case("batch_norm", BatchNorm(epsilon=0.1), inputs={"x": (1, 40), "mean": (40,), "variance": (40,)})
+    made = drawn(norm, "special", output=(1, 40))
+    assert min(made["mean"]) < 0
+    assert min(made["variance"]) == 0
+    assert max(made["variance"]) == 100
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,13 @@ BAD = [
         id="cotangent of another output",
     ),
     pytest.param(
+        "operator: batch_norm_training\ncases:\n"
+        "- {name: a, inputs: {x: [2, 3], mean: [3], variance: [3]},\n"
+        "   attributes: {epsilon: 0.1, momentum: 0.9, bessel: true}, cotangents: {mean: {fill: ones}}}\n",
+        "a.yaml:4:74: mean is kept for the next call and never differentiated; only output has a cotangent",
+        id="cotangent of state",
+    ),
+    pytest.param(
         HEAD + "- {name: a, cotangents: {output: [1, 2]}}\n",
         "a.yaml:5:34: the cotangent has the output's shape [1, 3, 5, 3], got [1, 2]",
         id="cotangent of another shape",

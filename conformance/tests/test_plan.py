@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.case.families.normalization import BatchNormTraining
 from conformance.case.job import Target
 from conformance.case.model import Case, Claim, Expect
 from conformance.errors import InvalidTarget
 from conformance.run.keyword import compile_keyword
-from conformance.run.plan import REFERENCE, plan, states_something
-from conformance.tests.questions import CONV, MAX_POOL, RELU, stated
+from conformance.run.plan import REFERENCE, plan, question_of, states_something
+from conformance.tests.questions import CONV, MAX_POOL, RELU, case, item, stated
+from conformance.verdict import oracle
 
 TORCH, TF = Target(backend="torch"), Target(backend="tf")
 CASES = (
@@ -50,6 +52,19 @@ def test_formats_narrow_and_never_widen() -> None:
 def test_layouts_are_items_of_their_own() -> None:
     both = replace(CONV, layouts=("channels_last", "channels_first"))
     assert [item.layout for item in plan([both], [TORCH])] == ["channels_last", "channels_first"]
+
+
+def test_state_gets_no_cotangent() -> None:
+    """What is kept for the next call is an output that nobody differentiates."""
+    attributes = BatchNormTraining(epsilon=0.1, momentum=0.9, bessel=True)
+    running = {"mean": (2,), "variance": (2,)}
+    norm = case("batch_norm_training", attributes, inputs={"x": (3, 2), "scale": (2,), **running})
+    job = question_of(item(norm), "normal").job
+    assert {name: tensor.shape for name, tensor in job.cotangents.items()} == {"output": (3, 2)}
+    found = oracle.expect(job, oracle.Accumulators())
+    assert isinstance(found, oracle.Expectations)
+    assert found.outputs.keys() == {"output", "mean", "variance"}
+    assert found.gradients.keys() == {"x", "scale"}
 
 
 def test_a_keyword_selects_by_the_item_s_name() -> None:

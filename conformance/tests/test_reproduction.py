@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from conformance.backends.base import CallLog, Recorded
+from conformance.backends.base import CallLog, Names, Recorded
+from conformance.backends.jax.backend import JaxBackend
 from conformance.tests.installed import Ended, Installation, install
 
 CASES = """# yaml-language-server: $schema=schema.json
@@ -181,3 +183,22 @@ def test_a_type_is_written_by_its_name() -> None:
     log = CallLog()
     Recorded(np, "np", log).ones((2,), np.dtype("float32"))
     assert log.lines({}) == ("t1 = np.ones((2,), 'float32')",)
+
+
+def test_a_script_of_jax_hands_its_state_over() -> None:
+    """An output that has an operand's name is assigned inside a function, and read there before."""
+    names = Names(
+        operands=("x", "mean"),
+        outputs=("output", "mean"),
+        heads=("output",),
+        cotangents=("g",),
+        sources=("x",),
+        gradients=("gradient_x",),
+    )
+    lines = JaxBackend.script(("output = x * mean", "mean = mean + 1.0"), names)
+    assert "    def forward(x, mean=mean):" in lines
+    function = "\n".join(line for line in lines if "jax" not in line and not line.startswith("["))
+    function = function.replace("return outputs, pull([g])", "return forward(x)")
+    scope: dict[str, Any] = {}
+    exec(function, scope)
+    assert scope["run"](2.0, 3.0, 1.0) == ([6.0], [6.0, 4.0])

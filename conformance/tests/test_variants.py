@@ -139,8 +139,8 @@ def test_gradients_are_those_of_the_other_outputs(readings: dict[tuple[str, str]
             found = evaluate((variant,), replace(job, operands=operands), values)
             assert isinstance(found, Expectations)
             return sum(
-                float((np.asarray(job.cotangents[name].data, np.float64) * e.value).sum())
-                for name, e in found.outputs.items()
+                float((np.asarray(cotangent.data, np.float64) * found.outputs[name].value).sum())
+                for name, cotangent in job.cotangents.items()
             )
 
         quotient = (shifted(variant, job, along, step) - shifted(variant, job, along, -step)) / (2 * step)

@@ -26,6 +26,7 @@ def test_all_operators_are_there() -> None:
         *("gelu", "silu", "mish", "softplus", "softsign", "log_sigmoid"),
         *("matmul", "add", "multiply", "concat", "mean", "global_average_pool2d", "global_max_pool2d"),
         *("depth_to_space", "space_to_depth"),
+        *("batch_norm", "batch_norm_training", "layer_norm", "group_norm", "instance_norm", "local_response_norm"),
         *("dropout", "sgd", "adam", "glorot_uniform", "convolve", "correlate", "polynomial"),
     }
     assert OPERATORS.keys() == ranked | others

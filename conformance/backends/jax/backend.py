@@ -26,6 +26,7 @@ from conformance.backends.base import (
     variable,
 )
 from conformance.backends.jax.activations import JaxActivations
+from conformance.backends.jax.normalization import JaxNormalization
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -54,7 +55,7 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(JaxActivations, Backend):
+class JaxBackend(JaxActivations, JaxNormalization, Backend):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"
@@ -228,9 +229,11 @@ class JaxBackend(JaxActivations, Backend):
         if not names.sources:
             return (*start, *(f"    {call}" for call in calls), f"    return {outputs}", f"{outputs} = run({given})")
         sources = ", ".join(names.sources)
+        # What is assigned within a function is local to it: a state that goes by its operand's name is handed over.
+        state = [f"{name}={name}" for name in names.outputs if name in names.operands and name not in names.sources]
         return (
             *start,
-            f"    def forward({sources}):",
+            f"    def forward({', '.join((*names.sources, *state))}):",
             *(f"        {call}" for call in calls),
             f"        return {heads}, {outputs}",
             f"    _, pull, outputs = jax.vjp(forward, {sources}, has_aux=True)",

@@ -1,0 +1,117 @@
+"""JAX's normalisations: Flax's recipes, with the variance in two passes."""
+
+from typing import Any
+
+from conformance.backends.base import Native, Natives, Recorded
+from conformance.case.families.normalization import (
+    BatchNorm,
+    BatchNormTraining,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LocalResponseNorm,
+)
+from conformance.case.model import Shape
+
+
+class JaxNormalization:
+    """A part of the adapter, which brings the framework's modules."""
+
+    jnp: Recorded
+    lax: Recorded
+    _jax: Any
+
+    def _normalized(
+        self, x: Native, mean: Native, variance: Native, epsilon: float, scale: Native | None, offset: Native | None
+    ) -> Native:
+        """Statistics, scale and offset are broadcastable to x."""
+        factor = self.lax.rsqrt(self.jnp.add(variance, epsilon))
+        if scale is not None:
+            factor = self.jnp.multiply(factor, scale)
+        y = self.jnp.multiply(self.jnp.subtract(x, mean), factor)
+        return y if offset is None else self.jnp.add(y, offset)
+
+    def _standardized(
+        self,
+        x: Native,
+        axes: tuple[int, ...],
+        epsilon: float,
+        scale: Native | None,
+        offset: Native | None,
+        shape: Shape,
+    ) -> Native:
+        mean = self.jnp.mean(x, axis=axes, keepdims=True)
+        variance = self.jnp.var(x, axis=axes, keepdims=True)
+        if scale is not None:
+            scale = self.jnp.reshape(scale, shape)
+        if offset is not None:
+            offset = self.jnp.reshape(offset, shape)
+        return self._normalized(x, mean, variance, epsilon, scale, offset)
+
+    def batch_norm(
+        self,
+        attributes: BatchNorm,
+        x: Native,
+        mean: Native,
+        variance: Native,
+        scale: Native | None = None,
+        offset: Native | None = None,
+    ) -> Native:
+        return self._normalized(x, mean, variance, attributes.epsilon, scale, offset)
+
+    def batch_norm_training(
+        self,
+        attributes: BatchNormTraining,
+        x: Native,
+        mean: Native,
+        variance: Native,
+        scale: Native | None = None,
+        offset: Native | None = None,
+    ) -> Natives:
+        a, axes = attributes, tuple(range(x.ndim - 1))
+        new_mean, new_variance = self.jnp.mean(x, axis=axes), self.jnp.var(x, axis=axes)
+        y = self._normalized(x, new_mean, new_variance, a.epsilon, scale, offset)
+        if a.bessel:
+            new_variance = self.jnp.var(x, axis=axes, ddof=1)
+        return {
+            "output": y,
+            "mean": self._moved(a.momentum, mean, new_mean),
+            "variance": self._moved(a.momentum, variance, new_variance),
+        }
+
+    def _moved(self, momentum: float, old: Native, new: Native) -> Native:
+        return self.jnp.add(self.jnp.multiply(momentum, old), self.jnp.multiply(1 - momentum, new))
+
+    def layer_norm(
+        self, attributes: LayerNorm, x: Native, scale: Native | None = None, offset: Native | None = None
+    ) -> Native:
+        axes = tuple(axis + x.ndim if axis < 0 else axis for axis in attributes.axes)
+        shape = tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
+        return self._standardized(x, axes, attributes.epsilon, scale, offset, shape)
+
+    def group_norm(
+        self, attributes: GroupNorm, x: Native, scale: Native | None = None, offset: Native | None = None
+    ) -> Native:
+        groups = attributes.groups
+        parted = (*x.shape[:-1], groups, x.shape[-1] // groups)
+        axes = (*range(1, x.ndim - 1), x.ndim)
+        row = (*(1 for _ in range(x.ndim - 1)), *parted[-2:])
+        y = self._standardized(self.jnp.reshape(x, parted), axes, attributes.epsilon, scale, offset, row)
+        return self.jnp.reshape(y, x.shape)
+
+    def instance_norm(
+        self, attributes: InstanceNorm, x: Native, scale: Native | None = None, offset: Native | None = None
+    ) -> Native:
+        axes, row = tuple(range(1, x.ndim - 1)), (*(1 for _ in range(x.ndim - 1)), x.shape[-1])
+        return self._standardized(x, axes, attributes.epsilon, scale, offset, row)
+
+    def local_response_norm(self, attributes: LocalResponseNorm, x: Native) -> Native:
+        a = attributes
+        smaller, larger = (a.size - 1) // 2, a.size // 2
+        ends = (larger, smaller) if a.extra == "low" else (smaller, larger)
+        ones = (1,) * (x.ndim - 1)
+        pads = (*((0, 0) for _ in ones), ends)
+        total = self.lax.reduce_window(self.jnp.square(x), 0.0, self._jax.lax.add, (*ones, a.size), (*ones, 1), pads)
+        alpha = a.alpha / a.size if a.alpha_of == "mean" else a.alpha
+        base = self.jnp.add(a.bias, self.jnp.multiply(alpha, total))
+        return self.jnp.divide(x, self.jnp.power(base, a.beta))

@@ -9,19 +9,18 @@ import math
 import re
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from conformance.case.contract import Operand, Operator, per_axis_names
+from conformance.case.attributes import read_attributes
+from conformance.case.contract import Operand, Operator
 from conformance.case.expansion import NAME, Written, did_you_mean, expand, long_form, show
 from conformance.case.grammar import (
     FileKeys,
     LayerKeys,
     StatementKeys,
     TensorKeys,
-    check_attributes,
     check_case,
     check_defaults,
     schema,
@@ -262,27 +261,10 @@ class _Reader:
 
     def _attributes(self, operator: Operator, given: Plain, steps: Steps) -> Any:
         """The operator's dataclass, one number for all axes written out; None where something is wrong."""
-        values, faults = check_attributes(operator.name, given)
+        attributes, faults = read_attributes(operator, given, lenient=self.lenient)
         for fault in faults:
-            self.note((*steps, *fault.steps), f"{operator.name}: {fault.message}", key=fault.key)
-        missing = [name for name in _required(operator.name) if name not in given]
-        for name in missing:
-            self.note(steps, f"{operator.name} needs the attribute {name!r}")
-        if values is None or missing:
-            return None
-        for name in _per_axis(operator.name):
-            value = values.get(name)
-            if isinstance(value, int):
-                values[name] = ((value, value) if name == "padding" else value,) * operator.rank
-            elif isinstance(value, tuple) and len(value) != operator.rank and not self.lenient:
-                what = "pairs" if name == "padding" else "integers"
-                self.note(
-                    (*steps, name),
-                    f"{operator.name}: {name} takes one integer, or {operator.rank} {what} (one a spatial axis), "
-                    f"got {show(value)}",
-                )
-                return None
-        return operator.resolve(operator.attributes(**values))
+            self.note((*steps, *fault.steps), fault.message, key=fault.key)
+        return attributes
 
     def _layers(self, layers: Sequence[Any], tensors: dict[str, Any]) -> Chain | None:
         """The layers of a chain; their operands join the chain's own as `layer/operand`."""
@@ -487,16 +469,6 @@ class _Reader:
                 ("checks",), "nothing is asked: there are no checks, expected values or claims; add one of them"
             )
         return checks
-
-
-@cache
-def _required(operator: str) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(OPERATORS[operator].attributes) if field.default is MISSING)
-
-
-@cache
-def _per_axis(operator: str) -> tuple[str, ...]:
-    return per_axis_names(OPERATORS[operator].attributes)
 
 
 def _unused(name: str, taken: Container[str]) -> str:

@@ -47,6 +47,7 @@ class Judged:
         comparisons: every array against its expectation, places in the caller's layout.
         agrees_with: where it differs, the other readings of the operator that explain all of it.
         location: where it differs, the first place and what the differing elements have in common.
+        terms: where it differs, which products entered the worst element, in a few lines.
     """
 
     operator: str
@@ -56,6 +57,7 @@ class Judged:
     comparisons: tuple[Comparison, ...]
     agrees_with: tuple[str, ...] = ()
     location: str = ""
+    terms: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -87,7 +89,7 @@ class Judged:
         if self.agrees_with:
             lines.append(f"agrees with: {'; '.join(self.agrees_with)}")
         elif self.location:
-            lines.append(f"where: {self.location}")
+            lines += [f"where: {self.location}", *self.terms]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -106,7 +108,7 @@ class Judged:
         cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
         titles = "".join(f"<th>{title}</th>" for title in head)
         first, *rest = str(self).splitlines()
-        last = [line for line in rest if line.startswith(("agrees with:", "where:"))]
+        last = [line for line in rest if not line.startswith("  ")]
         return f"<p>{'<br>'.join(map(escape, [first, *last]))}</p><table><tr>{titles}</tr>{cells}</table>"
 
 
@@ -215,6 +217,7 @@ def _judged(job: Job, answer: Outputs, accumulators: Accumulators, axes: "_Axes"
         comparisons=tuple(axes.own_places(comparison) for comparison in judgement.comparisons),
         agrees_with=found.agrees_with,
         location=location,
+        terms=found.terms,
     )
 
 

@@ -91,6 +91,11 @@ def _index(collection: Collection) -> dict[str, Any]:
     }
 
 
+def _diagnosis(result: Result) -> str:
+    """What it does instead, or where, in one line; the terms stand below it."""
+    return result.diagnosis if result.agrees_with else result.location
+
+
 def code(result: Result) -> int:
     """Outcome, way of agreeing and standing as one number: hundreds, tens, ones."""
     outcome = result.outcome
@@ -233,7 +238,8 @@ class _Writer:
             ],
             "comparisons": [_comparison(comparison) for comparison in _foremost(result.comparisons)],
             "compared": len(result.comparisons),
-            "diagnosis": result.diagnosis,
+            "diagnosis": _diagnosis(result),
+            "terms": "\n".join(result.terms),
             "claims": [[claim.says, claim.holds, claim.measured] for claim in result.claims],
             "calls": list(result.calls),
             "digest": result.digest,

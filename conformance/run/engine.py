@@ -144,6 +144,7 @@ class Session:
             jobs=len(case.data),
             agrees_with=diagnosis.agrees_with,
             location=diagnosis.location,
+            terms=diagnosis.terms,
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
 

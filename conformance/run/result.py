@@ -34,6 +34,7 @@ class Result:
         jobs: how many were asked.
         agrees_with: where it differs, the other readings of the operator that explain all of it.
         location: where it starts to differ, and what the differing elements have in common.
+        terms: which products entered the worst element of the first array that differs, in a few lines.
     """
 
     case: str
@@ -52,6 +53,7 @@ class Result:
     jobs: int = 0
     agrees_with: tuple[str, ...] = ()
     location: str = ""
+    terms: tuple[str, ...] = ()
     evidence: Evidence = field(default_factory=dict, repr=False)
 
     @property
@@ -81,10 +83,10 @@ class Result:
 
     @property
     def diagnosis(self) -> str:
-        """What it does instead, or where; empty where nothing differs."""
+        """What it does instead, or where and of which products; empty where nothing differs."""
         if self.agrees_with:
             return f"agrees with: {'; '.join(self.agrees_with)}"
-        return self.location
+        return "\n".join([self.location, *self.terms]) if self.location else ""
 
     @property
     def unexpected(self) -> bool:

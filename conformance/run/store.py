@@ -310,8 +310,9 @@ def result_from_plain(record: Mapping[str, Any]) -> Result:
             "comparisons": tuple(_comparison(found) for found in record["comparisons"]),
             "claims": tuple(ClaimResult(**claim) for claim in record["claims"]),
             "calls": tuple(record["calls"]),
-            # Runs of earlier versions lack it; `location` has its default.
+            # Runs of earlier versions lack them; `location` has its default.
             "agrees_with": tuple(record.get("agrees_with", ())),
+            "terms": tuple(record.get("terms", ())),
         }
     )
 

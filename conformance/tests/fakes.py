@@ -465,6 +465,18 @@ class OneElementOff(ChangesOutput):
         return Array(output.format, numbers)
 
 
+class MissesOneProduct(Honest):
+    """Leaves one tap of the first channel out, in one window of the last image."""
+
+    def given(self, inputs: dict[str, Array | None], forward: Callable[..., tuple[np.ndarray, PullBack]]) -> Array:
+        def conv2d(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            y, pull = forward(x=x, w=w)
+            y[-1, 2, 3, 1] -= x[-1, 3, 5, 0] * w[1, 2, 0, 1]
+            return y, pull
+
+        return super().given(inputs, conv2d)
+
+
 class NanForNumber(ChangesOutput):
     """One element is not a number."""
 

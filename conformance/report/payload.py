@@ -91,11 +91,6 @@ def _index(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _diagnosis(result: Result) -> str:
-    """What it does instead, or where, in one line; the terms stand below it."""
-    return result.diagnosis if result.agrees_with else result.location
-
-
 def code(result: Result) -> int:
     """Outcome, way of agreeing and standing as one number: hundreds, tens, ones."""
     outcome = result.outcome
@@ -238,8 +233,9 @@ class _Writer:
             ],
             "comparisons": [_comparison(comparison) for comparison in _foremost(result.comparisons)],
             "compared": len(result.comparisons),
-            "diagnosis": _diagnosis(result),
+            "diagnosis": f"agrees with: {'; '.join(result.agrees_with)}" if result.agrees_with else result.location,
             "terms": "\n".join(result.terms),
+            "free": result.free_run.text if result.free_run else "",
             "claims": [[claim.says, claim.holds, claim.measured] for claim in result.claims],
             "calls": list(result.calls),
             "digest": result.digest,

@@ -28,6 +28,7 @@ from conformance.case.model import Case
 from conformance.errors import InvalidStore
 from conformance.run.result import Result
 from conformance.verdict.deviations import Assessment
+from conformance.verdict.free_running import FreeRun
 from conformance.verdict.judge import ClaimResult
 from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 
@@ -313,8 +314,15 @@ def result_from_plain(record: Mapping[str, Any]) -> Result:
             # Runs of earlier versions lack them; `location` has its default.
             "agrees_with": tuple(record.get("agrees_with", ())),
             "terms": tuple(record.get("terms", ())),
+            "free_run": _free_run(record.get("free_run")),
         }
     )
+
+
+def _free_run(record: Mapping[str, Any] | None) -> FreeRun | None:
+    if record is None:
+        return None
+    return FreeRun(**{**record, **{key: float(record[key]) for key in ("error", "radius", "ratio")}})
 
 
 def _comparison(record: Mapping[str, Any]) -> Comparison:

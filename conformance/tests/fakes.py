@@ -409,6 +409,13 @@ class FlipsKernel(Honest):
         return w[::-1, ::-1]
 
 
+class WeighsTooMuch(Honest):
+    """Its kernels are larger than they were given, by a thousandth, forwards and backwards."""
+
+    def kernel(self, w: np.ndarray) -> np.ndarray:
+        return w * w.dtype.type(1.001)
+
+
 class PadsLeftFirst(Honest):
     """Puts SAME's odd pixel at the start."""
 

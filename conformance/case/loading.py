@@ -7,7 +7,7 @@ reads shapes and numbers; here the operators' contracts say what a case means, a
 import itertools
 import math
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,7 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
     cases: list[Case] = []
     problems: list[Problem] = []
     places: dict[str, str] = {}
+    renamed: list[tuple[str, str, str]] = []
     for path, named in yaml_files(paths, problems).items():
         try:
             document = read(path)
@@ -82,6 +83,8 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
         for one in written:
             reader = _Reader(one, f"{prefix}/{one.name}")
             case = reader.case()
+            for old in case.was if case is not None else ():
+                renamed.append((old, reader.id, one.place("was")))
             problems += (problem for problem in reader.problems if problem.where not in told)
             if NAME.fullmatch(one.name):
                 here = one.place("name")
@@ -92,9 +95,21 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
                 places.setdefault(reader.id, here)
             if case is not None:
                 cases.append(case)
+    problems += _taken(renamed, places)
     if problems:
         raise InvalidCases(tuple(dict.fromkeys(problems)))
     return tuple(cases)
+
+
+def _taken(renamed: Sequence[tuple[str, str, str]], places: Mapping[str, str]) -> Iterator[Problem]:
+    """Former ids (with the present id and the place of each) that a case has now, or that two cases had."""
+    owners: dict[str, str] = {}
+    for old, new, place in renamed:
+        if old in places:
+            message = f"was names an id that a case had; {old!r} is the id of one now, at {places[old]}"
+            yield Problem(place, message)
+        elif owners.setdefault(old, new) != new:
+            yield Problem(place, f"was says {old!r}, which {owners[old]!r} was; an id leads to one case")
 
 
 def yaml_files(paths: Sequence[Path], problems: list[Problem]) -> dict[Path, bool]:
@@ -231,6 +246,7 @@ class _Reader:
         cotangents = self._cotangents(checked.get("cotangents", {}), shapes)
         self._gradients_have_cotangents(expect, claims, cotangents, shapes)
         checks = self._checks(checked.get("checks"), expect, claims)
+        was = self._was(checked.get("was", ()))
         if self.problems:
             return None
         line = self.written.document.find(("cases", self.written.index))[1]
@@ -247,9 +263,16 @@ class _Reader:
             checks=checks,
             expect=expect,
             claims=claims,
+            was=was,
             where=line,
             **optional,
         )
+
+    def _was(self, given: Any) -> tuple[str, ...]:
+        for old in given:
+            if "/" not in old or not all(map(NAME.fullmatch, old.split("/"))):
+                self.note(("was",), f"was takes ids, such as {self.id!r}, got {old!r}")
+        return tuple(given)
 
     def _operator(self, name: Plain, steps: Steps) -> Operator | None:
         known = ", ".join(sorted(OPERATORS))

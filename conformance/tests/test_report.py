@@ -125,7 +125,8 @@ def write_run(
     path = writer.path
     # Runs of one test begin in the same second; the header decides which is newer.
     lines = path.read_text(encoding="utf-8").splitlines()
-    header = {**json.loads(lines[0]), "started": started or f"2026-01-01T00:{next(_NAMES) % 60:02}:00+00:00"}
+    hour, minute = divmod(next(_NAMES), 60)
+    header = {**json.loads(lines[0]), "started": started or f"2026-01-01T{hour:02}:{minute:02}:00+00:00"}
     path.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n", encoding="utf-8")
     return path
 

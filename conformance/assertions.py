@@ -35,9 +35,9 @@ _NOWHERE: Final = Where(path=Path("a call of conformance.judge"), line=0, column
 _KERNEL: Final = "w"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Judged:
-    """What an answer is worth; true in a condition exactly when it agrees.
+    """What an answer is worth; true in a condition exactly when it agrees, and shown as its text.
 
     Attributes:
         operator: what was asked.
@@ -91,6 +91,8 @@ class Judged:
         elif self.location:
             lines += [f"where: {self.location}", *self.terms]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """A table for notebooks: one row an array."""

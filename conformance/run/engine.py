@@ -111,10 +111,10 @@ class Session:
                 seconds += answer.seconds
                 if _worth_keeping(item, judgement, job):
                     evidence[data] = _evidence(job, answer, asked.expected)
-                if isinstance(asked.expected, Expectations) and isinstance(case.attributes, Chain):
-                    note = free_run(job, answer, self._accumulators)
-                    free_runs += [note] if note is not None else []
                 if isinstance(asked.expected, Expectations):
+                    if isinstance(case.attributes, Chain) and self.worker is not None:
+                        note = free_run(job, answer, self._accumulators)
+                        free_runs += [note] if note is not None else []
                     differing.append(Differing(job=job, answer=answer, expected=asked.expected))
         whole = merge(judgements)
         differs = any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values())

@@ -131,6 +131,7 @@ def test_agreement_is_told_too() -> None:
     judged = conformance.judge("conv2d", **ASKED)
     assert judged
     judged.assert_within()
+    assert repr(judged) == str(judged)
     assert str(judged).startswith(
         "conv2d in float32, sums in float32: AGREES\n  output: within bound, error / room 0."
     )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from conformance.pytest_plugin import Disagreement
 from conformance.run.plan import question_of
 from conformance.tests import fakes
 from conformance.tests.conftest import Ask
+from conformance.tests.installed import install
 from conformance.tests.questions import CHAIN, SQUARE, case, item, numbers
 from conformance.verdict import oracle
 from conformance.verdict.model import Comparison, Reason
@@ -247,7 +249,21 @@ def test_a_chain_tells_the_terms_of_its_first_layer_that_differs(ask: Ask) -> No
     result = ask(fakes.FlipsKernel, CHAIN)
     assert result.location.startswith("layer first: ")
     assert result.terms[0].startswith("output[")
-    assert result.diagnosis == "agrees with: first: kernel flipped"
+    assert result.diagnosis.splitlines()[0] == "agrees with: first: kernel flipped"
+    assert not set(result.terms) & set(result.diagnosis.splitlines())
+
+
+def test_the_command_tells_them(tmp_path: Path) -> None:
+    installed = install(tmp_path / "installed", {"misses": "MissesOneProduct"})
+    (tmp_path / "conv2d.yaml").write_text(
+        "# yaml-language-server: $schema=schema.json\n"
+        "operator: conv2d\n"
+        "cases: [{name: a, inputs: {x: [2, 5, 6, 2], w: [3, 3, 2, 4]}, data: [normal], formats: [float32]}]\n"
+    )
+    ended = installed.conformance("run", "conv2d.yaml", "-t", "misses", "--out", "out", cwd=tmp_path)
+    assert ended.code == 1
+    lines = [line.strip() for line in ended.out.splitlines()]
+    assert "got is the sum without x[1, 3, 5, 0] * w[1, 2, 0, 1]" in lines
 
 
 def test_a_judged_call_tells_them() -> None:

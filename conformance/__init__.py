@@ -1,18 +1,23 @@
 """Conformance tests for the operators of convolutional networks, across frameworks.
 
-`load_runs` is the Python face; everything else is reached from the command line or pytest. Nothing is imported
-until it is asked for: a worker process that needs one adapter must not pay for, or depend on, the rest.
+`judge` and `load_runs` are the Python face; everything else is reached from the command line or pytest. Nothing is
+imported until it is asked for: a worker process that needs one adapter must not pay for, or depend on, the rest.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from conformance.assertions import Judged, judge
     from conformance.run.store import load_runs
 
-__all__ = ["load_runs"]
+__all__ = ["Judged", "judge", "load_runs"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("Judged", "judge"):
+        from conformance import assertions
+
+        return getattr(assertions, name)
     if name == "load_runs":
         from conformance.run.store import load_runs
 

@@ -198,7 +198,7 @@ def list_(
     stats: Annotated[bool, typer.Option("--stats", help="Counts by operator, format and check.")] = False,
 ) -> None:
     """Lists cases (with --target, items), without running anything."""
-    from conformance.case.listing import list_cases
+    from conformance.case.listing import list_cases, suite_version
     from conformance.run.keyword import compile_keyword
 
     with told_plainly():
@@ -218,12 +218,12 @@ def list_(
         from conformance.case.loading import load
 
         shown = {case.id for case in cases if wanted(case.id)}
-        _print_stats([case for case in load(files) if case.id in shown])
+        _print_stats([case for case in load(files) if case.id in shown], suite_version(files))
     else:
         print("\n".join(names))
 
 
-def _print_stats(cases: Sequence["Case"]) -> None:
+def _print_stats(cases: Sequence["Case"], version: str) -> None:
     from collections import Counter
 
     from rich.console import Console
@@ -245,7 +245,10 @@ def _print_stats(cases: Sequence["Case"]) -> None:
         )
     table.add_section()
     table.add_row("all", str(len(cases)))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if version:
+        console.print(f"The shipped cases are of version {version}.")
 
 
 @app.command()

@@ -134,7 +134,7 @@ class Disagreement(Exception):
                     f"expected {c.expected!r}, error {c.error:.3g}, bound {c.bound:.3g}, {c.outside} outside"
                 )
         if result.diagnosis:
-            lines.append(result.diagnosis)
+            lines += result.diagnosis.splitlines()
         if result.calls:
             lines += ["native calls:", *(f"    {call}" for call in result.calls)]
         return "\n".join(lines)

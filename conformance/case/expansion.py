@@ -269,6 +269,8 @@ def _written(document: Document, index: int, merged: Mapping[str, Plain], cell: 
     name = data.get("name", "")
     if isinstance(name, str) and name:
         name = data["name"] = _name(index, name, cell)
+    if "was" in data:
+        data["was"] = _formerly(index, data["was"], cell)
     return Written(document, index, str(name), data, chosen)
 
 
@@ -308,8 +310,18 @@ def _put(node: Plain, steps: Steps, choice: _Choice) -> Any:
     raise _Astray(choice.origin, f"matrix key {choice.key!r} leads nowhere: {step!r} is no part of {what}")
 
 
-def _name(index: int, name: str, cell: tuple[_Choice, ...]) -> str:
-    at: Steps = ("cases", index, "name")
+def _formerly(index: int, given: Plain, cell: tuple[_Choice, ...]) -> Plain:
+    """Former ids, with the chosen values filled in; what is no text stays, for the grammar to refuse."""
+    ids = given if isinstance(given, tuple) else (given,)
+    made: list[Plain] = []
+    for one in ids:
+        folder, slash, name = one.rpartition("/") if isinstance(one, str) else ("", "", "")
+        made.append(f"{folder}/{_name(index, name, cell, 'was')}" if slash else one)
+    return tuple(made)
+
+
+def _name(index: int, name: str, cell: tuple[_Choice, ...], key: str = "name") -> str:
+    at: Steps = ("cases", index, key)
     used: set[int] = set()
 
     def fill(match: re.Match[str]) -> str:

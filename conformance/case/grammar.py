@@ -167,6 +167,11 @@ class CaseKeys(DefaultsKeys, total=False):
     """One question, or as many as its matrix makes."""
 
     name: Required[Annotated[str, Field(description="{key} is replaced by the value that the matrix chose.")]]
+    was: Annotated[
+        str | tuple[str, ...],
+        _Says("the id that the case had, or a list of ids"),
+        Field(description="Ids that it had before, operators/ left out; {key} as in the name."),
+    ]
     matrix: Annotated[
         dict[str, Any] | tuple[dict[str, Any], ...],
         Field(description="Values by attribute or path: a mapping is a product, a list of mappings a union."),

@@ -29,6 +29,17 @@ def default_root() -> Path:
     return shipped if shipped.is_dir() else package.parent / "cases"
 
 
+def suite_version(paths: Sequence[Path]) -> str:
+    """The version of the shipped cases, if all that is asked is of them; else nothing.
+
+    It is raised whenever a shipped case comes, goes, gets another name or asks something else.
+    """
+    root = default_root().resolve()
+    if not all(path.resolve().is_relative_to(root) for path in paths):
+        return ""
+    return (root / "VERSION").read_text(encoding="utf-8").strip()
+
+
 def list_cases(paths: Sequence[Path], cache: Path) -> tuple[Listed, ...]:
     """The cases of files or folders, out of the cache folder if nothing has changed.
 

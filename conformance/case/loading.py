@@ -7,21 +7,20 @@ reads shapes and numbers; here the operators' contracts say what a case means, a
 import itertools
 import math
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from conformance.case.contract import Operand, Operator, per_axis_names
+from conformance.case.attributes import read_attributes
+from conformance.case.contract import Operand, Operator
 from conformance.case.expansion import NAME, Written, did_you_mean, expand, long_form, show
 from conformance.case.grammar import (
     FileKeys,
     LayerKeys,
     StatementKeys,
     TensorKeys,
-    check_attributes,
     check_case,
     check_defaults,
     schema,
@@ -66,6 +65,7 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
     cases: list[Case] = []
     problems: list[Problem] = []
     places: dict[str, str] = {}
+    renamed: list[tuple[str, str, str]] = []
     for path, named in yaml_files(paths, problems).items():
         try:
             document = read(path)
@@ -83,6 +83,8 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
         for one in written:
             reader = _Reader(one, f"{prefix}/{one.name}")
             case = reader.case()
+            for old in case.was if case is not None else ():
+                renamed.append((old, reader.id, one.place("was")))
             problems += (problem for problem in reader.problems if problem.where not in told)
             if NAME.fullmatch(one.name):
                 here = one.place("name")
@@ -93,9 +95,21 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
                 places.setdefault(reader.id, here)
             if case is not None:
                 cases.append(case)
+    problems += _taken(renamed, places)
     if problems:
         raise InvalidCases(tuple(dict.fromkeys(problems)))
     return tuple(cases)
+
+
+def _taken(renamed: Sequence[tuple[str, str, str]], places: Mapping[str, str]) -> Iterator[Problem]:
+    """Former ids (with the present id and the place of each) that a case has now, or that two cases had."""
+    owners: dict[str, str] = {}
+    for old, new, place in renamed:
+        if old in places:
+            message = f"was names an id that a case had; {old!r} is the id of one now, at {places[old]}"
+            yield Problem(place, message)
+        elif owners.setdefault(old, new) != new:
+            yield Problem(place, f"was says {old!r}, which {owners[old]!r} was; an id leads to one case")
 
 
 def yaml_files(paths: Sequence[Path], problems: list[Problem]) -> dict[Path, bool]:
@@ -233,6 +247,7 @@ class _Reader:
         cotangents = self._cotangents(checked.get("cotangents", {}), shapes, operator.state)
         self._gradients_have_cotangents(expect, claims, cotangents, shapes)
         checks = self._checks(checked.get("checks"), expect, claims)
+        was = self._was(checked.get("was", ()))
         if self.problems:
             return None
         line = self.written.document.find(("cases", self.written.index))[1]
@@ -249,9 +264,16 @@ class _Reader:
             checks=checks,
             expect=expect,
             claims=claims,
+            was=was,
             where=line,
             **optional,
         )
+
+    def _was(self, given: Any) -> tuple[str, ...]:
+        for old in given:
+            if "/" not in old or not all(map(NAME.fullmatch, old.split("/"))):
+                self.note(("was",), f"was takes ids, such as {self.id!r}, got {old!r}")
+        return tuple(given)
 
     def _operator(self, name: Plain, steps: Steps) -> Operator | None:
         known = ", ".join(sorted(OPERATORS))
@@ -263,27 +285,10 @@ class _Reader:
 
     def _attributes(self, operator: Operator, given: Plain, steps: Steps) -> Any:
         """The operator's dataclass, one number for all axes written out; None where something is wrong."""
-        values, faults = check_attributes(operator.name, given)
+        attributes, faults = read_attributes(operator, given, lenient=self.lenient)
         for fault in faults:
-            self.note((*steps, *fault.steps), f"{operator.name}: {fault.message}", key=fault.key)
-        missing = [name for name in _required(operator.name) if name not in given]
-        for name in missing:
-            self.note(steps, f"{operator.name} needs the attribute {name!r}")
-        if values is None or missing:
-            return None
-        for name in _per_axis(operator.name):
-            value = values.get(name)
-            if isinstance(value, int):
-                values[name] = ((value, value) if name == "padding" else value,) * operator.rank
-            elif isinstance(value, tuple) and len(value) != operator.rank and not self.lenient:
-                what = "pairs" if name == "padding" else "integers"
-                self.note(
-                    (*steps, name),
-                    f"{operator.name}: {name} takes one integer, or {operator.rank} {what} (one a spatial axis), "
-                    f"got {show(value)}",
-                )
-                return None
-        return operator.resolve(operator.attributes(**values))
+            self.note((*steps, *fault.steps), fault.message, key=fault.key)
+        return attributes
 
     def _layers(self, layers: Sequence[Any], tensors: dict[str, Any]) -> Chain | None:
         """The layers of a chain; their operands join the chain's own as `layer/operand`."""
@@ -494,16 +499,6 @@ class _Reader:
                 ("checks",), "nothing is asked: there are no checks, expected values or claims; add one of them"
             )
         return checks
-
-
-@cache
-def _required(operator: str) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(OPERATORS[operator].attributes) if field.default is MISSING)
-
-
-@cache
-def _per_axis(operator: str) -> tuple[str, ...]:
-    return per_axis_names(OPERATORS[operator].attributes)
 
 
 def _unused(name: str, taken: Container[str]) -> str:

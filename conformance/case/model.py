@@ -120,6 +120,7 @@ class Case:
         cotangents: by output; those left out are generated.
         data: the data sets that are asked.
         tier: the smallest tier that runs it.
+        was: the ids that it had before; comparisons of runs and deviations follow it.
     """
 
     id: str
@@ -136,4 +137,5 @@ class Case:
     claims: tuple[Claim, ...] = ()
     about: str = ""
     source: str = ""
+    was: tuple[str, ...] = ()
     where: Where

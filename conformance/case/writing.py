@@ -18,6 +18,7 @@ def as_yaml(case: Case) -> str:
     one: dict[str, Any] = {"name": case.id.rpartition("/")[2]}
     one |= {name: value for name in ("about", "source") if (value := getattr(case, name))}
     folder = case.where.path.resolve().parent
+    one |= _given(was=list(case.was))
     own = {name: _tensor_keys(spec, folder) for name, spec in case.inputs.items() if "/" not in name}
     if isinstance(case.attributes, Chain):
         one["inputs"] = own

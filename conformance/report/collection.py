@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from conformance.errors import InvalidStore
 from conformance.run.result import Result
-from conformance.run.store import CaseRecord, Run, find_runs, read_run
+from conformance.run.store import CaseRecord, Run, find_runs, present_names, read_run
 from conformance.verdict.model import Reason
 
 # How a comparison with a case's own numbers is named.
@@ -104,7 +104,9 @@ def collect(reports: Path) -> Collection:
 def merge(runs: Iterable[Run], problems: Sequence[str] = ()) -> Collection:
     """Runs as one picture."""
     newest = _Newest()
-    ordered = sorted(runs, key=lambda run: (run.header.started, run.path.stem))
+    read = sorted(runs, key=lambda run: (run.header.started, run.path.stem))
+    names = present_names(read)
+    ordered = [run.renamed(names) for run in read]
     for run in ordered:
         newest.cases.update(run.cases)
         for result in run.results:

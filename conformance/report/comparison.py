@@ -136,6 +136,7 @@ def as_json(comparison: RunComparison) -> dict[str, Any]:
             "run": measured.name,
             "target": measured.header.target,
             "versions": dict(measured.header.description.versions),
+            "cases": measured.header.suite,
             "complete": measured.complete,
         }
 
@@ -176,9 +177,13 @@ def _question(result: Result) -> dict[str, str]:
 
 
 def summary(comparison: RunComparison) -> str:
-    """One line of counts."""
+    """One line of counts, and that the runs are of different versions of the cases where they are."""
     counts = [f"{section.title.lower()}: {len(section.lines)}" for section in sections(comparison)]
-    return "; ".join([f"{comparison.compared} compared, {comparison.same} the same", *counts]) + "."
+    line = "; ".join([f"{comparison.compared} compared, {comparison.same} the same", *counts]) + "."
+    if comparison.suites:
+        before, after = comparison.suites
+        line += f" The cases are of version {before} before and {after} after."
+    return line
 
 
 def write_page(comparison: RunComparison, path: Path) -> None:

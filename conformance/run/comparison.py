@@ -2,11 +2,11 @@
 
 A run is a file, or a target's folder: then the newest result of every question counts, of all complete runs by the
 same versions on the same device as the newest one. Results are compared only where both were asked on the very same
-numbers, which their digests tell.
+numbers, which their digests tell. A case that was renamed in between is followed by its former ids.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from conformance.case.model import Check
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS
 from conformance.run.result import Result
-from conformance.run.store import Header, read_run
+from conformance.run.store import Header, present_names, read_run
 from conformance.verdict.model import Outcome
 
 # One effective bit is an error twice as large: below that, two honest orders of summation differ.
@@ -44,12 +44,14 @@ class Measured:
         header: of the newest run.
         results: the newest of every question.
         complete: no run among them was cut off.
+        names: what cases are called now, by the ids that they had.
     """
 
     name: str
     header: Header
     results: Mapping[Question, Result]
     complete: bool
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def versions(self) -> str:
@@ -154,6 +156,12 @@ class RunComparison:
     same: int
 
     @property
+    def suites(self) -> tuple[str, ...]:
+        """The versions of the case suite, where both runs tell theirs and they differ."""
+        told = (self.before.header.suite, self.after.header.suite)
+        return told if all(told) and told[0] != told[1] else ()
+
+    @property
     def compared(self) -> int:
         """How many pairs could be compared."""
         return self.same + len(self.changed) + len(self.lost) + len(self.gained)
@@ -172,7 +180,9 @@ def measured(path: Path) -> Measured:
     """
     if path.is_file():
         run = read_run(path)
-        return Measured(name=str(path), header=run.header, results=_by_question(run.results), complete=run.complete)
+        names = present_names([run])
+        results = _by_question(run.results, names)
+        return Measured(name=str(path), header=run.header, results=results, complete=run.complete, names=names)
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else []
     if not files:
         raise InvalidStore(
@@ -190,17 +200,20 @@ def measured(path: Path) -> Measured:
         if (run.header.description.versions, run.header.description.device)
         == (newest.description.versions, newest.description.device)
     ]
-    results: dict[Question, Result] = {}
+    names = present_names(alike)
+    results = {}
     for run in alike:
-        results |= _by_question(run.results)
-    return Measured(name=str(path), header=newest, results=results, complete=True)
+        results |= _by_question(run.results, names)
+    return Measured(name=str(path), header=newest, results=results, complete=True, names=names)
 
 
 def compare_runs(before: Measured, after: Measured) -> RunComparison:
-    """Puts two runs side by side, question by question."""
+    """Puts two runs side by side, question by question, by the names that either of them knows."""
+    first = _by_question(before.results.values(), after.names)
+    second = _by_question(after.results.values(), before.names)
     pairs = [
-        Pair(question=question, before=before.results[question], after=after.results[question])
-        for question in sorted(before.results.keys() & after.results.keys())
+        Pair(question=question, before=first[question], after=second[question])
+        for question in sorted(first.keys() & second.keys())
     ]
     equal = [pair for pair in pairs if pair.equal_inputs]
     alike = [pair for pair in equal if not pair.changes]
@@ -209,8 +222,8 @@ def compare_runs(before: Measured, after: Measured) -> RunComparison:
     return RunComparison(
         before=before,
         after=after,
-        new=tuple(after.results[question] for question in sorted(after.results.keys() - before.results.keys())),
-        gone=tuple(before.results[question] for question in sorted(before.results.keys() - after.results.keys())),
+        new=tuple(second[question] for question in sorted(second.keys() - first.keys())),
+        gone=tuple(first[question] for question in sorted(first.keys() - second.keys())),
         changed=tuple(sorted((pair for pair in equal if pair.changes), key=lambda pair: not pair.worse)),
         lost=tuple(sorted(lost, key=lambda pair: pair.bits_gained)),
         gained=tuple(sorted(gained, key=lambda pair: -pair.bits_gained)),
@@ -224,5 +237,7 @@ def question_of(result: Result) -> Question:
     return Question(case=result.case, format=result.format, layout=result.layout)
 
 
-def _by_question(results: Sequence[Result]) -> dict[Question, Result]:
-    return {question_of(result): result for result in results}
+def _by_question(results: Iterable[Result], names: Mapping[str, str]) -> dict[Question, Result]:
+    """Results by what they answer, under the names that cases have now."""
+    present = (replace(result, case=names[result.case]) if result.case in names else result for result in results)
+    return {question_of(result): result for result in present}

@@ -24,13 +24,14 @@ from conformance.case.job import (
     Unsupported,
 )
 from conformance.case.model import DataSet
-from conformance.case.operators import OPERATORS, gradient_names, operators_of
+from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
 from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
 from conformance.verdict.compare import element_ratios
 from conformance.verdict.deviations import Deviation, assess, is_absent
 from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
+from conformance.verdict.free_running import FreeRun, free_run
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
@@ -94,6 +95,7 @@ class Session:
         case = item.case
         judgements: list[Judgement] = []
         differing: list[Differing] = []
+        free_runs: list[FreeRun] = []
         evidence: dict[str, Evidence] = {}
         calls: tuple[str, ...] = ()
         digests: list[str] = []
@@ -111,6 +113,9 @@ class Session:
                 if _worth_keeping(item, judgement, job):
                     evidence[data] = _evidence(job, answer, asked.expected)
                 if isinstance(asked.expected, Expectations):
+                    if isinstance(case.attributes, Chain) and self.worker is not None:
+                        note = free_run(job, answer, self._accumulators)
+                        free_runs += [note] if note is not None else []
                     differing.append(Differing(job=job, answer=answer, expected=asked.expected))
         whole = merge(judgements)
         diagnosis = Diagnosis()
@@ -148,6 +153,8 @@ class Session:
             jobs=len(case.data),
             agrees_with=diagnosis.agrees_with,
             location=diagnosis.location,
+            terms=diagnosis.terms,
+            free_run=max(free_runs, key=lambda note: note.ratio, default=None),
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
 

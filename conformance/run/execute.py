@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from conformance.case.job import Description, Target
-from conformance.case.listing import default_root
+from conformance.case.listing import default_root, suite_version
 from conformance.case.loading import load
 from conformance.case.model import Case, Check, FormatName, Tier
 from conformance.case.training import Training, load_trainings
@@ -25,7 +25,7 @@ from conformance.run.plan import REFERENCE, Item, plan
 from conformance.run.result import Result
 from conformance.run.store import RunWriter, case_record, cases_digest
 from conformance.run.training import train, training_record
-from conformance.verdict.deviations import Deviation, load_deviations, shipped_deviations
+from conformance.verdict.deviations import Deviation, load_deviations, require_present_names, shipped_deviations
 from conformance.verdict.model import Outcome
 from conformance.worker.gateway import covers, installed_backends, require_known, trains
 
@@ -144,6 +144,9 @@ def select(request: Request) -> Selection:
         for target in targets
         if trains(target) and matches(f"{training.id}[{target.name}]")
     )
+    # A user's own word on a result comes before what is shipped.
+    deviations = (*load_deviations(request.deviations), *shipped_deviations())
+    require_present_names(deviations, cases)
     for training, _ in trainings:
         read_digits(
             request.mnist or training.data, official=request.mnist is not None
@@ -151,8 +154,7 @@ def select(request: Request) -> Selection:
     return Selection(
         cases=cases,
         trainings=trainings,
-        # A user's own word on a result comes before what is shipped.
-        deviations=(*load_deviations(request.deviations), *shipped_deviations()),
+        deviations=deviations,
         items=items,
         targets=tuple(targets),
         floors=load_floors(request.floor) if request.floor else {},
@@ -189,7 +191,8 @@ def _execute_target(
     except TargetError as error:
         return TargetRun(target=target, error=str(error))
     results: list[Result] = []
-    writer = RunWriter(request.out, target.name, session.description, cases_digest(selection.cases))
+    suite = suite_version(request.paths)
+    writer = RunWriter(request.out, target.name, session.description, cases_digest(selection.cases), suite)
     complete = False
     try:
         for item in items:

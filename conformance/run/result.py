@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from conformance.case.model import Check
 from conformance.formats import Float64
 from conformance.verdict.deviations import Assessment
+from conformance.verdict.free_running import FreeRun
 from conformance.verdict.judge import AGREEING, ClaimResult
 from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 
@@ -34,6 +35,8 @@ class Result:
         jobs: how many were asked.
         agrees_with: where it differs, the other readings of the operator that explain all of it.
         location: where it starts to differ, and what the differing elements have in common.
+        terms: which products entered the worst element of the first array that differs, in a few lines.
+        free_run: how far a chain is from the reference's own, from end to end: a note beside the verdicts.
     """
 
     case: str
@@ -52,6 +55,8 @@ class Result:
     jobs: int = 0
     agrees_with: tuple[str, ...] = ()
     location: str = ""
+    terms: tuple[str, ...] = ()
+    free_run: FreeRun | None = None
     evidence: Evidence = field(default_factory=dict, repr=False)
 
     @property
@@ -81,10 +86,11 @@ class Result:
 
     @property
     def diagnosis(self) -> str:
-        """What it does instead, or where; empty where nothing differs."""
+        """What it does instead, or where and of which products; empty where nothing differs."""
+        note = [self.free_run.text] if self.free_run else []
         if self.agrees_with:
-            return f"agrees with: {'; '.join(self.agrees_with)}"
-        return self.location
+            return "\n".join([f"agrees with: {'; '.join(self.agrees_with)}", *note])
+        return "\n".join([self.location, *self.terms, *note]) if self.location else ""
 
     @property
     def unexpected(self) -> bool:

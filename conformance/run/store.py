@@ -28,6 +28,7 @@ from conformance.case.model import Case
 from conformance.errors import InvalidStore
 from conformance.run.result import Result
 from conformance.verdict.deviations import Assessment
+from conformance.verdict.free_running import FreeRun
 from conformance.verdict.judge import ClaimResult
 from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 
@@ -46,12 +47,14 @@ class Header:
         started: UTC, ISO 8601.
         description: what the backend told of itself.
         cases_digest: names the set of cases, so that runs over different ones are told apart.
+        suite: the version of the shipped cases; empty for others.
     """
 
     target: str
     started: str
     description: Description
     cases_digest: str
+    suite: str = ""
     version: int = VERSION
 
 
@@ -67,6 +70,7 @@ class CaseRecord:
     yaml: str
     shapes: Mapping[str, tuple[int, ...]]
     attributes: Mapping[str, Any]
+    was: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ class Run:
         Raises:
             InvalidStore: if the file of arrays is missing or cut off.
         """
-        places = self.places.get(f"{result.case}[{result.format}-{result.layout}]", {})
+        places = self.places.get(_place_name(result.case, result.format, result.layout), {})
         if not places:
             return {}
         try:
@@ -97,11 +101,45 @@ class Run:
         except (OSError, ValueError) as error:
             raise InvalidStore(f"{self.path.with_suffix('.arrays')}: {error}") from error
 
+    def renamed(self, names: Mapping[str, str]) -> "Run":
+        """The same run, with cases called by the names that they have now."""
+        if not names.keys() & {*self.cases, *(result.case for result in self.results)}:
+            return self
+
+        def now(case: str) -> str:
+            return names.get(case, case)
+
+        return replace(
+            self,
+            cases={now(name): replace(record, id=now(name)) for name, record in self.cases.items()},
+            results=tuple(replace(result, case=now(result.case)) for result in self.results),
+            places={
+                now(name.partition("[")[0]) + "[" + name.partition("[")[2]: kept for name, kept in self.places.items()
+            },
+        )
+
+
+def present_names(runs: Iterable[Run]) -> dict[str, str]:
+    """What cases are called now, by the ids that they had, as the runs' own cases say; the oldest run first."""
+    names: dict[str, str] = {}
+    for run in runs:
+        for record in run.cases.values():
+            names.pop(record.id, None)  # an id that is taken up again leads to its new case
+            names = {old: record.id if new in record.was else new for old, new in names.items()}
+            names |= dict.fromkeys(record.was, record.id)
+    return names
+
+
+def _place_name(case: str, format_name: str, layout: str) -> str:
+    return f"{case}[{format_name}-{layout}]"
+
 
 class RunWriter:
     """Writes one run as it happens."""
 
-    def __init__(self, folder: Path, target: str, description: Description, digest: str = "") -> None:
+    def __init__(
+        self, folder: Path, target: str, description: Description, digest: str = "", suite: str = ""
+    ) -> None:
         """Opens the files and writes the header.
 
         Args:
@@ -109,6 +147,7 @@ class RunWriter:
             target: the target's name; an interpreter's path is reduced to the name of its environment.
             description: what the backend told of itself.
             digest: of the cases that are asked, where all are known beforehand.
+            suite: the version of the shipped cases, where all are of them.
         """
         now = datetime.now(UTC)
         self._target = name = folder_name(target)
@@ -119,7 +158,11 @@ class RunWriter:
         self._started = now
         self._written: set[str] = set()
         header = Header(
-            target=name, started=now.isoformat(timespec="seconds"), description=description, cases_digest=digest
+            target=name,
+            started=now.isoformat(timespec="seconds"),
+            description=description,
+            cases_digest=digest,
+            suite=suite,
         )
         self._write("header", to_plain(header))
 
@@ -222,6 +265,7 @@ def case_record(case: Case) -> CaseRecord:
         yaml=as_yaml(case),
         shapes={name: spec.shape for name, spec in case.inputs.items()},
         attributes=asdict(case.attributes),
+        was=case.was,
     )
 
 
@@ -270,7 +314,7 @@ def read_run(path: Path) -> Run:
                 case "case":
                     cases[record["id"]] = _case_record(record)
                 case "result":
-                    name = f"{record['case']}[{record['format']}-{record['layout']}]"
+                    name = _place_name(record["case"], record["format"], record["layout"])
                     places[name] = record.pop("places")
                     results[name] = result_from_plain(record)
                 case "training":
@@ -310,10 +354,18 @@ def result_from_plain(record: Mapping[str, Any]) -> Result:
             "comparisons": tuple(_comparison(found) for found in record["comparisons"]),
             "claims": tuple(ClaimResult(**claim) for claim in record["claims"]),
             "calls": tuple(record["calls"]),
-            # Runs of earlier versions lack it; `location` has its default.
+            # Runs of earlier versions lack them; `location` has its default.
             "agrees_with": tuple(record.get("agrees_with", ())),
+            "terms": tuple(record.get("terms", ())),
+            "free_run": _free_run(record.get("free_run")),
         }
     )
+
+
+def _free_run(record: Mapping[str, Any] | None) -> FreeRun | None:
+    if record is None:
+        return None
+    return FreeRun(**{**record, **{key: float(record[key]) for key in ("error", "radius", "ratio")}})
 
 
 def _comparison(record: Mapping[str, Any]) -> Comparison:
@@ -328,7 +380,8 @@ def _description(record: Mapping[str, Any]) -> Description:
 
 
 def _case_record(record: Mapping[str, Any]) -> CaseRecord:
-    return CaseRecord(**{**record, "shapes": {name: tuple(shape) for name, shape in record["shapes"].items()}})
+    shapes = {name: tuple(shape) for name, shape in record["shapes"].items()}
+    return CaseRecord(**{**record, "shapes": shapes, "was": tuple(record.get("was", ()))})
 
 
 def _read_array(file: IO[bytes], place: int) -> NDArray[Any]:

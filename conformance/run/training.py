@@ -41,11 +41,14 @@ from conformance.run.store import CaseRecord
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare
 from conformance.verdict.deviations import Deviation, assess
+from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 
 STEP_SECONDS: Final = 120.0
+# Layers of a training are large, and one step of it is explained, once.
+DIAGNOSIS_SECONDS: Final = 5.0
 
 
 class Learner(Protocol):
@@ -157,6 +160,9 @@ def train_learner(
         seconds=lesson.seconds,
         total_seconds=time.perf_counter() - started,
         jobs=len(lesson.losses),
+        agrees_with=lesson.diagnosis.agrees_with,
+        location=lesson.diagnosis.location,
+        terms=lesson.diagnosis.terms,
     )
     return result, record
 
@@ -180,6 +186,7 @@ class _Lesson:
         self.losses: list[float] = []
         self.ratios: dict[str, list[float]] = {}
         self.first_difference: int | None = None
+        self.diagnosis = Diagnosis()
         self.accuracy: float | None = None
         self.text = ""
         self.seconds = 0.0
@@ -278,6 +285,7 @@ class _Lesson:
             for verdict in judgement.verdicts.values()
         ):
             self.first_difference = step
+            self.diagnosis = self._diagnose(step, operands, stepped)
         for judgement in found:
             for comparison in judgement.comparisons:
                 name = comparison.name.partition("/")[2]
@@ -303,10 +311,7 @@ class _Lesson:
 
     def _judge_layers(self, step: int, operands: Mapping[str, Tensor], stepped: Stepped) -> Judgement:
         """Every layer, forward and backward, on what it was given."""
-        parameters = {name: self._started_from(name, stepped) for name in self._course.parameters}
-        job = self._job({**operands, **parameters})
-        answer = Outputs(outputs=stepped.outputs, gradients=stepped.gradients)
-        expected = oracle.expect_chain(job, answer, self._accumulators)
+        job, _, expected = self._asked_of_layers(operands, stepped)
         layers = {layer.name for layer in self._course.training.network.layers}
 
         def named(name: str) -> str:
@@ -324,31 +329,37 @@ class _Lesson:
         )
         return judge(self._case, job, renamed, expected, exact=False)
 
+    def _asked_of_layers(
+        self, operands: Mapping[str, Tensor], stepped: Stepped
+    ) -> tuple[Job, Outputs, Expectations | MustRefuse]:
+        """A step as a question to the chain of its layers, what came of it, and what should have."""
+        parameters = {name: self._started_from(name, stepped) for name in self._course.parameters}
+        job = self._job({**operands, **parameters})
+        answer = Outputs(outputs=stepped.outputs, gradients=stepped.gradients)
+        return job, answer, oracle.expect_chain(job, answer, self._accumulators)
+
+    def _diagnose(self, step: int, operands: Mapping[str, Tensor], stepped: Stepped) -> Diagnosis:
+        """What the layers, or else the updates, of the first step that differs are instead."""
+        job, answer, expected = self._asked_of_layers(operands, stepped)
+        asked = [] if isinstance(expected, MustRefuse) else [Differing(job=job, answer=answer, expected=expected)]
+        updates = list(self._asked_of_updates(step, stepped).values())
+        for differing, prefix in ((asked, f"step {step}: "), (updates, f"step {step}: update: ")):
+            found = diagnose(differing, self._accumulators, seconds=DIAGNOSIS_SECONDS)
+            if found.location:
+                return Diagnosis(
+                    agrees_with=tuple(f"{prefix}{name}" for name in found.agrees_with),
+                    location=f"{prefix}{found.location}",
+                    terms=found.terms,
+                )
+        return Diagnosis()
+
     def _judge_updates(self, step: int, stepped: Stepped) -> Judgement:
         """Every update, on the gradient, the slots and the parameter that it was made from."""
-        training = self._course.training
-        attributes = training.optimizer_attributes
-        if isinstance(attributes, Adam):
-            attributes = replace(attributes, step=step)
-        expected = {}
-        for name, parameter in self._course.parameters.items():
-            gradient = stepped.gradients.get(name)
-            if gradient is None or gradient.shape != parameter.shape or gradient.format != "float32":
-                continue  # its absence is told where the layers are judged
-            given = {"parameter": self._started_from(name, stepped), "gradient": gradient}
-            if training.optimizer == "adam":
-                given |= {slot: self._started_from(f"{name}/{slot}", stepped) for slot in ("m", "v")}
-            found = oracle.expect_operator(
-                training.optimizer,
-                attributes,
-                {key: oracle.to_float64(tensor) for key, tensor in given.items()},
-                {},
-                "float32",
-                self._accumulators,
-            )
-            for output, expectation in found.outputs.items():
-                whole = name if output == "parameter" else f"{name}/{output}"
-                expected[f"step{step}/update {whole}"] = expectation
+        expected = {
+            f"step{step}/update {name if output == 'parameter' else f'{name}/{output}'}": expectation
+            for name, asked in self._asked_of_updates(step, stepped).items()
+            for output, expectation in asked.expected.outputs.items()
+        }
         got = {f"step{step}/update {name}": tensor for name, tensor in stepped.after.items()}
         return judge(
             self._case,
@@ -357,6 +368,31 @@ class _Lesson:
             Expectations(outputs=expected, gradients={}),
             exact=False,
         )
+
+    def _asked_of_updates(self, step: int, stepped: Stepped) -> dict[str, Differing]:
+        """The updates of a step as questions of their own, by parameter."""
+        training = self._course.training
+        attributes = training.optimizer_attributes
+        if isinstance(attributes, Adam):
+            attributes = replace(attributes, step=step)
+        asked = {}
+        for name, parameter in self._course.parameters.items():
+            gradient = stepped.gradients.get(name)
+            if gradient is None or gradient.shape != parameter.shape or gradient.format != "float32":
+                continue  # its absence is told where the layers are judged
+            given = {"parameter": self._started_from(name, stepped), "gradient": gradient}
+            if training.optimizer == "adam":
+                given |= {slot: self._started_from(f"{name}/{slot}", stepped) for slot in ("m", "v")}
+            job = replace(self._job(given, {}), operator=training.optimizer, attributes=attributes)
+            expected = oracle.expect(job, self._accumulators)
+            assert isinstance(expected, Expectations)  # every operand has the parameter's shape
+            left = {
+                output: stepped.after[whole]
+                for output in expected.outputs
+                if (whole := name if output == "parameter" else f"{name}/{output}") in stepped.after
+            }
+            asked[name] = Differing(job=job, answer=Outputs(outputs=left), expected=expected)
+        return asked
 
     def _started_from(self, name: str, stepped: Stepped) -> Tensor:
         """What a step tells that it started from; where it tells nothing usable, what it should have."""

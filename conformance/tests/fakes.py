@@ -409,6 +409,13 @@ class FlipsKernel(Honest):
         return w[::-1, ::-1]
 
 
+class WeighsTooMuch(Honest):
+    """Its kernels are larger than they were given, by a thousandth, forwards and backwards."""
+
+    def kernel(self, w: np.ndarray) -> np.ndarray:
+        return w * w.dtype.type(1.001)
+
+
 class PadsLeftFirst(Honest):
     """Puts SAME's odd pixel at the start."""
 
@@ -463,6 +470,18 @@ class OneElementOff(ChangesOutput):
         place = np.unravel_index(np.argmax(np.abs(numbers)), numbers.shape)
         numbers[place] *= 1 + 1e-6
         return Array(output.format, numbers)
+
+
+class MissesOneProduct(Honest):
+    """Leaves one tap of the first channel out, in one window of the last image."""
+
+    def given(self, inputs: dict[str, Array | None], forward: Callable[..., tuple[np.ndarray, PullBack]]) -> Array:
+        def conv2d(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            y, pull = forward(x=x, w=w)
+            y[-1, 2, 3, 1] -= x[-1, 3, 5, 0] * w[1, 2, 0, 1]
+            return y, pull
+
+        return super().given(inputs, conv2d)
 
 
 class NanForNumber(ChangesOutput):

@@ -120,6 +120,13 @@ class ForgetsBiasCorrection(HonestTrainer):
         return self.count if self.count < 2 else 1_000_000
 
 
+class NoBiasCorrection(HonestTrainer):
+    """Divides neither moment by what the first steps lack."""
+
+    def adam_step(self):
+        return 1_000_000
+
+
 class FeedsBackOthers(HonestTrainer):
     def afterwards(self):
         self.state["dense/w"] = scaled(self.state["dense/w"], 1 + 2.0**-20)

@@ -214,8 +214,10 @@ def test_it_survives_the_store_and_older_runs_lack_it(ask: Ask) -> None:
     result = ask(fakes.FlipsKernel, CONV)
     plain = result_to_plain(result)
     again = result_from_plain(plain)
-    assert (again.agrees_with, again.location) == (result.agrees_with, result.location)
-    older = {name: value for name, value in plain.items() if name not in ("agrees_with", "location")}
+    told = ("agrees_with", "location", "terms")
+    assert result.terms
+    assert [getattr(again, name) for name in told] == [getattr(result, name) for name in told]
+    older = {name: value for name, value in plain.items() if name not in told}
     assert result_from_plain(older).diagnosis == ""
 
 

@@ -64,7 +64,7 @@ BAD = [
         HEAD + "- {name: a, atributes: {stride: 2}}\n",
         (
             "a.yaml:5:13: unknown key 'atributes'; allowed are operator, about, source, attributes, inputs, "
-            "cotangents, layers, data, formats, layouts, checks, tier, expect, claims, name, matrix. Did you"
+            "cotangents, layers, data, formats, layouts, checks, tier, expect, claims, name, was, matrix. Did you"
             " mean 'attributes'?"
         ),
         id="unknown key",
@@ -107,7 +107,7 @@ BAD = [
         HEAD + "- {name: a, <<: {tier: core}}\n",
         (
             "a.yaml:5:13: unknown key '<<'; allowed are operator, about, source, attributes, inputs, cotange"
-            "nts, layers, data, formats, layouts, checks, tier, expect, claims, name, matrix"
+            "nts, layers, data, formats, layouts, checks, tier, expect, claims, name, was, matrix"
         ),
         id="merge key",
     ),

@@ -76,7 +76,13 @@ def test_cases_arrays_digits_and_templates_are_there(site: Path) -> None:
             name = path.relative_to(ROOT).as_posix().removeprefix("conformance/")
             assert name in shipped, name
     assert not any(name.startswith(("tests", "reference/tests")) for name in shipped)
-    for name in ("cases/schema.json", "cases/operators/conv2d.yaml", "py.typed", "reference/operators.py"):
+    for name in (
+        "cases/VERSION",
+        "cases/schema.json",
+        "cases/operators/conv2d.yaml",
+        "py.typed",
+        "reference/operators.py",
+    ):
         assert name in shipped, name
 
 

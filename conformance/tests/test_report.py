@@ -29,6 +29,7 @@ from conformance.run.execute import Execution, TargetRun
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, RunWriter
 from conformance.verdict.deviations import Assessment, Deviation
+from conformance.verdict.free_running import FreeRun
 from conformance.verdict.judge import ClaimResult
 from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 
@@ -125,7 +126,8 @@ def write_run(
     path = writer.path
     # Runs of one test begin in the same second; the header decides which is newer.
     lines = path.read_text(encoding="utf-8").splitlines()
-    header = {**json.loads(lines[0]), "started": started or f"2026-01-01T00:{next(_NAMES) % 60:02}:00+00:00"}
+    hour, minute = divmod(next(_NAMES), 60)
+    header = {**json.loads(lines[0]), "started": started or f"2026-01-01T{hour:02}:{minute:02}:00+00:00"}
     path.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n", encoding="utf-8")
     return path
 
@@ -240,6 +242,24 @@ def test_text_from_cases_and_backends_stays_text(tmp_path: Path) -> None:
     assert "evil()" not in page.scripts["program"]
     assert page.index["ids"][0] == name
     assert page.chunk()[0][0]["yaml"] == HOSTILE
+
+
+def test_a_case_tells_the_terms_and_the_end_to_end_note(tmp_path: Path) -> None:
+    note = FreeRun(name="last", error=2e-3, radius=1e-5, ratio=200.0)
+    told = {"location": "output on normal data: 1 of 12 elements differ", "terms": ("one", "two"), "free_run": note}
+    write_run(tmp_path, [(result_of("conv2d/a", Outcome.DIFFERS, **told), case_of("conv2d/a"))])
+    named = result_of("conv2d/b", Outcome.DIFFERS, **told, agrees_with=("kernel flipped",))
+    write_run(tmp_path, [(named, case_of("conv2d/b"))])
+    write_run(tmp_path, [(result_of("conv2d/c"), case_of("conv2d/c"))])
+    page = page_of(tmp_path)
+    cases = [case["results"][0] for case in page.chunk()[0]]
+    assert [(case["diagnosis"], case["terms"], case["free"]) for case in cases] == [
+        ("output on normal data: 1 of 12 elements differ", "one\ntwo", note.text),
+        ("agrees with: kernel flipped", "one\ntwo", note.text),
+        ("", "", ""),
+    ]
+    for part in ("result.terms", "result.free"):
+        assert part in page.scripts["program"]
 
 
 def test_the_program_makes_no_markup_of_strings() -> None:

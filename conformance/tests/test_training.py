@@ -148,6 +148,42 @@ def test_a_faulty_learner_is_caught_with_layer_and_step(course, reference, kind,
         assert blamed == {first.partition("/")[2]}
 
 
+@pytest.mark.parametrize(
+    ("kind", "agrees_with", "location"),
+    [
+        (
+            learners.AveragesTwice,
+            "step 1: conv: weight gradient averaged over the batch",
+            "step 1: layer conv: gradient of w on given data: every element differs, from [0, 0, 0, 0] on",
+        ),
+        (
+            learners.NoBiasCorrection,
+            "step 1: update: no bias correction",
+            "step 1: update: parameter on given data: ",
+        ),
+        (learners.SlightlyWrongGradient, None, "step 3: layer flatten: gradient of x on given data: "),
+        (learners.FeedsBackOthers, None, ""),
+        (learners.LosesLayer, None, ""),
+        (learners.HonestTrainer, None, ""),
+    ],
+)
+def test_what_a_learner_does_instead_is_named(course, reference, kind, agrees_with, location):
+    result, _ = train(course, reference, kind)
+    assert result.location.startswith(location)
+    assert bool(result.location) is bool(location)
+    if agrees_with is None:
+        assert result.agrees_with == ()
+    else:
+        assert agrees_with in result.agrees_with
+        assert result.diagnosis.startswith("agrees with: step 1: ")
+
+
+def test_the_terms_of_a_learner_s_worst_element_are_told(course, reference):
+    result, _ = train(course, reference, learners.AveragesTwice)
+    assert result.terms[0].startswith("gradient of w[")
+    assert any("cotangent[" in line and "* x[" in line for line in result.terms)
+
+
 def test_a_layer_that_is_not_told_is_missed(course, reference):
     result, record = train(course, reference, learners.LosesLayer)
     assert result.verdicts["outputs"].outcome is Outcome.DIFFERS

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Description, Target
 from conformance.case.listing import default_root
-from conformance.case.model import Check, FormatName
+from conformance.case.model import Case, Check, FormatName
 from conformance.case.operators import OPERATORS
 from conformance.case.yaml12 import dump, read
 from conformance.errors import InvalidCases, Problem
@@ -129,6 +129,27 @@ def load_deviations(paths: Sequence[Path]) -> tuple[Deviation, ...]:
     if problems:
         raise InvalidCases(problems)
     return tuple(found)
+
+
+def require_present_names(deviations: Sequence[Deviation], cases: Sequence[Case]) -> None:
+    """Refuses deviations on cases by ids that these had before and that no case has now.
+
+    Raises:
+        InvalidCases: with the id to write instead.
+    """
+    names = {old: case.id for case in cases for old in case.was}
+    problems = [
+        Problem(
+            f"deviation {deviation.id}",
+            f"{glob!r} names no case; {old!r} is called {new!r} now, write that",
+        )
+        for deviation in deviations
+        for glob in deviation.cases
+        for old, new in names.items()
+        if fnmatchcase(old, glob) and not any(fnmatchcase(case.id, glob) for case in cases)
+    ]
+    if problems:
+        raise InvalidCases(problems)
 
 
 def as_yaml(deviations: Sequence[Deviation]) -> str:

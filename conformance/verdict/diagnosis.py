@@ -7,17 +7,19 @@ single one does, compositions of two are tried for as long as the time allows.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Final
 
 import numpy as np
 
 from conformance.case.job import Job, Outputs, Tensor
+from conformance.case.model import Check
 from conformance.case.operators import OPERATORS, Chain
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare, outside
 from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.verdict.terms import explain
 from conformance.verdict.variants import Variant, evaluate, variants_of
 from conformance.verdict.variants.reading import Array, dilation_of, kernel_of, pads_of, sizes_of
 
@@ -34,10 +36,12 @@ class Diagnosis:
     Attributes:
         agrees_with: the variants that explain all of it; a composition is "one, and other".
         location: where it starts to differ, and what the differing elements have in common.
+        terms: which products entered the worst element of the first array that differs, in a few lines.
     """
 
     agrees_with: tuple[str, ...] = ()
     location: str = ""
+    terms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,19 +62,30 @@ def diagnose(differing: Sequence[Differing], accumulators: Accumulators, *, seco
         return _diagnose(differing, accumulators, deadline)
     names: list[str] = []
     locations: list[str] = []
+    terms: list[tuple[str, ...]] = []
     for place, layer in enumerate(differing[0].job.attributes.layers):
         own = [part for whole in differing for part in _layer(whole, place)]
         found = _diagnose(own, accumulators, deadline)
         names += [f"{layer.name}: {name}" for name in found.agrees_with]
-        locations += [f"layer {layer.name}: {found.location}"] if found.location else []
-    return Diagnosis(agrees_with=tuple(names[:MOST_NAMES]), location="; ".join(locations[:1]))
+        if found.location:
+            locations.append(f"layer {layer.name}: {found.location}")
+            terms.append(found.terms)
+    return Diagnosis(agrees_with=tuple(names[:MOST_NAMES]), location="; ".join(locations[:1]), terms=(*terms, ())[0])
 
 
 def _diagnose(differing: Sequence[Differing], accumulators: Accumulators, deadline: float) -> Diagnosis:
     location = locate(differing)
     if not location:
         return Diagnosis()
-    return Diagnosis(agrees_with=_Search(differing, accumulators, deadline).names(), location=location)
+    found = list(_differences(differing))
+    # Terms of wide integers look alike; those of the other data sets are told apart.
+    one, check, name = next((each for each in found if each[0].job.data != "wide"), found[0])
+    worst = compare(name, check, one.job.data, _got(one, check)[name], _expected(one, check)[name], one.job.format)
+    return Diagnosis(
+        agrees_with=_Search(differing, accumulators, deadline).names(),
+        location=location,
+        terms=explain(one.job, worst),
+    )
 
 
 def layers_of(whole: Differing) -> Iterator[Differing]:
@@ -213,32 +228,48 @@ def _fits(found: Expectations, one: Differing, *, gradients: bool) -> bool:
 
 def locate(differing: Sequence[Differing]) -> str:
     """Where the first array that differs does, in one line; empty if none does."""
-    for one in differing:
-        for check, expected, answered in (
-            ("", one.expected.outputs, one.answer.outputs),
-            ("gradient of ", one.expected.gradients, one.answer.gradients),
-        ):
-            for name, expectation in expected.items():
-                got = answered.get(name)
-                if not isinstance(got, Tensor):
-                    continue
-                title = f"{check}{name} on {one.job.data} data"
-                if got.shape != expectation.value.shape:
-                    return f"{title} has shape {got.shape} for {expectation.value.shape}"
-                where = outside(got, expectation, one.job.format)
-                if where is not None and where.any():
-                    return f"{title}: {_described(where, name, check, one.job)}"
+    for one, check, name in _differences(differing):
+        expectation, got = _expected(one, check)[name], _got(one, check)[name]
+        title = f"{'gradient of ' if check == 'gradients' else ''}{name} on {one.job.data} data"
+        if got.shape != expectation.value.shape:
+            return f"{title} has shape {got.shape} for {expectation.value.shape}"
+        where = outside(got, expectation, one.job.format)
+        if where is not None:
+            return f"{title}: {_described(where, name, check, one.job)}"
     return ""
 
 
-def _described(where: Array, name: str, check: str, job: Job) -> str:
+def _differences(differing: Sequence[Differing]) -> Iterator[tuple[Differing, Check, str]]:
+    """The arrays that differ in shape or in an element, by data set, check and name."""
+    checks: tuple[Check, ...] = ("outputs", "gradients")
+    for one, check in product(differing, checks):
+        got = _got(one, check)
+        for name, expectation in _expected(one, check).items():
+            if name not in got:
+                continue
+            where = outside(got[name], expectation, one.job.format)
+            if got[name].shape != expectation.value.shape or (where is not None and where.any()):
+                yield one, check, name
+
+
+def _expected(one: Differing, check: Check) -> Mapping[str, Expectation]:
+    return one.expected.outputs if check == "outputs" else one.expected.gradients
+
+
+def _got(one: Differing, check: Check) -> Mapping[str, Tensor]:
+    if check == "outputs":
+        return one.answer.outputs
+    return {name: got for name, got in one.answer.gradients.items() if isinstance(got, Tensor)}
+
+
+def _described(where: Array, name: str, check: Check, job: Job) -> str:
     """First index and common traits of the elements that differ."""
     places = np.argwhere(where)
     first = [int(i) for i in places[0]]
     if where.all():
         return f"every element differs, from {first} on"
     traits = []
-    kernel = bool(check) and name == "w"
+    kernel = check == "gradients" and name == "w"
     spatial = OPERATORS[job.operator].rank
     for axis, title in _axes(where.ndim, spatial, kernel=kernel).items():
         seen = np.unique(places[:, axis])
@@ -252,7 +283,7 @@ def _described(where: Array, name: str, check: str, job: Job) -> str:
         if border.any() and not border.all():
             if not (differs & ~border).any():
                 traits.append("border alone")
-            elif not check and not (differs & border).any():
+            elif check == "outputs" and not (differs & border).any():
                 traits.append("interior alone")
     count = f"{len(places)} of {where.size} elements differ, from {first} on"
     return ", ".join([count, *traits])
@@ -275,10 +306,10 @@ def _group(seen: Array, channels: int, job: Job) -> int | None:
     return own.pop() if len(own) == 1 else None
 
 
-def _border(shape: Sequence[int], name: str, check: str, job: Job) -> Array:
+def _border(shape: Sequence[int], name: str, check: Check, job: Job) -> Array:
     """What depends on padding: outputs whose windows reach beyond the input; elsewhere the outermost elements."""
     border: Array = np.zeros(tuple(shape), np.bool_)
-    windows = not check and "transpose" not in job.operator
+    windows = check == "outputs" and "transpose" not in job.operator
     geometry = (
         zip(sizes_of(job), kernel_of(job), job.attributes.stride, dilation_of(job), pads_of(job), strict=True)
         if windows

@@ -100,7 +100,9 @@ class CasePage {
                 " ", deviation ? el("a", { class: "tag", href: "#view=deviations" }, `on file: ${deviation}`) : ""),
               fresh ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
           }),
-          result.diagnosis ? el("p", { class: "diagnosis" }, result.diagnosis) : "");
+          result.diagnosis ? el("p", { class: "diagnosis" }, result.diagnosis) : "",
+          result.terms ? el("p", { class: "why" }, result.terms) : "",
+          result.free ? el("p", { class: "why" }, result.free) : "");
       }),
       el("p", { class: "soft versions" }, `${versions}; ${show(results[0].ms[0], 3)} ms in the framework, ${show(results[0].ms[1], 3)} ms in all`));
   }

@@ -234,6 +234,8 @@ class _Writer:
             "comparisons": [_comparison(comparison) for comparison in _foremost(result.comparisons)],
             "compared": len(result.comparisons),
             "diagnosis": result.diagnosis,
+            "reading": result.told if result.probe else "",
+            "readings": list(result.readings),
             "claims": [[claim.says, claim.holds, claim.measured] for claim in result.claims],
             "calls": list(result.calls),
             "digest": result.digest,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 
 # Arrays behind a result: "normal/operand/x", "normal/output/expected", "normal/gradient x/bound".
 Evidence = Mapping[str, NDArray[np.generic] | Float64]
+
+# How adapters begin where a framework has no answer of its own to a probe.
+NOTHING_OWN: Final = ("no option", "no default")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +38,8 @@ class Result:
         jobs: how many were asked.
         agrees_with: where it differs, the other readings of the operator that explain all of it.
         location: where it starts to differ, and what the differing elements have in common.
+        readings: of a probe, the names of the readings that it offers.
+        reading: the only one of them that fits.
     """
 
     case: str
@@ -52,6 +58,8 @@ class Result:
     jobs: int = 0
     agrees_with: tuple[str, ...] = ()
     location: str = ""
+    readings: tuple[str, ...] = ()
+    reading: str = ""
     evidence: Evidence = field(default_factory=dict, repr=False)
 
     @property
@@ -85,6 +93,23 @@ class Result:
         if self.agrees_with:
             return f"agrees with: {'; '.join(self.agrees_with)}"
         return self.location
+
+    @property
+    def probe(self) -> bool:
+        """Which of several readings is followed was asked, not whether one is."""
+        return bool(self.readings)
+
+    @property
+    def told(self) -> str:
+        """A probe's answer in few words: the reading, or that the framework has none, or that none fits."""
+        if self.reading:
+            return self.reading
+        if self.outcome is Outcome.UNSUPPORTED:
+            start, colon, _ = self.detail.partition(":")
+            return start if colon and start in NOTHING_OWN else NOTHING_OWN[0]
+        if self.outcome is Outcome.INCONCLUSIVE:
+            return "not told apart"
+        return self.outcome.value.lower().replace("_", " ")
 
     @property
     def unexpected(self) -> bool:

@@ -100,6 +100,8 @@ class CasePage {
                 " ", deviation ? el("a", { class: "tag", href: "#view=deviations" }, `on file: ${deviation}`) : ""),
               fresh ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
           }),
+          result.reading ? el("p", { class: "diagnosis" }, result.reading, " ",
+            el("span", { class: "soft" }, `out of: ${result.readings.join("; ")}`)) : "",
           result.diagnosis ? el("p", { class: "diagnosis" }, result.diagnosis) : "");
       }),
       el("p", { class: "soft versions" }, `${versions}; ${show(results[0].ms[0], 3)} ms in the framework, ${show(results[0].ms[1], 3)} ms in all`));

@@ -182,7 +182,8 @@ def _print_readings(console: Any, execution: "Execution") -> None:
     targets = list(dict.fromkeys(name for row in found.values() for name in row))
     table = Table(Column("convention", overflow="fold"), *map(escape, targets))
     for case, row in found.items():
-        table.add_row(escape(case.removeprefix("conventions/")), *(escape(" / ".join(row.get(name, ()))) for name in targets))
+        told = (" / ".join(row.get(name, ())) for name in targets)
+        table.add_row(escape(case.removeprefix("conventions/")), *map(escape, told))
     console.print(table)
 
 

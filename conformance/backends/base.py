@@ -183,8 +183,9 @@ class Recorded:
             try:
                 result = function(*args, **given)
             except Exception as error:
-                if len(given) < len(kwargs) and isinstance(error, TypeError):
-                    raise NotTranslatable(f"no default: {callee} needs {', '.join(kwargs.keys() - given)}") from error
+                left = [name for name in kwargs if name not in given]
+                if left and isinstance(error, TypeError) and "missing" in str(error).lower():
+                    raise NotTranslatable(f"no default: {callee} needs {', '.join(left)}") from error
                 self._log.attempt(callee, args, given)
                 raise
             self._log.record(callee, args, given, result)

@@ -8,7 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
 from typing_extensions import TypedDict, is_typeddict
@@ -416,14 +428,17 @@ def schema() -> dict[str, Any]:
             users.setdefault(operator.attributes, []).append(name)
     of_file, of_item = [], []
     for attributes, names in users.items():
-        made_keys = definitions[attributes.__name__] = _adapter(_attribute_keys(names[0])).json_schema()
-        plain = made_keys.get("properties", {})
-        made_keys["properties"] = {name: {"anyOf": [part, {"const": NATIVE_WORD}]} for name, part in plain.items()}
-        one = {**made_keys, "properties": {**plain, "variant": {"type": "string"}}}
+        title = attributes.__name__
+        keys = _adapter(_attribute_keys(names[0])).json_schema()
+        # A reading gives values; the case itself may leave an attribute to the framework.
+        plain = keys.get("properties", {})
+        definitions[f"{title}Reading"] = {**keys, "properties": {**plain, "variant": {"type": "string"}}}
+        left = {name: {"anyOf": [part, {"const": NATIVE_WORD}]} for name, part in plain.items()}
+        definitions[title] = {**keys, "properties": left}
         own = {
             "properties": {
-                "attributes": {"$ref": f"#/$defs/{attributes.__name__}"},
-                "readings": {"additionalProperties": one},
+                "attributes": {"$ref": f"#/$defs/{title}"},
+                "readings": {"additionalProperties": {"$ref": f"#/$defs/{title}Reading"}},
             }
         }
         named = {"properties": {"operator": {"enum": names}}, "required": ["operator"]}

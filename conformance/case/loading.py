@@ -289,7 +289,7 @@ class _Reader:
 
         if not base and isinstance(given, dict):
             for name in (name for name, value in given.items() if value == NATIVE_WORD):
-                message = f"{name}: native goes with readings, which say what the framework's default may be; add them"
+                message = f"{name}: native goes with readings, which say what a framework's default may be; add them"
                 self.note(at(name), message)
                 return None
         values, faults = check_attributes(operator.name, given)
@@ -323,7 +323,8 @@ class _Reader:
             if value == NATIVE_WORD and name not in _names(operator.name):
                 known = ", ".join(_names(operator.name)) or "none"
                 hint = did_you_mean(name, _names(operator.name))
-                self.note(("attributes", name), f"{operator.name} has no attribute {name!r}; it has {known}{hint}")
+                message = f"{operator.name} has no attribute {name!r}; it has {known}{hint}"
+                self.note(("attributes", name), message, key=True)
         said = {name: value for name, value in given.items() if value != NATIVE_WORD}
         made: list[Convention] = []
         for name, reading in readings.items():

@@ -1,7 +1,7 @@
 """The conventions: which reading every target's own default or option follows, as it was measured.
 
-A row is a probe, a column a target; topics are the files that the probes come from. Where a target told something else
-the run before, the cell says so.
+A row is a probe, a column a target; topics are the files that the probes come from. Where a target told something
+else the run before, on the same numbers and with the same readings to choose from, the cell says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +41,7 @@ class Row:
     case: str
     name: str
     about: str
+    targets: tuple[str, ...]
     cells: tuple[Cell | None, ...]
 
     @property
@@ -75,7 +76,10 @@ def topics(collection: Collection) -> tuple[Topic, ...]:
         for name in collection.latest
         if any(entry.column.target == name for found in probes.values() for entry in found)
     )
-    history = _history(collection, probes)
+    asked = {
+        case: {(entry.result.readings, entry.result.digest) for entry in found} for case, found in probes.items()
+    }
+    history = _history(collection, asked)
     rows: dict[str, list[Row]] = {}
     for case, found in sorted(probes.items()):
         topic, _, name = case.removeprefix("conventions/").rpartition("/")
@@ -86,15 +90,14 @@ def topics(collection: Collection) -> tuple[Topic, ...]:
                 case=case,
                 name=name,
                 about=record.about if record else "",
+                targets=targets,
                 cells=tuple(
                     _cell(entries, history.get((case, target), ())) if entries else None
                     for target, entries in by_target.items()
                 ),
             )
         )
-    return tuple(
-        Topic(name=_title(topic), targets=targets, rows=tuple(rows[topic])) for topic in sorted(rows)
-    )
+    return tuple(Topic(name=_title(topic), targets=targets, rows=tuple(rows[topic])) for topic in sorted(rows))
 
 
 def _title(topic: str) -> str:
@@ -102,13 +105,15 @@ def _title(topic: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def _history(collection: Collection, probes: Mapping[str, object]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """What every run told of a probe, by case and target: day and words, the oldest first."""
+def _history(
+    collection: Collection, probes: Mapping[str, set[tuple[tuple[str, ...], str]]]
+) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """What every run told of a probe as it is now, by case and target: day and words, the oldest first."""
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for run in collection.runs:
         told: dict[str, list[Result]] = {}
         for result in run.results:
-            if result.probe and result.case in probes:
+            if result.case in probes and (result.readings, result.digest) in probes[result.case]:
                 told.setdefault(result.case, []).append(result)
         for case, results in told.items():
             found.setdefault((case, run.header.target), []).append((run.header.started[:10], _words(results)))

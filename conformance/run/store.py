@@ -365,9 +365,9 @@ def read_runs(folder: Path) -> tuple[Run, ...]:
 def load_runs(folder: str | Path = "reports") -> "pd.DataFrame":
     """Every result of every run below a folder, a row each.
 
-    Columns: run (the file's stem), target, case, operator, format, layout, outcome, reason, detail, reading (a probe's),
-    unexpected, deviations, bits, ratio, seconds (the framework's own), total_seconds, digest, and versions (the backend's, by
-    package).
+    Columns: run (the file's stem), target, case, operator, format, layout, outcome, reason, detail, reading (a
+    probe's), unexpected, deviations, bits, ratio, seconds (the framework's own), total_seconds, digest, and versions
+    (the backend's, by package).
 
     Raises:
         InvalidStore: if a run cannot be read.

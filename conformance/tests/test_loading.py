@@ -26,7 +26,7 @@ cases:
 KNOWN = ", ".join(sorted(OPERATORS))
 KEYS = (
     "operator, about, source, attributes, inputs, cotangents, layers, data, formats, layouts, checks, tier, expect, "
-    "claims"
+    "claims, readings"
 )
 
 

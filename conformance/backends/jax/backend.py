@@ -497,7 +497,8 @@ class JaxBackend(JaxActivations, Backend):
         return tuple(results)
 
     def _signal(self, x: Native, w: Native, mode: str, name: str) -> Native:
-        if x.ndim == 1 and (is_native(mode) or mode != "same" or w.size <= x.size):  # jnp's "same" has the size of the longer one
+        # jnp's "same" has the size of the longer one
+        if x.ndim == 1 and (is_native(mode) or mode != "same" or w.size <= x.size):
             return getattr(self.jnp, name)(x, w, mode=mode, precision="highest")
         return getattr(self.signal, name)(x, w, mode=mode, method="direct", precision="highest")
 

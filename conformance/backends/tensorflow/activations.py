@@ -75,7 +75,7 @@ class TensorFlowActivations(Idiom):
         return self.tf.tanh(x)
 
     def hard_tanh(self, attributes: HardTanh, x: Native) -> Native:
-        return self.tf.clip_by_value(x, attributes.low, attributes.high)
+        return self.tf.clip_by_value(x, clip_value_min=attributes.low, clip_value_max=attributes.high)
 
     def softmax(self, attributes: Softmax, x: Native) -> Native:
         return self.nn.softmax(x, axis=attributes.axis)

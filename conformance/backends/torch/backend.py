@@ -207,7 +207,7 @@ class TorchBackend(TorchActivations, Backend):
         if isinstance(a.padding, tuple) and all(low == high for low, high in a.padding):
             return self._last(conv(tuple(low for low, _ in a.padding), a.output_padding))
         if self.own and a.padding == "valid":
-            return self._last(conv((0,) * rank, a.output_padding))  # no padding is torch's default; the size is its own
+            return self._last(conv((0,) * rank, a.output_padding))  # torch's own size without padding
         self.compose("torch's transposed convolutions have no SAME, and crop both ends alike")
         # What torch crops from both ends alike, then a slice of it.
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)

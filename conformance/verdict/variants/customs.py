@@ -13,7 +13,7 @@ import numpy as np
 
 from conformance.case.job import Job
 from conformance.verdict.oracle import Expectations
-from conformance.verdict.variants.reading import Array, Reading, Variant, bounded, exactly, numbers, replaced
+from conformance.verdict.variants.reading import Reading, Variant, bounded, exactly, numbers, replaced
 
 # The slope at 0 from below, scale times alpha, and from above (Klambauer et al., Self-Normalizing Neural Networks,
 # equation 14).

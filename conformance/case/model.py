@@ -122,7 +122,7 @@ class Convention:
     name: str
     attributes: Any
     variant: str = ""
-    where: Where
+    where: Where = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

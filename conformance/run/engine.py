@@ -29,7 +29,7 @@ from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
 from conformance.verdict.compare import element_ratios
-from conformance.verdict.conventions import Fit, Probed, fit
+from conformance.verdict.conventions import Fit, Probed, expected_here, fit
 from conformance.verdict.deviations import Deviation, assess, is_absent
 from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.judge import Judgement, judge, merge
@@ -160,6 +160,9 @@ class Session:
         )
         asked = question_of(item, data, gradients=gradients)
         answer, expected = self._ask(asked.job, asked.sent)
+        if item.case.readings:
+            probed = Probed(job=asked.job, answer=answer, exact=asked.exact)
+            expected = expected_here(item.case, probed, self._accumulators)
         return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact)
 
     def _ask(self, job: Job, sent: Job) -> tuple[Answer, Expectations | MustRefuse]:

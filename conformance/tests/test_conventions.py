@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from conformance.backends.base import CallLog, Idiom, Recorded, translated, without_native
 from conformance.case.contract import NoAttributes
@@ -18,6 +19,7 @@ from conformance.case.linting import lint
 from conformance.case.listing import default_root
 from conformance.case.loading import as_yaml, load
 from conformance.case.model import Case, Convention
+from conformance.cli import app
 from conformance.errors import InvalidCases, NotTranslatable
 from conformance.report.collection import collect
 from conformance.report.conventions import Cell, Topic, topics
@@ -602,3 +604,24 @@ def test_a_target_that_was_not_asked_has_no_cell(tmp_path: Path, sessions: Calla
         writer.close(complete=True)
     rows = {row.case: row.cells for topic in table(tmp_path) for row in topic.rows}
     assert [c is None for c in rows[ODD_PIXEL.id]] == [False, True]
+
+
+def test_what_is_kept_for_the_pictures_is_the_reading_that_fits(sessions: Callable[..., Session]) -> None:
+    result = sessions(fakes.PadsLeftFirst).run(item(ODD_PIXEL))
+    ratios = [array for name, array in result.evidence.items() if name.endswith("/ratio")]
+    assert ratios
+    assert all((array <= 1).all() for array in ratios)
+
+
+def test_lists_and_linters_of_the_command_line_know_probes(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(GELU)
+    runner = CliRunner()
+    listed = runner.invoke(app, ["list", str(path), "--stats"], env={"COLUMNS": "120"})
+    assert listed.exit_code == 0
+    assert "probes" in listed.output
+    assert runner.invoke(app, ["lint-cases", str(path)]).exit_code == 0
+    path.write_text(GELU.replace("{approximate: tanh}", "{approximate: none}"))
+    linted = runner.invoke(app, ["lint-cases", str(path)])
+    assert linted.exit_code == 2
+    assert "readings 'exact' and 'tanh' cannot be told apart by this case in float32" in linted.output

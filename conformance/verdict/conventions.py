@@ -112,6 +112,13 @@ def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit
     return Fit(judgement=replace(nearest, verdicts=verdicts))
 
 
+def expected_here(case: Case, one: Probed, accumulators: Accumulators) -> Expectations | MustRefuse:
+    """What one data set of a probe must be under the first reading that fits it; under the first where none does."""
+    expected = [expected_of(reading, one.job, accumulators) for reading in case.readings]
+    fitting = (found for found in expected if _fits(judge(case, one.job, one.answer, found, exact=one.exact)))
+    return next(fitting, expected[0])
+
+
 def _fits(judgement: Judgement) -> bool:
     return all(verdict.outcome in _FITTING for verdict in judgement.verdicts.values())
 

@@ -19,6 +19,7 @@ from conformance.case.linting import lint
 from conformance.case.listing import default_root
 from conformance.case.loading import as_yaml, load
 from conformance.case.model import Case, Convention
+from conformance.case.operators import OPERATORS
 from conformance.cli import app
 from conformance.errors import InvalidCases, NotTranslatable
 from conformance.report.collection import collect
@@ -35,8 +36,9 @@ from conformance.tests import fakes, questions
 from conformance.tests.conftest import Ask
 from conformance.tests.questions import HERE, case, item, numbers
 from conformance.tests.test_loading import loaded, told
-from conformance.verdict.conventions import indistinct, variant_of
+from conformance.verdict.conventions import expected_of, indistinct, variant_of
 from conformance.verdict.model import Outcome, Reason
+from conformance.verdict.oracle import Accumulators, Expectations
 from conformance.verdict.variants import CUSTOMS, VARIANTS
 from conformance.worker.wire import decode, encode
 
@@ -311,9 +313,6 @@ def test_derivatives_at_kinks_are_one_sided_limits(
     operator: str, attributes: dict[str, float], x: float, below: float, above: float
 ) -> None:
     """Against the reference's own derivative a hair's breadth beside the kink."""
-    from conformance.case.operators import OPERATORS
-    from conformance.verdict.conventions import expected_of
-    from conformance.verdict.oracle import Accumulators, Expectations
 
     def gradient(at: float, variant: str = "") -> float:
         made = case(
@@ -625,3 +624,18 @@ def test_lists_and_linters_of_the_command_line_know_probes(tmp_path: Path) -> No
     linted = runner.invoke(app, ["lint-cases", str(path)])
     assert linted.exit_code == 2
     assert "readings 'exact' and 'tanh' cannot be told apart by this case in float32" in linted.output
+
+
+def test_a_hard_sigmoid_with_a_slope_of_one_fifth_by_hand() -> None:
+    made = case(
+        "hard_sigmoid",
+        NoAttributes(),
+        inputs={"x": numbers([-3.0, -1.0, 0.0, 2.0, 2.75])},
+        cotangents={"output": numbers([1.0, 2.0, 3.0, 4.0, 5.0])},
+        data=("given",),
+    )
+    reading = Convention(name="one", attributes=made.attributes, variant="slope of one fifth", where=HERE)
+    found = expected_of(reading, question_of(item(made), "given").job, Accumulators())
+    assert isinstance(found, Expectations)
+    assert found.outputs["output"].value == pytest.approx([0.0, 0.3, 0.5, 0.9, 1.0])
+    assert found.gradients["x"].value == pytest.approx([0.0, 0.4, 0.6, 0.8, 0.0])

@@ -153,6 +153,7 @@ def _print_execution(execution: "Execution", report: Path) -> None:
             "\n".join(f"{name} {version}" for name, version in versions.items() if name != "python"),
         )
     console.print(table)
+    _print_readings(console, execution)
     for result in execution.unexpected[:SHOWN]:
         console.print(f"[bold]{escape(result.name)}[/bold] {result.outcome} ({result.reason})")
         console.print(escape(_indented("\n".join(filter(None, (result.detail, result.diagnosis))))))
@@ -164,6 +165,26 @@ def _print_execution(execution: "Execution", report: Path) -> None:
         for line in (*run.below_floor, *([run.error] if run.error else [])):
             console.print(escape(line))
     console.print(f"report: {escape(str(report))}", soft_wrap=True)
+
+
+def _print_readings(console: Any, execution: "Execution") -> None:
+    """Which reading every target's own default or option follows, where probes were asked."""
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for run in execution.runs:
+        for result in run.results:
+            if result.probe:
+                found.setdefault(result.case, {}).setdefault(run.target.name, {})[result.told] = None
+    if not found:
+        return
+    targets = list(dict.fromkeys(name for row in found.values() for name in row))
+    table = Table(Column("convention", overflow="fold"), *map(escape, targets))
+    for case, row in found.items():
+        told = (" / ".join(row.get(name, ())) for name in targets)
+        table.add_row(escape(case.removeprefix("conventions/")), *map(escape, told))
+    console.print(table)
 
 
 def _indented(text: str) -> str:
@@ -229,7 +250,7 @@ def _print_stats(cases: Sequence["Case"], version: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("operator", "cases", "formats", "outputs", "gradients", "expected values", "claims")
+    table = Table("operator", "cases", "formats", "outputs", "gradients", "expected values", "claims", "probes")
     by_operator: dict[str, list[Case]] = {}
     for case in cases:
         by_operator.setdefault(case.operator, []).append(case)
@@ -242,6 +263,7 @@ def _print_stats(cases: Sequence["Case"], version: str) -> None:
             *(str(sum(check in case.checks for case in own)) for check in ("outputs", "gradients")),
             str(sum(bool(case.expect.outputs or case.expect.gradients) for case in own)),
             str(sum(len(case.claims) for case in own)),
+            str(sum(bool(case.readings) for case in own)),
         )
     table.add_section()
     table.add_row("all", str(len(cases)))
@@ -447,12 +469,14 @@ def _print_score(found: "Score", *, every: bool) -> None:
 
 @app.command("lint-cases")
 def lint_cases(paths: Paths = None) -> None:
-    """Refuses sets of cases that cannot see the usual faults, and cases that ask the same question twice."""
+    """Refuses sets of cases that cannot see the usual faults, questions asked twice, readings that look alike."""
     from conformance.case.linting import lint
     from conformance.case.loading import load
+    from conformance.run.probes import lint_probes
 
     with told_plainly():
-        problems = lint(load(existing(paths) or (shipped_root(),)))
+        cases = load(existing(paths) or (shipped_root(),))
+        problems = (*lint(cases), *lint_probes(cases))
     for problem in problems:
         print(problem)
     raise typer.Exit(WRONG if problems else 0)

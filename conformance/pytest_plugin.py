@@ -69,11 +69,13 @@ class CaseFile(pytest.File):
         from conformance.case.loading import load
         from conformance.errors import InvalidCases
         from conformance.run.plan import REFERENCE, plan
+        from conformance.run.probes import require_variants
         from conformance.worker.gateway import covers
 
         runs = runs_of(self.config)
         try:
             cases = load([self.path])
+            require_variants(cases)
         except InvalidCases as error:
             raise self.CollectError(str(error)) from error
         for item in plan(cases, (REFERENCE, *runs.targets), tier=self.config.option.tier, covers=covers):
@@ -87,6 +89,7 @@ class CaseItem(pytest.Item):
         super().__init__(**kwargs)
         self.question = question
         self.measured: dict[str, Any] | None = None
+        self.told = ""
         self.add_marker(pytest.mark.xdist_group(question.target.name))
 
     def runtest(self) -> None:
@@ -96,6 +99,7 @@ class CaseItem(pytest.Item):
         runs = runs_of(self.config)
         session = runs.session(self.question.target)
         result = session.run(self.question)
+        self.told = result.told if result.probe else ""
         self.measured = pack(result, self.question.case, session.description)
         if result.unexpected or result.stale:
             raise Disagreement(result)
@@ -146,7 +150,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     if isinstance(item, CaseItem) and report.when == "call" and item.measured is not None:
         report.conformance = item.measured
+        report.reading = item.told
     return report
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """Says, with -v, which reading a probe found."""
+    told = getattr(report, "reading", "")
+    if told and report.when == "call" and report.passed:
+        return "passed", ".", f"PASSED ({told})"
+    return None
 
 
 class Runs:

@@ -31,6 +31,7 @@ from conformance.case.job import (
     TrainingMessage,
     TrainStep,
     Unsupported,
+    is_native,
 )
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operand_of
 from conformance.errors import NotTranslatable
@@ -135,8 +136,36 @@ class CallLog:
         return repr(value)
 
 
+def translated(value: Any, translate: Callable[[Any], Any]) -> Any:
+    """An attribute in the framework's own words; what is left to the framework stays so."""
+    return value if is_native(value) else translate(value)
+
+
+def without_native(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments without those that are left to the framework."""
+    return {name: value for name, value in settings.items() if not is_native(value)}
+
+
+class Idiom:
+    """How a framework is spoken to: with its own options, or by recipes where it has none."""
+
+    own: bool = False
+
+    def compose(self, lacking: str) -> None:
+        """Says, before a recipe is composed, what the framework itself lacks.
+
+        Raises:
+            NotTranslatable: if the framework's own option is asked, so that no recipe answers for it.
+        """
+        if self.own:
+            raise NotTranslatable(f"no option: {lacking}")
+
+
 class Recorded:
-    """A framework's module under a short name: whatever is called through it is written to a log."""
+    """A framework's module under a short name: whatever is called through it is written to a log.
+
+    A keyword argument that is `NATIVE` is left out of the call.
+    """
 
     def __init__(self, module: Any, name: str, log: CallLog) -> None:
         self._module = module
@@ -147,12 +176,19 @@ class Recorded:
         function = getattr(self._module, attribute)
 
         def call(*args: Any, **kwargs: Any) -> Native:
+            callee = f"{self._name}.{attribute}"
+            given = without_native(kwargs)
+            if any(map(is_native, args)):
+                raise NotTranslatable(f"no default: the adapter gives {callee} every argument")
             try:
-                result = function(*args, **kwargs)
-            except Exception:
-                self._log.attempt(f"{self._name}.{attribute}", args, kwargs)
+                result = function(*args, **given)
+            except Exception as error:
+                left = [name for name in kwargs if name not in given]
+                if left and isinstance(error, TypeError) and "missing" in str(error).lower():
+                    raise NotTranslatable(f"no default: {callee} needs {', '.join(left)}") from error
+                self._log.attempt(callee, args, given)
                 raise
-            self._log.record(f"{self._name}.{attribute}", args, kwargs, result)
+            self._log.record(callee, args, given, result)
             return result
 
         return call
@@ -185,6 +221,7 @@ class Program:
 
     operator: str
     attributes: Any
+    own: bool = False
 
     def run(self, backend: "Backend", values: Mapping[str, Native], tap: Tap) -> Natives:
         """Says it in the backend's idiom; the outputs of a chain are those of all its layers.
@@ -192,6 +229,7 @@ class Program:
         Raises:
             NotTranslatable: if the backend lacks a method.
         """
+        backend.own = self.own
         if self.operator != "chain":
             result = backend.method(self.operator)(self.attributes, **values)
             return dict(result) if isinstance(result, dict) else {OPERATORS[self.operator].outputs[0]: result}
@@ -240,7 +278,7 @@ def blank_step(build: BuildNetwork) -> dict[str, Tensor]:
     return made
 
 
-class Backend(ABC):
+class Backend(Idiom, ABC):
     """One framework in one process.
 
     Attributes:
@@ -335,7 +373,7 @@ class Backend(ABC):
         Raises:
             NotTranslatable: if the adapter has no counterpart for it.
         """
-        program = Program(job.operator, job.attributes)
+        program = Program(job.operator, job.attributes, job.own)
         self.log = CallLog()
         operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
         cotangents = {name: self.put(tensor) for name, tensor in job.cotangents.items()}

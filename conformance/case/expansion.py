@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from math import prod
 from typing import Any, Final
 
+from conformance.case.model import Where
 from conformance.case.yaml12 import Document, Plain, Steps
 from conformance.errors import Problem
 
@@ -89,6 +90,10 @@ class Written:
     chosen: Mapping[Steps, Steps]
 
     def place(self, *steps: str | int, key: bool = False) -> str:
+        """Where a part of the case (or its `key`) was written, as messages tell it."""
+        return str(self.where(*steps, key=key))
+
+    def where(self, *steps: str | int, key: bool = False) -> Where:
         """Where a part of the case (or its `key`) was written: in the matrix, the case, the defaults or the head."""
         ways = [
             (origin + steps[len(to) :], len(origin) - len(to))
@@ -104,7 +109,7 @@ class Written:
             found = self.document.find(way)[0] - more
             if found > best_found:
                 best, best_found = way, found
-        return str(self.document.find(best, key=key and best_found == len(steps))[1])
+        return self.document.find(best, key=key and best_found == len(steps))[1]
 
 
 class _Astray(Exception):

@@ -8,7 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Literal, NotRequired, Required, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
 from typing_extensions import TypedDict, is_typeddict
@@ -26,6 +38,9 @@ class _Says:
 
     text: str
 
+
+# What a probe writes for an attribute that is left to the framework.
+NATIVE_WORD: Final = "native"
 
 _strict = with_config(ConfigDict(extra="forbid", strict=True))
 
@@ -126,7 +141,15 @@ class ClaimKeys(StatementKeys, total=False):
     holds: Required[Annotated[bool, Field(description="Whether it is true.")]]
 
 
-_Attributes = Annotated[dict[str, Any], Field(description="The operator's own.")]
+_Attributes = Annotated[
+    dict[str, Any],
+    Field(description="The operator's own; of a probe, `native` leaves one to the framework, whose default speaks."),
+]
+_Readings = Annotated[
+    dict[str, dict[str, Any]],
+    Field(min_length=2, description="By a short fact, attributes and perhaps a variant: exactly one must fit."),
+    _Says("a mapping of at least two names to {attributes}, {variant: ...} or {}"),
+]
 _Tensors = dict[
     str, Annotated[TensorKeys, _Says("a shape, or a mapping of shape and one of fill, values, file (with key)")]
 ]
@@ -160,6 +183,7 @@ class DefaultsKeys(TypedDict, total=False):
     tier: Annotated[Tier, Field(description="The smallest tier that runs it.")]
     expect: ExpectKeys
     claims: tuple[ClaimKeys, ...]
+    readings: _Readings
 
 
 @_strict
@@ -409,8 +433,19 @@ def schema() -> dict[str, Any]:
             users.setdefault(operator.attributes, []).append(name)
     of_file, of_item = [], []
     for attributes, names in users.items():
-        definitions[attributes.__name__] = _adapter(_attribute_keys(names[0])).json_schema()
-        own = {"properties": {"attributes": {"$ref": f"#/$defs/{attributes.__name__}"}}}
+        title = attributes.__name__
+        keys = _adapter(_attribute_keys(names[0])).json_schema()
+        # A reading gives values; the case itself may leave an attribute to the framework.
+        plain = keys.get("properties", {})
+        definitions[f"{title}Reading"] = {**keys, "properties": {**plain, "variant": {"type": "string"}}}
+        left = {name: {"anyOf": [part, {"const": NATIVE_WORD}]} for name, part in plain.items()}
+        definitions[title] = {**keys, "properties": left}
+        own = {
+            "properties": {
+                "attributes": {"$ref": f"#/$defs/{title}"},
+                "readings": {"additionalProperties": {"$ref": f"#/$defs/{title}Reading"}},
+            }
+        }
         named = {"properties": {"operator": {"enum": names}}, "required": ["operator"]}
         unnamed = {"if": {"not": {"required": ["operator"]}}, "then": own}
         of_item.append({"if": named, "then": own})

@@ -2,13 +2,54 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conformance.case.model import DataSet, FormatName, Layout, Shape
-from conformance.errors import InvalidTarget
+from conformance.errors import InvalidTarget, NotTranslatable
+
+
+class Native:
+    """Stands for an attribute that is left to the framework, whose own default then speaks.
+
+    Nothing can be computed from it: an adapter that translates an attribute without expecting this says that it
+    cannot leave it out, instead of passing something of its own.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "native"
+
+    def __hash__(self) -> int:
+        return hash(Native)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or self._used(other)
+
+    def _used(self, *_: object) -> NoReturn:
+        raise NotTranslatable("no default: the adapter cannot leave this attribute out")
+
+    __bool__ = __len__ = __iter__ = __getitem__ = __contains__ = _used
+    __float__ = __int__ = __index__ = __neg__ = __abs__ = _used
+    __lt__ = __le__ = __gt__ = __ge__ = _used
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _used
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = _used
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)  # what Python itself looks for: copying, NumPy's protocols
+        self._used()
+
+
+NATIVE: Final = Native()
+
+
+def is_native(value: object) -> bool:
+    """Whether an attribute is left to the framework."""
+    return value is NATIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +121,10 @@ class Job:
     Attributes:
         case_id: where it comes from, for messages.
         operator: a name of the operators' table, or `chain`.
-        attributes: the operator's dataclass.
+        attributes: the operator's dataclass; `NATIVE` stands where the framework's default is asked.
         operands: by name, stored in the job's format (integers and masks in their own).
         cotangents: by output name; empty when no gradient is asked.
+        own: only the framework's own function and options answer it; a recipe that an adapter composes does not.
     """
 
     case_id: str
@@ -93,6 +135,7 @@ class Job:
     data: DataSet
     operands: Mapping[str, Tensor]
     cotangents: Mapping[str, Tensor] = field(default_factory=dict)
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What a set of cases lacks: questions asked twice, asymmetries that nobody asks about, data that hides faults.
 
 Constants hide a flipped kernel, square and symmetric configurations hide swapped axes and pads. Cases from the seeds
-(`seeds/...`) say what their source says and are left alone; refusals have no geometry to look at.
+(`seeds/...`) say what their source says and are left alone; refusals have no geometry to look at, and probes are
+as small as their readings allow.
 """
 
 from collections import defaultdict
@@ -19,10 +20,13 @@ from conformance.errors import Problem
 def lint(cases: Sequence[Case]) -> tuple[Problem, ...]:
     """Every weakness of the cases, by operator; none for a good set."""
     by_operator: dict[str, list[Case]] = defaultdict(list)
+    probes: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         if not case.id.startswith("seeds/"):
-            by_operator[case.operator].append(case)
+            (probes if case.readings else by_operator)[case.operator].append(case)
     problems: list[Problem] = []
+    for own in probes.values():
+        problems += _asked_twice(own)
     for operator, own in by_operator.items():
         problems += _asked_twice(own)
         answered = [case for case in own if case.expect.error == "no"]
@@ -93,6 +97,8 @@ def _question(case: Case) -> object:
         case.data,
         case.formats,
         case.layouts,
+        case.native,
+        tuple((reading.attributes, reading.variant) for reading in case.readings),
     )
 
 

@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from conformance.case.attributes import read_attributes
 from conformance.case.contract import Operand, Operator
 from conformance.case.expansion import NAME, Written, did_you_mean, expand, long_form, show
 from conformance.case.grammar import (
+    NATIVE_WORD,
     FileKeys,
     LayerKeys,
     StatementKeys,
@@ -25,7 +27,7 @@ from conformance.case.grammar import (
     check_defaults,
     schema,
 )
-from conformance.case.model import Case, Check, Claim, DataSet, Expect, Shape, Stated, TensorSpec
+from conformance.case.model import Case, Check, Claim, Convention, DataSet, Expect, Shape, Stated, TensorSpec
 from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.case.tensors import FILLS_FOR, MOST_BYTES, TensorRead, WrongPart, read_tensor, too_large
 from conformance.case.writing import as_yaml
@@ -218,9 +220,11 @@ class _Reader:
             return None
         chain = operator.name == "chain"
         if checked is None:
-            if not chain and isinstance(data.get("attributes", {}), dict):
+            if not chain and isinstance(data.get("attributes", {}), dict) and "readings" not in data:
                 self._attributes(operator, data.get("attributes", {}), ("attributes",))
             return None
+        readings: tuple[Convention, ...] = ()
+        native: tuple[str, ...] = ()
         tensors = {name: (tensor, ("inputs", name)) for name, tensor in checked.get("inputs", {}).items()}
         if chain:
             if "attributes" in checked:
@@ -230,7 +234,15 @@ class _Reader:
             if "layers" in checked:
                 message = f"layers go with operator: chain, got operator: {operator.name}"
                 self.note(("layers",), message, key=True)
-            attributes = self._attributes(operator, checked.get("attributes", {}), ("attributes",))
+            given = checked.get("attributes", {})
+            if "readings" in checked:
+                native = tuple(name for name, value in given.items() if value == NATIVE_WORD)
+                readings = self._readings(operator, given, checked["readings"])
+                attributes = readings[0].attributes if readings else None
+            else:
+                attributes = self._attributes(operator, given, ("attributes",))
+        if "readings" in checked:
+            self._is_a_probe(checked, chain=chain)
         if attributes is None:
             return None
         operands = _operands(operator, attributes)
@@ -243,10 +255,13 @@ class _Reader:
         if self.problems:
             return None
         shapes = self._shapes(operator, attributes, inputs)
+        one_shape = all(self._shapes(operator, one.attributes, inputs) == shapes for one in readings)
         shapes = {name: shape for name, shape in shapes.items() if name not in operator.state}
         cotangents = self._cotangents(checked.get("cotangents", {}), shapes, operator.state)
         self._gradients_have_cotangents(expect, claims, cotangents, shapes)
         checks = self._checks(checked.get("checks"), expect, claims)
+        if not one_shape:  # a cotangent has one shape
+            checks = ("outputs",)
         was = self._was(checked.get("was", ()))
         if self.problems:
             return None
@@ -265,6 +280,8 @@ class _Reader:
             expect=expect,
             claims=claims,
             was=was,
+            readings=readings,
+            native=native,
             where=line,
             **optional,
         )
@@ -283,12 +300,64 @@ class _Reader:
             self.note(steps, f"unknown operator {name!r}; known are {known}{did_you_mean(name, OPERATORS)}")
         return OPERATORS.get(name) if isinstance(name, str) else None
 
-    def _attributes(self, operator: Operator, given: Plain, steps: Steps) -> Any:
-        """The operator's dataclass, one number for all axes written out; None where something is wrong."""
+    def _attributes(
+        self, operator: Operator, given: Plain, steps: Steps, *, base: Steps = (), own: frozenset[str] = frozenset()
+    ) -> Any:
+        """The operator's dataclass, one number for all axes written out; None where something is wrong.
+
+        Of a reading, `own` are the attributes that it gives itself, at `steps`; the others stand at `base`.
+        """
+
+        def at(name: str) -> Steps:
+            return (*(steps if not base or name in own else base), name)
+
+        if not base and isinstance(given, dict):
+            for name in (name for name, value in given.items() if value == NATIVE_WORD):
+                message = f"{name}: native goes with readings, which say what a framework's default may be; add them"
+                self.note(at(name), message)
+                return None
         attributes, faults = read_attributes(operator, given, lenient=self.lenient)
         for fault in faults:
-            self.note((*steps, *fault.steps), fault.message, key=fault.key)
+            place = (*at(str(fault.steps[0])), *fault.steps[1:]) if fault.steps else steps
+            self.note(place, fault.message, key=fault.key)
         return attributes
+
+    def _readings(
+        self, operator: Operator, given: Mapping[str, Plain], readings: Mapping[str, Mapping[str, Plain]]
+    ) -> tuple[Convention, ...]:
+        """Every reading with the case's attributes and its own; none where something is wrong with one."""
+        for name, value in given.items():
+            if value == NATIVE_WORD and name not in _names(operator.name):
+                known = ", ".join(_names(operator.name)) or "none"
+                hint = did_you_mean(name, _names(operator.name))
+                message = f"{operator.name} has no attribute {name!r}; it has {known}{hint}"
+                self.note(("attributes", name), message, key=True)
+        said = {name: value for name, value in given.items() if value != NATIVE_WORD}
+        made: list[Convention] = []
+        for name, reading in readings.items():
+            steps: Steps = ("readings", name)
+            variant = reading.get("variant", "")
+            if not isinstance(variant, str):
+                self.note((*steps, "variant"), f"variant must be text, the name of one, got {show(variant)}")
+            own = {key: value for key, value in reading.items() if key != "variant"}
+            for key, value in own.items():
+                if value == NATIVE_WORD:
+                    message = f"a reading says what {key} is: give it a value, and write native in attributes"
+                    self.note((*steps, key), message)
+            attributes = self._attributes(operator, {**said, **own}, steps, base=("attributes",), own=frozenset(own))
+            if attributes is not None:
+                where = self.written.where(*steps, key=True)
+                made.append(Convention(name=name, attributes=attributes, variant=str(variant), where=where))
+        return tuple(made) if len(made) == len(readings) else ()
+
+    def _is_a_probe(self, checked: Mapping[str, Any], *, chain: bool) -> None:
+        """Notes what cannot stand beside readings."""
+        if chain:
+            self.note(("readings",), "a chain has no readings; probe its operators one by one", key=True)
+        for name in ("expect", "claims"):
+            if name in checked:
+                message = f"{name} goes with a case that has one answer; the readings say what may be expected here"
+                self.note((name,), message, key=True)
 
     def _layers(self, layers: Sequence[Any], tensors: dict[str, Any]) -> Chain | None:
         """The layers of a chain; their operands join the chain's own as `layer/operand`."""
@@ -499,6 +568,11 @@ class _Reader:
                 ("checks",), "nothing is asked: there are no checks, expected values or claims; add one of them"
             )
         return checks
+
+
+@cache
+def _names(operator: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(OPERATORS[operator].attributes))
 
 
 def _unused(name: str, taken: Container[str]) -> str:

@@ -109,18 +109,38 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Convention:
+    """One of the readings that a framework's own default may follow.
+
+    Attributes:
+        name: a short fact, "pads at the end".
+        attributes: the operator's own frozen dataclass, resolved.
+        variant: the name of another reading of the operator with these attributes; the reference's own if empty.
+        where: its place in the case file.
+    """
+
+    name: str
+    attributes: Any
+    variant: str = ""
+    where: Where = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One question: an operator, its attributes, its inputs.
 
     Attributes:
         id: a path, `conv2d/same-stride2-even-kernel`.
         operator: a name of the operators' table, or `chain`.
-        attributes: the operator's own frozen dataclass, resolved (no default left open).
+        attributes: the operator's own frozen dataclass, resolved (no default left open); of a probe, those of its
+            first reading.
         inputs: every operand given, by name; `layer/operand` within a chain.
         cotangents: by output; those left out are generated.
         data: the data sets that are asked.
         tier: the smallest tier that runs it.
         was: the ids that it had before; comparisons of runs and deviations follow it.
+        readings: makes the case a probe: which of them does the framework's own option or default follow?
+        native: the attributes that are left out of the framework's call.
     """
 
     id: str
@@ -135,6 +155,8 @@ class Case:
     tier: Tier = "core"
     expect: Expect = field(default_factory=Expect)
     claims: tuple[Claim, ...] = ()
+    readings: tuple[Convention, ...] = ()
+    native: tuple[str, ...] = ()
     about: str = ""
     source: str = ""
     was: tuple[str, ...] = ()

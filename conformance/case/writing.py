@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from conformance.case.model import Case, Claim, Expect, File, Shape, TensorSpec, Values
+from conformance.case.grammar import NATIVE_WORD
+from conformance.case.model import Case, Claim, Convention, Expect, File, Shape, TensorSpec, Values
 from conformance.case.operators import Chain, Layer
 from conformance.case.yaml12 import Plain, dump
 
@@ -24,7 +25,9 @@ def as_yaml(case: Case) -> str:
         one["inputs"] = own
         one["layers"] = [_layer_keys(layer, case, folder) for layer in case.attributes.layers]
     else:
-        one |= _given(attributes=_attribute_values(case.attributes), inputs=own)
+        attributes = _attribute_values(case.attributes) | dict.fromkeys(case.native, NATIVE_WORD)
+        one |= _given(attributes=attributes, inputs=own)
+        one |= _given(readings={reading.name: _reading_keys(reading, case) for reading in case.readings})
     one |= _given(cotangents={name: _tensor_keys(spec, folder) for name, spec in case.cotangents.items()})
     one["data"] = list(case.data)
     usual = {field.name: field.default for field in fields(Case)}
@@ -45,6 +48,17 @@ def as_yaml(case: Case) -> str:
 
 def _given(**parts: Any) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if value}
+
+
+def _reading_keys(reading: Convention, case: Case) -> dict[str, Any]:
+    """What a reading adds to the case's attributes."""
+    usual = _attribute_values(case.attributes)
+    own = {
+        name: value
+        for name, value in _attribute_values(reading.attributes).items()
+        if name in case.native or value != usual[name]
+    }
+    return own | _given(variant=reading.variant)
 
 
 def _lists(value: Plain) -> Plain:

@@ -42,7 +42,7 @@ def sections(comparison: RunComparison) -> tuple[Section, ...]:
     lost = [pair for pair in comparison.lost if id(pair) not in worse]
     every = (
         ("Worse", "both have it, and the second has it worse", _pairs(comparison.worse)),
-        ("Changed", "another outcome, not a worse one", _pairs(changed)),
+        ("Changed", "another outcome or reading, not a worse one", _pairs(changed)),
         ("Bits lost", "the same outcome, a bit or more less exact", _pairs(lost)),
         ("Bits gained", "the same outcome, a bit or more more exact", _pairs(comparison.gained)),
         ("New", "the first does not have it", _results(comparison.new)),
@@ -68,8 +68,10 @@ def _pairs(pairs: Sequence[Pair]) -> tuple[Line, ...]:
 
 def _told(pair: Pair) -> str:
     said = [f"{c.check} {c.before or 'not judged'} -> {c.after or 'not judged'}" for c in pair.changes]
+    if pair.readings is not None:
+        said.append("reading: {} -> {}".format(*pair.readings))
     before, after = pair.bits
-    if abs(pair.bits_gained) >= NOTABLE_BITS:
+    if pair.readings is None and abs(pair.bits_gained) >= NOTABLE_BITS:
         said.append(f"{before:.1f} -> {after:.1f} effective bits")
     return ", ".join(said)
 
@@ -154,6 +156,7 @@ def as_json(comparison: RunComparison) -> dict[str, Any]:
                     for change in pair.changes
                 },
                 "bits": list(pair.bits),
+                **({} if pair.readings is None else {"readings": list(pair.readings)}),
             }
             for pair in comparison.changed
         ],

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from conformance.report import charts
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
+from conformance.report.conventions import topics
 from conformance.report.payload import build
 from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
@@ -201,6 +202,7 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         stale=_rows([entry for entry in entries if entry.result.stale]),
         known=_known(entries, deviations),
         refuted=_refuted(collection),
+        topics=topics(collection),
         forms=[_form(form, records) for form, records in collection.training.items()],
         first=FIRST,
         listed=LISTED,

@@ -100,6 +100,18 @@ class Pair:
         return tuple(change for change in found if change.before is not change.after)
 
     @property
+    def readings(self) -> tuple[str, str] | None:
+        """What a probe told before and after, where that is another; None where it is the same, or no probe."""
+        before, after = self.before, self.after
+        asked_alike = before.probe and before.readings == after.readings
+        return (before.told, after.told) if asked_alike and before.told != after.told else None
+
+    @property
+    def moved(self) -> bool:
+        """The outcome of a check is another one, or another reading fits."""
+        return bool(self.changes) or self.readings is not None
+
+    @property
     def bits(self) -> tuple[float, float]:
         """Effective bits before and after, of the array that lost most, or gained most where none lost a bit.
 
@@ -139,7 +151,7 @@ class RunComparison:
     Attributes:
         before, after: as they were read.
         new, gone: results that only one of them has.
-        changed: pairs with another outcome of some check.
+        changed: pairs with another outcome of some check, and probes that another reading fits.
         lost, gained: pairs with the same outcomes, and a bit less or more.
         refused: pairs that were asked on unequal inputs, so that nothing can be said.
         same: how many pairs show neither.
@@ -216,7 +228,7 @@ def compare_runs(before: Measured, after: Measured) -> RunComparison:
         for question in sorted(first.keys() & second.keys())
     ]
     equal = [pair for pair in pairs if pair.equal_inputs]
-    alike = [pair for pair in equal if not pair.changes]
+    alike = [pair for pair in equal if not pair.moved]
     lost = tuple(pair for pair in alike if pair.bits_gained <= -NOTABLE_BITS)
     gained = tuple(pair for pair in alike if pair.bits_gained >= NOTABLE_BITS)
     return RunComparison(
@@ -224,7 +236,7 @@ def compare_runs(before: Measured, after: Measured) -> RunComparison:
         after=after,
         new=tuple(second[question] for question in sorted(second.keys() - first.keys())),
         gone=tuple(first[question] for question in sorted(first.keys() - second.keys())),
-        changed=tuple(sorted((pair for pair in equal if pair.changes), key=lambda pair: not pair.worse)),
+        changed=tuple(sorted((pair for pair in equal if pair.moved), key=lambda pair: not pair.worse)),
         lost=tuple(sorted(lost, key=lambda pair: pair.bits_gained)),
         gained=tuple(sorted(gained, key=lambda pair: -pair.bits_gained)),
         refused=tuple(pair for pair in pairs if not pair.equal_inputs),

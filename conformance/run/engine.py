@@ -29,6 +29,7 @@ from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
 from conformance.verdict import oracle
 from conformance.verdict.compare import element_ratios
+from conformance.verdict.conventions import Fit, Probed, expected_here, fit
 from conformance.verdict.deviations import Deviation, assess, is_absent
 from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.free_running import FreeRun, free_run
@@ -94,6 +95,7 @@ class Session:
         started = time.perf_counter()
         case = item.case
         judgements: list[Judgement] = []
+        probed: list[Probed] = []
         differing: list[Differing] = []
         free_runs: list[FreeRun] = []
         evidence: dict[str, Evidence] = {}
@@ -105,6 +107,7 @@ class Session:
             job, answer = asked.job, asked.answer
             judgement = judge(case, job, answer, asked.expected, exact=asked.exact)
             judgements.append(judgement)
+            probed.append(Probed(job=job, answer=answer, exact=asked.exact))
             digests.append(digest(job.operands, job.cotangents))
             if isinstance(answer, (Outputs, Refused)):
                 calls = answer.calls or calls
@@ -117,12 +120,14 @@ class Session:
                         note = free_run(job, answer, self._accumulators)
                         free_runs += [note] if note is not None else []
                     differing.append(Differing(job=job, answer=answer, expected=asked.expected))
-        whole = merge(judgements)
+        found = fit(case, probed, self._accumulators) if case.readings else Fit(judgement=merge(judgements))
+        whole = found.judgement
         diagnosis = Diagnosis()
         if any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values()):
             diagnosis = diagnose(differing, self._accumulators)
-            names = diagnosis.agrees_with
-            whole = explained(whole, differing, self._accumulators, self.description, agrees_with=names)
+            if not case.readings:
+                names = diagnosis.agrees_with
+                whole = explained(whole, differing, self._accumulators, self.description, agrees_with=names)
         return Result(
             case=case.id,
             operator=case.operator,
@@ -140,7 +145,7 @@ class Session:
                     verdict,
                     self.description,
                     self.deviations,
-                    invalid=case.expect.error != "no",
+                    may_lack=case.expect.error != "no" or bool(case.readings),
                 )
                 for check, verdict in whole.verdicts.items()
             },
@@ -155,6 +160,8 @@ class Session:
             location=diagnosis.location,
             terms=diagnosis.terms,
             free_run=max(free_runs, key=lambda note: note.ratio, default=None),
+            readings=tuple(reading.name for reading in case.readings),
+            reading=found.reading,
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
 
@@ -164,20 +171,23 @@ class Session:
             operators_of(item.case.operator, item.case.attributes), "gradients", self.description
         )
         asked = question_of(item, data, gradients=gradients)
-        answer, expected = self._ask(asked.job)
+        answer, expected = self._ask(asked.job, asked.sent)
+        if item.case.readings:
+            probed = Probed(job=asked.job, answer=answer, exact=asked.exact)
+            expected = expected_here(item.case, probed, self._accumulators)
         return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact)
 
-    def _ask(self, job: Job) -> tuple[Answer, Expectations | MustRefuse]:
-        """One answer and what it should be; asked again without cotangents where the backend raised or died."""
+    def _ask(self, job: Job, sent: Job) -> tuple[Answer, Expectations | MustRefuse]:
+        """One answer to what is sent, and what it should be; asked again without cotangents where it failed."""
         lacking = _lacking(job, self.description)
         if lacking or self.worker is None:
             answer: Answer = Unsupported(reason=lacking) if lacking else oracle.answer(job)
             return answer, self._expect(job, answer)
-        self.worker.send(job)
+        self.worker.send(sent)
         expected = None if job.operator == "chain" else oracle.expect(job, self._accumulators)
         answer = self.worker.receive(self._timeout)
         if job.cotangents and not isinstance(answer, (Outputs, Unsupported)):
-            answer = self._ask_again(job, answer)
+            answer = self._ask_again(sent, answer)
         return answer, expected if expected is not None else self._expect(job, answer)
 
     def _ask_again(self, job: Job, first: Failure) -> Answer:

@@ -22,6 +22,7 @@ from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
 from conformance.run.keyword import compile_keyword
 from conformance.run.plan import REFERENCE, Item, plan
+from conformance.run.probes import require_variants
 from conformance.run.result import Result
 from conformance.run.store import RunWriter, case_record, cases_digest
 from conformance.run.training import train, training_record
@@ -128,6 +129,7 @@ def select(request: Request) -> Selection:
         require_known(target)
     paths = request.paths or (default_root(),)
     cases = load(paths)
+    require_variants(cases)
     targets = request.targets or tuple(Target(backend=name) for name in installed_backends())
     items = plan(
         cases,

@@ -84,7 +84,7 @@ def mutate(
     """Lets every variant answer the cases.
 
     Args:
-        cases: those of the seeds, questions without an answer and chains are left out.
+        cases: those of the seeds, questions without an answer, probes and chains are left out.
         tier: cases of this tier and the smaller ones.
         keyword: a `-k` expression over the cases' ids.
         every: asks all cases of a variant that was killed, too.
@@ -100,6 +100,7 @@ def mutate(
             case.tier in allowed
             and not case.id.startswith("seeds/")
             and case.expect.error == "no"
+            and not case.readings
             and case.operator != "chain"
             and FORMAT in case.formats
             and matches(case.id)

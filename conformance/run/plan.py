@@ -1,11 +1,11 @@
 """Cases times targets: what is asked of whom, in which order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from conformance.case.inputs import Question
-from conformance.case.job import Job, Target, Tensor
+from conformance.case.job import NATIVE, Job, Target, Tensor
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
 from conformance.case.operators import OPERATORS, Chain, gradient_names
 from conformance.errors import ImpossibleShape
@@ -34,12 +34,24 @@ class Asked:
     """One data set of an item, with its numbers.
 
     Attributes:
-        job: what is sent.
+        job: the question, every attribute resolved.
         exact: the operands are the case's own numbers, unrounded, so that stated values apply.
+        native: the attributes that are left to the framework.
+        own: the framework's own options alone are asked.
     """
 
     job: Job
     exact: bool
+    native: tuple[str, ...] = ()
+    own: bool = False
+
+    @property
+    def sent(self) -> Job:
+        """The job as it travels: without what is left to the framework."""
+        if not self.own:
+            return self.job
+        attributes = replace(self.job.attributes, **dict.fromkeys(self.native, NATIVE))
+        return replace(self.job, attributes=attributes, own=True)
 
 
 def question_of(item: Item, data: DataSet, *, gradients: bool = True) -> Asked:
@@ -58,7 +70,7 @@ def question_of(item: Item, data: DataSet, *, gradients: bool = True) -> Asked:
         operands=operands,
         cotangents=cotangents,
     )
-    return Asked(job=job, exact=question.exact)
+    return Asked(job=job, exact=question.exact, native=case.native, own=bool(case.readings))
 
 
 def _cotangent_shapes(case: Case, operands: Mapping[str, Tensor]) -> dict[str, Shape]:

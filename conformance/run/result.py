@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 
 # Arrays behind a result: "normal/operand/x", "normal/output/expected", "normal/gradient x/bound".
 Evidence = Mapping[str, NDArray[np.generic] | Float64]
+
+# How adapters begin where a framework has no answer of its own to a probe.
+NOTHING_OWN: Final = ("no option", "no default")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +41,8 @@ class Result:
         location: where it starts to differ, and what the differing elements have in common.
         terms: which products entered the worst element of the first array that differs, in a few lines.
         free_run: how far a chain is from the reference's own, from end to end: a note beside the verdicts.
+        readings: of a probe, the names of the readings that it offers.
+        reading: the only one of them that fits.
     """
 
     case: str
@@ -57,6 +63,8 @@ class Result:
     location: str = ""
     terms: tuple[str, ...] = ()
     free_run: FreeRun | None = None
+    readings: tuple[str, ...] = ()
+    reading: str = ""
     evidence: Evidence = field(default_factory=dict, repr=False)
 
     @property
@@ -91,6 +99,23 @@ class Result:
         if self.agrees_with:
             return "\n".join([f"agrees with: {'; '.join(self.agrees_with)}", *note])
         return "\n".join([self.location, *self.terms, *note]) if self.location else ""
+
+    @property
+    def probe(self) -> bool:
+        """Which of several readings is followed was asked, not whether one is."""
+        return bool(self.readings)
+
+    @property
+    def told(self) -> str:
+        """A probe's answer in few words: the reading, or that the framework has none, or that none fits."""
+        if self.reading:
+            return self.reading
+        if self.outcome is Outcome.UNSUPPORTED:
+            start, colon, _ = self.detail.partition(":")
+            return start if colon and start in NOTHING_OWN else NOTHING_OWN[0]
+        if self.outcome is Outcome.INCONCLUSIVE:
+            return "not told apart"
+        return self.outcome.value.lower().replace("_", " ")
 
     @property
     def unexpected(self) -> bool:

@@ -249,7 +249,17 @@ def cases_digest(cases: Iterable[Case]) -> str:
     """Sixteen hexadecimal digits that name a set of questions."""
     total = hashlib.sha256()
     for case in sorted(cases, key=lambda case: case.id):
-        asked = (case.id, case.operator, case.attributes, sorted(case.inputs.items()), case.data, case.formats)
+        asked: tuple[object, ...] = (
+            case.id,
+            case.operator,
+            case.attributes,
+            sorted(case.inputs.items()),
+            case.data,
+            case.formats,
+        )
+        if case.readings:
+            readings = [(reading.name, reading.attributes, reading.variant) for reading in case.readings]
+            asked = (*asked, case.native, readings)
         total.update(repr(asked).encode())
     return total.hexdigest()[:16]
 
@@ -354,10 +364,11 @@ def result_from_plain(record: Mapping[str, Any]) -> Result:
             "comparisons": tuple(_comparison(found) for found in record["comparisons"]),
             "claims": tuple(ClaimResult(**claim) for claim in record["claims"]),
             "calls": tuple(record["calls"]),
-            # Runs of earlier versions lack them; `location` has its default.
+            # Runs of earlier versions lack these; `location` and `reading` have their defaults.
             "agrees_with": tuple(record.get("agrees_with", ())),
             "terms": tuple(record.get("terms", ())),
             "free_run": _free_run(record.get("free_run")),
+            "readings": tuple(record.get("readings", ())),
         }
     )
 
@@ -407,9 +418,9 @@ def read_runs(folder: Path) -> tuple[Run, ...]:
 def load_runs(folder: str | Path = "reports") -> "pd.DataFrame":
     """Every result of every run below a folder, a row each.
 
-    Columns: run (the file's stem), target, case, operator, format, layout, outcome, reason, detail, unexpected,
-    deviations, bits, ratio, seconds (the framework's own), total_seconds, digest, and versions (the backend's, by
-    package).
+    Columns: run (the file's stem), target, case, operator, format, layout, outcome, reason, detail, reading (a
+    probe's), unexpected, deviations, bits, ratio, seconds (the framework's own), total_seconds, digest, and versions
+    (the backend's, by package).
 
     Raises:
         InvalidStore: if a run cannot be read.
@@ -428,6 +439,7 @@ def load_runs(folder: str | Path = "reports") -> "pd.DataFrame":
                 "outcome": result.outcome.value,
                 "reason": result.reason.value,
                 "detail": result.detail,
+                "reading": result.reading,
                 "unexpected": result.unexpected,
                 "deviations": list(result.deviations),
                 "bits": result.bits,
@@ -454,6 +466,7 @@ _COLUMNS: Final = [
     "outcome",
     "reason",
     "detail",
+    "reading",
     "unexpected",
     "deviations",
     "bits",

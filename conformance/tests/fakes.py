@@ -21,7 +21,7 @@ from conformance.backends.base import Backend, Gradients, Names, Native, Natives
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
-from conformance.case.job import Description, Job, Outputs, Tensor, Unsupported
+from conformance.case.job import Description, Job, Outputs, Tensor, Unsupported, is_native
 from conformance.errors import NotTranslatable
 
 # What the framework computes with, by the format that it stores.
@@ -428,6 +428,24 @@ class PadsAsIfUnstrided(Honest):
 
     def pads(self, padding: Any, sizes: Any, extents: Any, stride: Any) -> tuple[tuple[int, int], ...]:
         return super().pads(padding, sizes, extents, (1, 1))
+
+
+class CountsPadding(Honest):
+    """Counts padding in its means where nobody says, and has no SAME for them."""
+
+    by_default: ClassVar[bool] = True
+
+    def average_pool2d(self, attributes: AveragePool, x: Native) -> Native:
+        if attributes.padding == "same":
+            self.compose("this fake's means have no SAME")
+        counted = self.by_default if is_native(attributes.count_padding) else attributes.count_padding
+        return super().average_pool2d(replace(attributes, count_padding=counted), x)
+
+
+class CountsNoPadding(CountsPadding):
+    """The same with another default."""
+
+    by_default: ClassVar[bool] = False
 
 
 class DropsBias(Honest):

@@ -96,6 +96,19 @@ def test_the_array_that_lost_most_counts(tmp_path: Path) -> None:
     assert [pair.bits for pair in found.lost] == [(23, 20)]
 
 
+def test_another_reading_of_a_probe_is_told_and_not_worse(tmp_path: Path) -> None:
+    asked = {"readings": ("at the end", "at the beginning")}
+    before = exact_to(23, name="conventions/a", reading="at the end", **asked)
+    after = replace(before, reading="at the beginning")
+    found = put_side_by_side(tmp_path, [before], [after])
+    (pair,) = found.changed
+    assert (pair.readings, pair.changes, pair.worse, found.same) == (("at the end", "at the beginning"), (), False, 0)
+    assert "conventions/a [float32]  reading: at the end -> at the beginning\n" in text(found)
+    assert as_json(found)["changed"][0]["readings"] == ["at the end", "at the beginning"]
+    other = replace(after, readings=("at the beginning", "nowhere"))
+    assert put_side_by_side(tmp_path / "other", [before], [other]).same == 1
+
+
 def test_new_and_gone_are_listed_and_never_worse(tmp_path: Path) -> None:
     bad = exact_to(1, Outcome.DIFFERS, name="conv2d/new")
     found = put_side_by_side(

@@ -166,7 +166,7 @@ def test_what_a_backend_is_known_to_lack_is_expected(operator: str, check: Any, 
 def test_an_invalid_question_that_cannot_be_put_was_not_accepted() -> None:
     def standing(verdict: Verdict) -> str:
         return assess(
-            "c/d", ("conv2d",), Target.parse("tf"), "float32", "outputs", verdict, DESCRIPTION, (), invalid=True
+            "c/d", ("conv2d",), Target.parse("tf"), "float32", "outputs", verdict, DESCRIPTION, (), may_lack=True
         ).standing
 
     assert standing(LACKING) == "expected"

@@ -66,7 +66,7 @@ def known_cases() -> list[Case]:
         layers = case.attributes.layers if isinstance(case.attributes, Chain) else ()
         return {case.operator, *(layer.operator for layer in layers)}
 
-    return [case for case in load([default_root()]) if operators(case) <= known]
+    return [case for case in load([default_root()]) if operators(case) <= known and not case.readings]
 
 
 # An honest backend -------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ cases:
 KNOWN = ", ".join(sorted(OPERATORS))
 KEYS = (
     "operator, about, source, attributes, inputs, cotangents, layers, data, formats, layouts, checks, tier, expect, "
-    "claims"
+    "claims, readings"
 )
 
 
@@ -64,8 +64,8 @@ BAD = [
         HEAD + "- {name: a, atributes: {stride: 2}}\n",
         (
             "a.yaml:5:13: unknown key 'atributes'; allowed are operator, about, source, attributes, inputs, "
-            "cotangents, layers, data, formats, layouts, checks, tier, expect, claims, name, was, matrix. Did you"
-            " mean 'attributes'?"
+            "cotangents, layers, data, formats, layouts, checks, tier, expect, claims, readings, name, was, matrix. Did "
+            "you mean 'attributes'?"
         ),
         id="unknown key",
     ),
@@ -81,7 +81,7 @@ BAD = [
         HEAD.replace("inputs:", "input:") + "- {name: a, inputs: {x: [1, 5, 6, 2], w: [3, 2, 2, 3]}}\n",
         (
             "a.yaml:3:3: unknown key 'input'; allowed are operator, about, source, attributes, inputs, cotan"
-            "gents, layers, data, formats, layouts, checks, tier, expect, claims. Did you mean 'inputs'?"
+            "gents, layers, data, formats, layouts, checks, tier, expect, claims, readings. Did you mean 'inputs'?"
         ),
         id="unknown key in the defaults",
     ),
@@ -107,7 +107,7 @@ BAD = [
         HEAD + "- {name: a, <<: {tier: core}}\n",
         (
             "a.yaml:5:13: unknown key '<<'; allowed are operator, about, source, attributes, inputs, cotange"
-            "nts, layers, data, formats, layouts, checks, tier, expect, claims, name, was, matrix"
+            "nts, layers, data, formats, layouts, checks, tier, expect, claims, readings, name, was, matrix"
         ),
         id="merge key",
     ),

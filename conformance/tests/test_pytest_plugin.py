@@ -139,6 +139,27 @@ def test_a_case_on_file_passes(installed: Installation, folder: Path) -> None:
     assert "conv2d/plain[reference-float32] PASSED" in ended.out  # what a case states is asked of the reference too
 
 
+def test_a_probe_says_which_reading_it_found(installed: Installation, folder: Path) -> None:
+    path = folder / "conv2d.yaml"
+    readings = "{not flipped: {}, flipped: {variant: kernel flipped}}"
+    path.write_text(path.read_text().replace("about: Plain.\n", f"about: Plain.\n    readings: {readings}\n"))
+    ended = installed.pytest_alone("conv2d.yaml", "--target", "honest,flips", "-v", cwd=folder)
+    assert (ended.code, counts(ended)) == (0, {"passed": 2})
+    assert "conv2d/plain[honest-float32] PASSED (not flipped)" in ended.out
+    assert "conv2d/plain[flips-float32] PASSED (flipped)" in ended.out
+    told = {result["target"]: result["reading"] for result in results(folder / "reports")}
+    assert told == {"honest": "not flipped", "flips": "flipped"}
+
+
+def test_a_probe_that_names_no_variant_is_a_collection_error(installed: Installation, folder: Path) -> None:
+    path = folder / "conv2d.yaml"
+    readings = "{not flipped: {}, flipped: {variant: kernel flip}}"
+    path.write_text(path.read_text().replace("about: Plain.\n", f"about: Plain.\n    readings: {readings}\n"))
+    ended = installed.pytest_alone("conv2d.yaml", "--target", "honest", cwd=folder)
+    assert (ended.code, counts(ended)) == (2, {"error": 1})
+    assert "conv2d has no variant 'kernel flip'. Did you mean 'kernel flipped'?" in ended.out
+
+
 def test_a_project_without_case_files_is_left_alone(installed: Installation, tmp_path: Path) -> None:
     names = "{'pydantic', 'yaml', 'pandas'}"
     (tmp_path / "test_own.py").write_text(

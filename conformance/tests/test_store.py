@@ -294,6 +294,7 @@ def test_results_become_a_frame(tmp_path: Path) -> None:
         "outcome",
         "reason",
         "detail",
+        "reading",
         "unexpected",
         "deviations",
         "bits",

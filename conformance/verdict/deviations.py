@@ -176,11 +176,12 @@ def assess(
     description: Description,
     deviations: Sequence[Deviation],
     *,
-    invalid: bool = False,
+    may_lack: bool = False,
 ) -> Assessment:
     """Whether a verdict is expected: it agrees, is on file, or the backend is known to lack the operator.
 
-    A question without an answer (`invalid`) that an adapter cannot even put to its framework was not accepted either.
+    A question without an answer that an adapter cannot even put to its framework was not accepted either; and a
+    framework need not have the option that a probe asks about (`may_lack` both).
     """
     for deviation in deviations:
         if deviation.covers(case_id, target, format_name, check, description):
@@ -190,7 +191,7 @@ def assess(
             return Assessment(standing=standing, deviation=deviation.id)
     if verdict.outcome is Outcome.AGREES:
         return Assessment(standing="expected")
-    if verdict.outcome is Outcome.UNSUPPORTED and (invalid or is_absent(operators, check, description)):
+    if verdict.outcome is Outcome.UNSUPPORTED and (may_lack or is_absent(operators, check, description)):
         return Assessment(standing="expected")
     return Assessment(standing="unexpected")
 

@@ -68,6 +68,8 @@ class Reason(StrEnum):
     DEATH = "process died"
     SILENCE = "no answer"
     NO_COUNTERPART = "no counterpart"
+    NO_READING = "no reading"
+    SEVERAL_READINGS = "several readings"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from conformance.case import job, operators
-from conformance.case.job import Tensor
+from conformance.case.job import NATIVE, Native, Tensor
 
 _TAG: Final = "type"
 
@@ -97,6 +97,8 @@ def _plain(value: Any, arrays: list[bytes]) -> Any:
         return [_plain(item, arrays) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item, arrays) for key, item in value.items()}
+    if isinstance(value, Native):
+        return {_TAG: "Native"}
     kind = type(value).__name__
     if kind in _MESSAGES:
         return {_TAG: kind, **{name: _plain(getattr(value, name), arrays) for name in _FIELDS[kind]}}
@@ -109,6 +111,8 @@ def _whole(value: Any, arrays: _Reader) -> Any:
     if not isinstance(value, dict):
         return value
     kind = value.pop(_TAG, None)
+    if kind == "Native":
+        return NATIVE
     if kind == "Tensor":
         storage = _storage(value["format"])
         stored = np.frombuffer(arrays.take(value["bytes"]), dtype=storage.newbyteorder("<"))

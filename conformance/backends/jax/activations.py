@@ -1,11 +1,12 @@
 """JAX's activations: one line an operator, called by its name."""
 
-from conformance.backends.base import Native, Recorded
+from conformance.backends.base import Idiom, Native, Recorded, translated
 from conformance.case.contract import NoAttributes
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
+from conformance.case.job import is_native
 
 
-class JaxActivations:
+class JaxActivations(Idiom):
     """A part of the adapter, which brings the framework's modules."""
 
     jnp: Recorded
@@ -21,6 +22,7 @@ class JaxActivations:
         return self.nn.leaky_relu(x, negative_slope=attributes.slope)
 
     def prelu(self, attributes: NoAttributes, x: Native, a: Native) -> Native:
+        self.compose("jax.nn has no PReLU")
         # Flax's recipe.
         return self.jnp.where(self.jnp.greater_equal(x, 0), x, self.jnp.multiply(a, x))
 
@@ -31,7 +33,7 @@ class JaxActivations:
         return self.nn.selu(x)
 
     def gelu(self, attributes: Gelu, x: Native) -> Native:
-        return self.nn.gelu(x, approximate=attributes.approximate == "tanh")
+        return self.nn.gelu(x, approximate=translated(attributes.approximate, lambda kind: kind == "tanh"))
 
     def silu(self, attributes: NoAttributes, x: Native) -> Native:
         return self.nn.silu(x)
@@ -61,7 +63,7 @@ class JaxActivations:
         return self.jnp.tanh(x)
 
     def hard_tanh(self, attributes: HardTanh, x: Native) -> Native:
-        if (attributes.low, attributes.high) == (-1, 1):
+        if is_native(attributes.low) or (attributes.low, attributes.high) == (-1, 1):
             return self.nn.hard_tanh(x)
         return self.jnp.clip(x, attributes.low, attributes.high)
 

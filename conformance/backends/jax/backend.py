@@ -23,7 +23,9 @@ from conformance.backends.base import (
     Trainer,
     cpu_flags,
     one_at_a_time,
+    translated,
     variable,
+    without_native,
 )
 from conformance.backends.jax.activations import JaxActivations
 from conformance.backends.jax.normalization import JaxNormalization
@@ -35,7 +37,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
+from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
 DIMENSIONS: Final = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
@@ -285,6 +287,20 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
         rank = len(a.stride)
         padding: Any = self._padding(a.padding)
+        if self.own:
+            # JAX's default takes the kernel as it lies, (in, out), and does not flip it.
+            if isinstance(a.padding, tuple) or a.padding == "same_lower" or a.groups != 1:
+                self.compose("JAX's transposed convolutions have SAME and VALID without groups")
+            y = self.lax.conv_transpose(
+                x,
+                self.jnp.swapaxes(w, -1, -2),
+                strides=a.stride,
+                padding=padding,
+                rhs_dilation=a.dilation,
+                dimension_numbers=DIMENSIONS[rank],
+                precision="highest",
+            )
+            return self._biased(y, b)
         if a.padding not in ("same", "valid"):
             # Pads of the convolution that runs over the strided input.
             sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
@@ -325,6 +341,7 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         none: Pads = ((0, 0),) * len(sizes)
         if not a.ceil_mode:
             return a.padding.upper() if isinstance(a.padding, str) else _whole(a.padding), none, none
+        self.compose("JAX's windows have no ceil mode")
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
         counts = window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=True)
         over = tuple(
@@ -352,6 +369,7 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
     max_pool2d = max_pool3d = max_pool1d
 
     def _average_pool(self, a: AveragePool, x: Native) -> Native:
+        self.compose("JAX has no average pools")
         # Flax's recipe: the sum of the window, divided by its size or by the elements that count.
         padding, pads, over = self._windows(a, tuple(x.shape[1:-1]), (1,) * len(a.window))
         window, stride, add = (1, *a.window, 1), (1, *a.stride, 1), self._jax.lax.add
@@ -372,6 +390,8 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
+        if is_native(attributes.mode):
+            return self.jnp.pad(x, attributes.padding)
         if attributes.mode == "constant":
             return self.jnp.pad(x, attributes.padding, constant_values=attributes.value)
         return self.jnp.pad(x, attributes.padding, mode=attributes.mode)
@@ -404,6 +424,7 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         return self.jnp.max(x, axis=(1, 2))
 
     def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
+        self.compose("JAX has no depth_to_space")
         # Without a function of its own: axes are split, permuted and merged.
         (n, height, width, depth), side = x.shape, attributes.block
         channels = depth // side**2
@@ -414,6 +435,7 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         return self.jnp.reshape(split, (n, height * side, width * side, channels))
 
     def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
+        self.compose("JAX has no space_to_depth")
         (n, height, width, channels), side = x.shape, attributes.block
         height, width = height // side, width // side
         axes = (0, 1, 3, 2, 4, 5) if attributes.order == "dcr" else (0, 1, 3, 5, 2, 4)
@@ -424,6 +446,7 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         return self.jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
+        self.compose("JAX has no cross entropy")
         picked = self.jnp.take_along_axis(self.nn.log_softmax(logits), self.jnp.expand_dims(labels, 1), axis=1)
         losses = self.jnp.negative(self.jnp.squeeze(picked, 1))
         return losses if attributes.reduction == "none" else getattr(self.jnp, attributes.reduction)(losses)
@@ -432,19 +455,27 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         return self.jnp.where(mask, self.jnp.divide(x, attributes.keep), 0.0)
 
     def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
+        if is_native(attributes.learning_rate):
+            raise NotTranslatable("no default: JAX's sgd needs its step size")
         settings = {"step_size": attributes.learning_rate}
         (result,) = self._step("sgd", settings, 0, gradient, (parameter,))
         return {"parameter": result}
 
     def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
         # JAX adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
-        correction = math.sqrt(1 - attributes.beta2**attributes.step) if attributes.epsilon_hat else 1.0
+        hat = not is_native(attributes.epsilon_hat) and attributes.epsilon_hat
+        if hat:
+            self.compose("JAX adds epsilon after the bias correction")
+        if is_native(attributes.learning_rate):
+            raise NotTranslatable("no default: JAX's adam needs its step size")
+        correction = math.sqrt(1 - attributes.beta2**attributes.step) if hat else 1.0
         settings = {
             "step_size": attributes.learning_rate,
             "b1": attributes.beta1,
             "b2": attributes.beta2,
-            "eps": attributes.epsilon / correction,
+            "eps": translated(attributes.epsilon, lambda epsilon: epsilon / correction),
         }
+        settings = without_native(settings)
         results = self._step("adam", settings, attributes.step - 1, gradient, (parameter, m, v))
         return dict(zip(("parameter", "m", "v"), results, strict=True))
 
@@ -469,7 +500,8 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         return tuple(results)
 
     def _signal(self, x: Native, w: Native, mode: str, name: str) -> Native:
-        if x.ndim == 1 and (mode != "same" or w.size <= x.size):  # jnp's "same" has the size of the longer one
+        # jnp's "same" has the size of the longer one
+        if x.ndim == 1 and (is_native(mode) or mode != "same" or w.size <= x.size):
             return getattr(self.jnp, name)(x, w, mode=mode, precision="highest")
         return getattr(self.signal, name)(x, w, mode=mode, method="direct", precision="highest")
 

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from conformance.backends.base import (
     Trainer,
     cpu_flags,
     one_at_a_time,
+    without_native,
 )
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
@@ -31,7 +32,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
+from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
 
@@ -207,9 +208,12 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
             padding = a.padding.upper()
         else:
             pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), tuple(w.shape[:rank]), a.stride, a.dilation)
+            if a.padding == "same_lower":
+                self.compose("TensorFlow has no SAME_LOWER")
             if rank == 2:  # TensorFlow has explicit pads for two axes alone
                 padding = ((0, 0), *pads, (0, 0))
             else:
+                self.compose("TensorFlow has explicit pads for two axes alone")
                 x = self._pad(x, pads)
         if rank == 1:
             y = self.nn.conv1d(x, w, stride=a.stride, padding=padding, dilations=a.dilation)
@@ -230,6 +234,8 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
     conv2d = conv3d = conv1d
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.padding != "same" and (a.padding != "valid" or set(a.stride) != {1}):
+            self.compose("TensorFlow is told the size of the output")
         rank = len(a.stride)
         sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
@@ -289,6 +295,8 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
         if a.padding == "same" and not dilated:
             padding = "SAME"
         elif a.padding != "valid" or a.ceil_mode:
+            if a.ceil_mode or not isinstance(a.padding, tuple):
+                self.compose("TensorFlow's pools have no ceil mode, no SAME_LOWER and no dilated SAME")
             sizes = tuple(x.shape[1:-1])
             pads = resolve_pads(a.padding, sizes, a.window, a.stride, a.dilation)
             covered = self._covered(a, sizes, pads, a.dilation)
@@ -312,10 +320,11 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
     def _average_pool(self, a: AveragePool, x: Native) -> Native:
         rank = len(a.window)
         function = getattr(self.nn, f"avg_pool{rank}d")
-        if a.padding == "same" and not a.count_padding:
+        if a.padding == "same" and (is_native(a.count_padding) or not a.count_padding):
             return function(x, a.window, a.stride, "SAME")
         if a.padding == "valid" and not a.ceil_mode:
             return function(x, a.window, a.stride, "VALID")
+        self.compose("TensorFlow's average pools have neither explicit pads, ceil mode nor a choice of what counts")
         # The mean over the padded input, divided by the share of elements that count where some do not.
         sizes, ones = tuple(x.shape[1:-1]), (1,) * rank
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, ones)
@@ -342,6 +351,8 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
+        if is_native(attributes.mode):
+            return self.tf.pad(x, attributes.padding)
         if attributes.mode == "constant":
             return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
         if attributes.mode not in ("reflect", "symmetric"):
@@ -382,27 +393,34 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
         return self.tf.reshape(self.tf.transpose(split, (0, 1, 2, 4, 3)), x.shape)
 
     def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
-        if attributes.order == "crd":  # TensorFlow has the other order alone
+        if not is_native(attributes.order) and attributes.order == "crd":  # TensorFlow has the other order alone
+            self.compose("TensorFlow has the order dcr alone")
             x = self._reordered(x, x.shape[-1] // attributes.block**2, attributes.block**2)
         return self.nn.depth_to_space(x, attributes.block)
 
     def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
         y = self.nn.space_to_depth(x, attributes.block)
-        return self._reordered(y, attributes.block**2, x.shape[-1]) if attributes.order == "crd" else y
+        if is_native(attributes.order) or attributes.order == "dcr":
+            return y
+        self.compose("TensorFlow has the order dcr alone")
+        return self._reordered(y, attributes.block**2, x.shape[-1])
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.tf.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
     def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
         losses = self.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        if attributes.reduction == "none":
+        if is_native(attributes.reduction) or attributes.reduction == "none":
             return losses
+        self.compose("tf.nn reduces no losses")
         return getattr(self.tf, f"reduce_{attributes.reduction}")(losses)
 
     def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
         return self.tf.divide(self.tf.multiply(x, self.tf.cast(mask, x.dtype)), attributes.keep)
 
     def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
+        if is_native(attributes.learning_rate):
+            return self._keras_update("SGD", {"learning_rate": attributes.learning_rate}, parameter, gradient)
         tf = self._tf
         variable = tf.Variable(parameter)
         rate = tf.constant(attributes.learning_rate, parameter.dtype)
@@ -419,6 +437,16 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
         return {"parameter": result}
 
     def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
+        if any(map(is_native, (attributes.learning_rate, attributes.epsilon, attributes.epsilon_hat))):
+            if not is_native(attributes.epsilon_hat) and not attributes.epsilon_hat:
+                self.compose("Keras adds epsilon before the bias correction")
+            settings = {
+                "learning_rate": attributes.learning_rate,
+                "beta_1": attributes.beta1,
+                "beta_2": attributes.beta2,
+                "epsilon": attributes.epsilon,
+            }
+            return self._keras_update("Adam", settings, parameter, gradient, m, v, step=attributes.step)
         # TensorFlow adds epsilon before the bias correction; the other form is the same with epsilon corrected too.
         tf = self._tf
         beta1_power, beta2_power = attributes.beta1**attributes.step, attributes.beta2**attributes.step
@@ -446,7 +474,44 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
             self.log.name(result, f"variables[{place}].read_value()")
         return dict(zip(("parameter", "m", "v"), results, strict=True))
 
+    def _keras_update(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        parameter: Native,
+        gradient: Native,
+        m: Native = None,
+        v: Native = None,
+        *,
+        step: int = 1,
+    ) -> Natives:
+        """One update by `tf.keras.optimizers`, the only ones that have defaults."""
+        tf, given = self._tf, without_native(settings)
+        variable = tf.Variable(parameter)
+        optimizer = getattr(tf.keras.optimizers, name)(**given)
+        optimizer.build([variable])
+        self.log.write("variable = tf.Variable({})", parameter)
+        arguments = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        self.log.write(f"optimizer = tf.keras.optimizers.{name}({arguments})")
+        self.log.write("optimizer.build([variable])")
+        slots = {} if m is None else {"m": ("_momentums[0]", m), "v": ("_velocities[0]", v)}
+        found = {key: getattr(optimizer, place.partition("[")[0])[0] for key, (place, _) in slots.items()}
+        for key, (place, value) in slots.items():
+            found[key].assign(value)
+            self.log.write(f"optimizer.{place}.assign({{}})", value)
+        optimizer.iterations.assign(step - 1)
+        self.log.write(f"optimizer.iterations.assign({step - 1})")
+        optimizer.apply([gradient], [variable])
+        self.log.write("optimizer.apply([{}], [variable])", gradient)
+        results = {"parameter": variable.read_value()}
+        self.log.name(results["parameter"], "variable.read_value()")
+        for key, (place, _) in slots.items():
+            results[key] = tf.convert_to_tensor(found[key])
+            self.log.name(results[key], f"tf.convert_to_tensor(optimizer.{place})")
+        return results
+
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
+        self.compose("TensorFlow has no convolution of signals")
         rank = len(x.shape)
         axes = tuple(range(rank))
         if mode == "valid" and any(n < k for n, k in zip(x.shape, w.shape, strict=True)):

@@ -1,11 +1,11 @@
 """PyTorch's activations: one line an operator, called by its name."""
 
-from conformance.backends.base import Native, Recorded
+from conformance.backends.base import Idiom, Native, Recorded
 from conformance.case.contract import NoAttributes
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 
 
-class TorchActivations:
+class TorchActivations(Idiom):
     """A part of the adapter, which brings the framework's modules."""
 
     torch: Recorded

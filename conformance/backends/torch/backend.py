@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,8 @@ from conformance.backends.base import (
     Recorded,
     Trainer,
     one_at_a_time,
+    translated,
+    without_native,
 )
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.normalization import TorchNormalization
@@ -28,7 +30,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
-from conformance.case.job import BuildNetwork, Description, Tensor
+from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
 
@@ -167,10 +169,13 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
         if a.padding == "same" and set(a.stride) == {1}:
             padding = "same"  # torch has it for stride 1 alone
         else:
+            if isinstance(a.padding, str) and a.padding != "valid":
+                self.compose(f"torch's convolutions have no {a.padding.upper()} for strides other than 1")
             pads = resolve_pads(a.padding, tuple(x.shape[2:]), tuple(w.shape[2:]), a.stride, a.dilation)
             if all(low == high for low, high in pads):
                 padding = tuple(low for low, _ in pads)
             else:
+                self.compose("torch's convolutions pad both ends alike")
                 x = self._pad(x, pads)
         function = getattr(self.F, f"conv{rank}d")
         return self._last(function(x, w, b, stride=a.stride, padding=padding, dilation=a.dilation, groups=a.groups))
@@ -202,6 +207,9 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
 
         if isinstance(a.padding, tuple) and all(low == high for low, high in a.padding):
             return self._last(conv(tuple(low for low, _ in a.padding), a.output_padding))
+        if self.own and a.padding == "valid":
+            return self._last(conv((0,) * rank, a.output_padding))  # torch's own size without padding
+        self.compose("torch's transposed convolutions have no SAME, and crop both ends alike")
         # What torch crops from both ends alike, then a slice of it.
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
         canvas = tuple(
@@ -234,9 +242,15 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
             for count, s, k, d, n, (low, _) in zip(counts, a.stride, a.window, dilation, sizes, pads, strict=True)
         )
 
+    def _pool_pads(self, a: MaxPool | AveragePool, sizes: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
+        pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
+        if a.padding in ("same", "same_lower") or any(low != high for low, high in pads):
+            self.compose("torch's pools have no SAME, and pad both ends alike")
+        return pads
+
     def _max_pool(self, a: MaxPool, x: Native) -> Native:
         rank = len(a.window)
-        pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, a.dilation)
+        pads = self._pool_pads(a, tuple(x.shape[1:-1]), a.dilation)
         x = self._first(x)
         ceil_mode, padding = a.ceil_mode, tuple(low for low, _ in pads)
         if any(low != high for low, high in pads):
@@ -256,7 +270,7 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
     def _average_pool(self, a: AveragePool, x: Native) -> Native:
         rank = len(a.window)
         ones = (1,) * rank
-        pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, ones)
+        pads = self._pool_pads(a, tuple(x.shape[1:-1]), ones)
         x = self._first(x)
         function = getattr(self.F, f"avg_pool{rank}d")
         if all(low == high for low, high in pads):
@@ -292,6 +306,8 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
+        if is_native(attributes.mode):
+            return self.F.pad(x, tuple(n for pair in reversed(attributes.padding) for n in pair))
         if attributes.mode == "constant":
             return self._pad(x, attributes.padding, attributes.value)
         mode = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}.get(attributes.mode)
@@ -335,13 +351,17 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
         return self.torch.flatten(self.torch.transpose(split, -1, -2), -2)
 
     def depth_to_space(self, attributes: Blocks, x: Native) -> Native:
-        if attributes.order == "dcr":  # torch has the other order alone
+        if not is_native(attributes.order) and attributes.order == "dcr":  # torch has the other order alone
+            self.compose("torch has the order crd alone")
             x = self._reordered(x, attributes.block**2, x.shape[-1] // attributes.block**2)
         return self._last(self.F.pixel_shuffle(self._first(x), attributes.block))
 
     def space_to_depth(self, attributes: Blocks, x: Native) -> Native:
         y = self._last(self.F.pixel_unshuffle(self._first(x), attributes.block))
-        return self._reordered(y, x.shape[-1], attributes.block**2) if attributes.order == "dcr" else y
+        if is_native(attributes.order) or attributes.order == "crd":
+            return y
+        self.compose("torch has the order crd alone")
+        return self._reordered(y, x.shape[-1], attributes.block**2)
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.torch.flatten(x, 1)
@@ -361,20 +381,25 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
         self.log.write("p = {}.clone()", parameter)
         self.log.name(updated, "p")
         self.log.write("p.grad = {}", gradient)
-        self._torch.optim.SGD([updated], lr=attributes.learning_rate).step()
-        self.log.write("torch.optim.SGD([p], lr={}).step()", attributes.learning_rate)
+        settings = without_native({"lr": attributes.learning_rate})
+        self._torch.optim.SGD([updated], **settings).step()
+        self.log.write(f"torch.optim.SGD({_arguments('[p]', settings)}).step()")
         return {"parameter": updated}
 
     def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
         # torch adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
-        correction = math.sqrt(1 - attributes.beta2**attributes.step) if attributes.epsilon_hat else 1.0
+        hat = not is_native(attributes.epsilon_hat) and attributes.epsilon_hat
+        if hat:
+            self.compose("torch adds epsilon after the bias correction")
+        correction = math.sqrt(1 - attributes.beta2**attributes.step) if hat else 1.0
         updated = parameter.clone()
         updated.grad = gradient
         settings = {
             "lr": attributes.learning_rate,
             "betas": (attributes.beta1, attributes.beta2),
-            "eps": attributes.epsilon / correction,
+            "eps": translated(attributes.epsilon, lambda epsilon: epsilon / correction),
         }
+        settings = without_native(settings)
         optimizer = self._torch.optim.Adam([updated], **settings)
         state = {
             "step": self._torch.tensor(float(attributes.step - 1)),
@@ -386,7 +411,7 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
         self.log.write("p = {}.clone()", parameter)
         self.log.name(updated, "p")
         self.log.write("p.grad = {}", gradient)
-        self.log.write("optimizer = torch.optim.Adam([p], lr={}, betas={}, eps={})", *settings.values())
+        self.log.write(f"optimizer = torch.optim.Adam({_arguments('[p]', settings)})")
         self.log.write(
             'optimizer.state[p] = {{"step": torch.tensor({}), "exp_avg": {}.clone(), "exp_avg_sq": {}.clone()}}',
             float(attributes.step - 1),
@@ -399,6 +424,7 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
         return {"parameter": updated, "m": state["exp_avg"], "v": state["exp_avg_sq"]}
 
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
+        self.compose("torch has no convolution of signals")
         rank = x.ndim
         axes = tuple(range(rank))
         if mode == "valid" and any(n < k for n, k in zip(x.shape, w.shape, strict=True)):
@@ -428,3 +454,8 @@ class TorchBackend(TorchActivations, TorchNormalization, Backend):
         for coefficient in attributes.coefficients:
             y = self.torch.add(self.torch.mul(y, x), coefficient)
         return y
+
+
+def _arguments(first: str, settings: Mapping[str, Any]) -> str:
+    """Arguments of a call as a script writes them."""
+    return ", ".join((first, *(f"{name}={value!r}" for name, value in settings.items())))

@@ -100,6 +100,8 @@ class CasePage {
                 " ", deviation ? el("a", { class: "tag", href: "#view=deviations" }, `on file: ${deviation}`) : ""),
               fresh ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
           }),
+          result.reading ? el("p", { class: "diagnosis" }, result.reading, " ",
+            el("span", { class: "soft" }, `out of: ${result.readings.join("; ")}`)) : "",
           result.diagnosis ? el("p", { class: "diagnosis" }, result.diagnosis) : "",
           result.terms ? el("p", { class: "why" }, result.terms) : "",
           result.free ? el("p", { class: "why" }, result.free) : "");

@@ -17,6 +17,7 @@ from conformance.verdict.variants import (
     steps,
     windows,
 )
+from conformance.verdict.variants.customs import CUSTOMS
 from conformance.verdict.variants.reading import Ask, Reading, Variant, evaluate
 
 VARIANTS: Final = (
@@ -37,4 +38,4 @@ def variants_of(operator: str, format_name: FormatName = "float32") -> tuple[Var
     return tuple(variant for variant in VARIANTS if variant.covers(operator, format_name))
 
 
-__all__ = ["VARIANTS", "Ask", "Reading", "Variant", "evaluate", "variants_of"]
+__all__ = ["CUSTOMS", "VARIANTS", "Ask", "Reading", "Variant", "evaluate", "variants_of"]

@@ -399,7 +399,7 @@ VARIANTS: Final = (
     ),
     Variant(
         name="softmax over everything",
-        operators=("softmax",),
+        operators=("softmax", "log_softmax"),
         about="Without an axis the sum runs over the whole array.",
         seen_by="several lines",
         read=_everything,

@@ -22,6 +22,7 @@ from conformance.backends.base import (
     one_at_a_time,
 )
 from conformance.backends.tensorflow.activations import TensorFlowActivations
+from conformance.backends.tensorflow.resizing import TensorFlowResizing
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -34,7 +35,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TensorFlowBackend(TensorFlowActivations, Backend):
+class TensorFlowBackend(TensorFlowActivations, TensorFlowResizing, Backend):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
 
     module: ClassVar[str] = "tensorflow"
@@ -138,6 +139,8 @@ class TensorFlowBackend(TensorFlowActivations, Backend):
         self.tf = Recorded(tf, "tf", self.log)
         self.nn = Recorded(tf.nn, "tf.nn", self.log)
         self.math = Recorded(tf.math, "tf.math", self.log)
+        self.image = Recorded(tf.image, "tf.image", self.log)
+        self.image_v1 = Recorded(tf.compat.v1.image, "tf.compat.v1.image", self.log)
         tape = tf.GradientTape()
         watched: Natives = {}
 

@@ -19,6 +19,7 @@ from conformance.backends.base import (
     one_at_a_time,
 )
 from conformance.backends.torch.activations import TorchActivations
+from conformance.backends.torch.resizing import TorchResizing
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -31,7 +32,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TorchBackend(TorchActivations, Backend):
+class TorchBackend(TorchActivations, TorchResizing, Backend):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"

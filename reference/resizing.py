@@ -16,18 +16,18 @@ coordinate; "linear" and "cubic" weigh the elements p around it by k(c - p), k t
 edge is the edge's own ("clamp"), or is left out and the other weights are divided by their sum ("renormalize"). An
 image is resized along rows and columns one after the other, in either order. Nothing is smoothed before it shrinks.
 
-How far an honest computation may be off. It has the coordinate in floating point, from a rounded ratio, hence a few
-roundings of numbers up to `(o + 1) n / m + 1`: by one formula or another (a ratio, or the reciprocal of its
-reciprocal, times o or o + 1/2, minus a translation that has roundings of its own, minus 1/2) `COORDINATE_ROUNDINGS`
-at most. The kernel is continuous, with a steepness of 1 (linear) or at most 3/2 (cubic, -1 <= a <= 0), so an error of
-the coordinate is as many times that in a weight, also where the coordinate falls on the other side of an element; and
-the kernel's own roundings come on top. With weights that are off by e u each, e the matrix of both axes alike,
+How far an honest computation may be off. It has the coordinate in floating point, from a rounded ratio r, hence a few
+roundings of numbers of that size. JAX's formula has the most, (o + 1/2) s - t s - 1/2, with s the rounded reciprocal
+of a rounded ratio and t rounded from (1 - 1/r) / 2: 3 roundings of the first product, 4 of the second, one of either
+difference; with t s <= (r + 1) / 2 these are 6 ((o + 1) r + 1/2) u at most. The kernel and, but for the triangle, its
+slope are continuous, so that a weight is off by as much times the slope, also where the coordinate falls on the other
+side of an element; and the kernel's own roundings, by Horner's rule, come on top. With weights off by e u each,
 
     sum of |w1 w2 x| m u  +  (|w1| e2 + e1 |w2|) |x| u   <=   m u (|w1| + e1 / m) (|w2| + e2 / m) |x|
 
-so that the bound is that of m roundings with larger weights, and as separable as the operator. What elements may have
-a weight at all is taken 1/4 of an element wider than the kernel, as coordinates are computed in float32 or wider
-and are not off by more than that below sizes of 2^17.
+so that the bound is that of m roundings with larger weights, and as separable as the operator. Coordinates are
+computed in float32 or wider, whatever the data is; so an element gets a weight by an error of the coordinate only
+where it is that close to the end of the kernel's reach.
 """
 
 from collections.abc import Sequence
@@ -44,24 +44,21 @@ COORDINATES = ("half_pixel", "align_corners", "asymmetric")
 ROUNDINGS = ("floor", "ceil", "half_up", "half_down")
 EDGES = ("clamp", "renormalize")
 
-# JAX's scale_and_translate has the most: a scale and its reciprocal (2), the product with o + 1/2 (1); translation
-# from the scale (2 more) and its product with the reciprocal (1); two subtractions.
-COORDINATE_ROUNDINGS = 8
+# Of the coordinate, see above.
+COORDINATE_ROUNDINGS = 6
+COORDINATE_UNIT = 2.0**-24
 
-# The steepest slope of the kernels: (a + 3)^2 / (3 (a + 2)) between 0 and 1, 3/2 at a = 0, and |a| from 1 on.
-STEEPNESS = {"linear": 1.0, "cubic": 1.5}
-
-# Elements that a kernel reaches on either side, and how many around a coordinate may get a weight by its error.
+# Elements that a kernel reaches on either side.
 REACH = {"linear": 1, "cubic": 2}
-
-# Beyond the reach, in elements, within which an error of the coordinate may give an element a weight.
-SLACK = 0.25
 
 # a + (b - a) t has three roundings beside t's own, of |a| and |b| whatever their weights.
 LINEAR_ROUNDINGS = 4.0
 
-# Horner's scheme of a cubic: three products, three sums, a rounded coefficient, and the distance itself.
-CUBIC_ROUNDINGS = 8.0
+# The cubic's second derivative is largest at 0 and 1: 2 (a + 3) and 4 a + 6, at most 6.
+CURVATURE = 6.0
+
+# Coefficients that are multiples of this have products with 5 and 8 without roundings in any format.
+COARSE = 2.0**-4
 
 # What a gradient's term passes beside the additions: two weights stored, two products, a sum begun at zero.
 GRADIENT_ROUNDINGS = 5
@@ -220,11 +217,15 @@ def _axis(n: int, m: int, method: str, coordinates: str, coefficient: float, edg
     places = (above // below)[:, None] + np.arange(-reach, reach + 2)
     # From the exact remainder, so that a weight loses nothing where the coordinate is large.
     distance = np.abs((above % below / below)[:, None] - np.arange(-reach, reach + 2))
-    weights, off = _kernel(distance, method, coefficient)
     outputs = np.arange(m)[:, None]
-    step = n / m if coordinates != "align_corners" else (n - 1) / max(m - 1, 1)
-    off = off + STEEPNESS[method] * COORDINATE_ROUNDINGS * ((outputs + 1) * step + 1)
-    off = np.where(distance <= reach + SLACK, off, 0.0)
+    ratio = (n - 1) / max(m - 1, 1) if coordinates == "align_corners" else n / m
+    astray = COORDINATE_ROUNDINGS * ((outputs + 1) * ratio + 0.5)
+    if method == "linear":
+        weights, off = np.maximum(1 - distance, 0.0), astray + LINEAR_ROUNDINGS
+    else:
+        weights, slope, evaluated = _cubic(distance, coefficient)
+        off = astray * (slope + CURVATURE * COORDINATE_UNIT * astray) + evaluated
+    off = np.where(distance <= reach + COORDINATE_UNIT * astray, off, 0.0)
     inside = (places >= 0) & (places < n)
     if method == "cubic" and edge == "renormalize":
         weights, off = np.where(inside, weights, 0.0), np.where(inside, off, 0.0)
@@ -239,17 +240,32 @@ def _axis(n: int, m: int, method: str, coordinates: str, coefficient: float, edg
     return _Axis(found[0], found[1], places.shape[1] + 1)
 
 
-def _kernel(distance: Array, method: str, coefficient: float) -> tuple[Array, Array]:
-    """The kernel, and how many unit roundoffs its evaluation may be off."""
-    d, a = distance, coefficient
-    if method == "linear":
-        return np.maximum(1 - d, 0.0), np.full(d.shape, LINEAR_ROUNDINGS)
-    inner = ((a + 2) * d - (a + 3)) * d * d + 1
-    outer = a * (((d - 5) * d + 8) * d - 4)
-    # The sums of absolute terms; an honest computation may be on either side of 1.
-    terms = np.where(d < 1 + SLACK, ((a + 2) * d + (a + 3)) * d * d + 1, 0.0)
-    terms = np.maximum(terms, np.where(d > 1 - SLACK, -a * (((d + 5) * d + 8) * d + 4), 0.0))
-    return np.where(d <= 1, inner, np.where(d < 2, outer, 0.0)), CUBIC_ROUNDINGS * terms
+def _cubic(d: Array, a: float) -> tuple[Array, Array, Array]:
+    """Keys' kernel, its slope's absolute value, and how many unit roundoffs its evaluation may be off."""
+    rounded = 0.0 if (a / COARSE).is_integer() else 1.0
+    inner, inner_off = _horner((a + 2, -(a + 3), 0.0, 1.0), d, rounded)
+    outer, outer_off = _horner((a, -5 * a, 8 * a, -4 * a), d, rounded)
+    near = d <= 1
+    weights = np.where(near, inner, np.where(d < 2, outer, 0.0))
+    slope = np.where(near, (3 * (a + 2) * d - 2 * (a + 3)) * d, np.where(d < 2, a * ((3 * d - 10) * d + 8), 0.0))
+    # Close to 1 an honest computation may take either piece.
+    off = np.where(near, inner_off, outer_off)
+    off = np.where(np.abs(d - 1) < COARSE, np.maximum(inner_off, outer_off), off)
+    return weights, np.abs(slope), off
+
+
+def _horner(coefficients: Sequence[float], d: Array, rounded: float) -> tuple[Array, Array]:
+    """A polynomial, highest first, and its running error in unit roundoffs (Higham, algorithm 5.1).
+
+    Every step rounds a product and a sum, and with `rounded` its coefficient.
+    """
+    value = np.full(d.shape, coefficients[0])
+    off = np.abs(value) * rounded
+    for coefficient in coefficients[1:]:
+        product = value * d
+        value = product + coefficient
+        off = off * d + np.abs(product) + np.abs(value) + abs(coefficient) * rounded
+    return value, off
 
 
 def _applied(matrix: Array, data: Array, axis: int) -> Array:

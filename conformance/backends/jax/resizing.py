@@ -67,7 +67,6 @@ class JaxResizing:
             padding,
             rhs_dilation=a.dilation,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision="highest",
         )
         return (
             patches if a.order == "channels_first" else self._patches_reordered(patches, x.shape[-1], prod(a.window))

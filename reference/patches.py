@@ -161,7 +161,7 @@ def _gathered(x: Array, over: Sequence[Window], order: str) -> Array:
     kernel = tuple(along.kernel for along in over)
     patches = np.zeros((x.shape[0], *(along.outputs for along in over), *kernel, x.shape[-1]))
     for tap, outputs, inputs in taps(over):
-        patches[(*outputs, *tap)] = x[inputs]
+        patches[outputs + tap] = x[inputs]
     if order == "channels_first":
         patches = np.moveaxis(patches, -1, 3)
     return patches.reshape(_patch_shape(x, over))
@@ -176,7 +176,7 @@ def _added(patches: Array, over: Sequence[Window], channels: int, order: str) ->
     image = np.zeros((patches.shape[0], *(along.size for along in over), channels))
     with np.errstate(invalid="ignore", over="ignore"):
         for tap, outputs, inputs in taps(over):
-            image[inputs] += split[(*outputs, *tap)]
+            image[inputs] += split[outputs + tap]
     return image
 
 

@@ -165,18 +165,18 @@ def magnitude(
             gradients["x"] = Magnitude(terms=np.maximum(seen - 1, 0), absolute=absolute, underflow=seen)
         return Magnitudes(outputs={"output": exact(np.broadcast_to(0.0, shape))}, gradients=gradients)
     axes = [_axis(n, m, method, coordinates, coefficient, edge) for n, m in pairs]
-    roundings = sum(one.roundings for one in axes)
+    roundings = sum(along.roundings for along in axes)
     absolute = np.abs(np.asarray(x, np.float64))
-    for axis, one in enumerate(axes, start=1):
-        absolute = _applied(np.abs(one.weights) + one.errors / roundings, absolute, axis)
+    for axis, along in enumerate(axes, start=1):
+        absolute = _applied(np.abs(along.weights) + along.errors / roundings, absolute, axis)
     output = Magnitude(terms=np.asarray(float(roundings)), absolute=absolute, underflow=np.asarray(float(roundings)))
     if cotangents is not None:
         absolute = np.abs(require_shape("the cotangent of output", cotangents["output"], shape))
-        for axis, one in enumerate(axes, start=1):
+        for axis, along in enumerate(axes, start=1):
             # No element passes through fewer roundings than these, so the errors may be shared among them.
-            absolute = _applied((np.abs(one.weights) + one.errors / GRADIENT_ROUNDINGS).T, absolute, axis)
+            absolute = _applied((np.abs(along.weights) + along.errors / GRADIENT_ROUNDINGS).T, absolute, axis)
         terms = np.broadcast_to(
-            positions([(one.errors > 0).sum(axis=0) for one in axes]) + GRADIENT_ROUNDINGS, x.shape
+            positions([(along.errors > 0).sum(axis=0) for along in axes]) + GRADIENT_ROUNDINGS, x.shape
         )
         gradients["x"] = Magnitude(terms=terms, absolute=absolute, underflow=terms)
     return Magnitudes(outputs={"output": output}, gradients=gradients)
@@ -203,7 +203,7 @@ def _nearest(n: int, m: int, coordinates: str, rounding: str) -> Array:
         place = (2 * above + below) // (2 * below)
     else:
         place = -((below - 2 * above) // (2 * below))
-    return np.clip(place, 0, n - 1)
+    return np.asarray(np.clip(place, 0, n - 1))
 
 
 def _chosen(n: int, m: int, coordinates: str, rounding: str) -> Array:
@@ -234,10 +234,11 @@ def _axis(n: int, m: int, method: str, coordinates: str, coefficient: float, edg
         # A quotient's relative error: those of the weights that are added, of the additions, and of the division.
         additions = places.shape[1] * np.abs(weights).sum(axis=1, keepdims=True)
         off = off / total + np.abs(weights) * (off.sum(axis=1, keepdims=True) / total + additions + 1)
-    found = np.zeros((2, m, n))
-    np.add.at(found, (slice(None), outputs, np.clip(places, 0, n - 1)), np.stack([weights, off]))
+    kept, errors = np.zeros((m, n)), np.zeros((m, n))
+    np.add.at(kept, (outputs, np.clip(places, 0, n - 1)), weights)
+    np.add.at(errors, (outputs, np.clip(places, 0, n - 1)), off)
     # A weight is stored, multiplies, and its product is added to those of the other elements.
-    return _Axis(found[0], found[1], places.shape[1] + 1)
+    return _Axis(kept, errors, places.shape[1] + 1)
 
 
 def _cubic(d: Array, a: float) -> tuple[Array, Array, Array]:

@@ -31,7 +31,7 @@ class TorchResizing:
     def resize2d(self, attributes: Resize, x: Native) -> Native:
         match attributes:
             case Resize(method="nearest", coordinates="asymmetric", rounding="floor"):
-                options = {"mode": "nearest"}
+                options: dict[str, str | bool] = {"mode": "nearest"}
             case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
                 options = {"mode": "nearest-exact"}
             case Resize(method="nearest"):
@@ -84,13 +84,15 @@ class TorchResizing:
         if a.order == "channels_last":
             columns = self._reordered_columns(columns, elements, x.shape[-1] // elements)
         if all(low == high for low, high in pads):
-            size, padding = a.size, tuple(low for low, _ in pads)
-        else:
-            size, padding = tuple(n + sum(pair) for n, pair in zip(a.size, pads, strict=True)), (0, 0)
-        y = self.F.fold(columns, size, a.window, dilation=a.dilation, padding=padding, stride=a.stride)
-        if size != a.size:
-            for axis, ((low, _), n) in enumerate(zip(pads, a.size, strict=True), start=2):
-                y = self.torch.narrow(y, axis, low, n)
+            padding = tuple(low for low, _ in pads)
+            return self._last(
+                self.F.fold(columns, a.size, a.window, dilation=a.dilation, padding=padding, stride=a.stride)
+            )
+        # torch crops both ends alike: the whole padded image, then a slice of it.
+        whole = tuple(n + sum(pair) for n, pair in zip(a.size, pads, strict=True))
+        y = self.F.fold(columns, whole, a.window, dilation=a.dilation, stride=a.stride)
+        for axis, ((low, _), n) in enumerate(zip(pads, a.size, strict=True), start=2):
+            y = self.torch.narrow(y, axis, low, n)
         return self._last(y)
 
     def _reordered_columns(self, columns: Native, outer: int, inner: int) -> Native:

@@ -90,7 +90,7 @@ def _cubic(distance: Array, a: float) -> Array:
 
 
 def _weights(job: Job, n: int, m: int, ratio: float, *, smooth: bool = False) -> Array:
-    """(outputs, elements): what the elements of an axis weigh, with a ratio of its own; `smooth` widens the kernel."""
+    """(outputs, elements): what the elements of an axis weigh, by a ratio of its own; `smooth` widens the kernel."""
     a = job.attributes
     if a.method == "nearest":
         return np.asarray(np.array(nearest_places(n, m, a.coordinates, a.rounding))[:, None] == np.arange(n), float)
@@ -629,14 +629,14 @@ VARIANTS: Final = (
     Variant(
         name="patch channels in the other order",
         operators=_PATCHES,
-        about="PyTorch's unfold has a channel's pixels side by side, TensorFlow's extract_patches a pixel's channels.",
+        about="PyTorch's unfold has a channel's pixels side by side, TensorFlow a pixel's channels.",
         seen_by="windows of several pixels, and several channels",
         read=_other_order,
     ),
     Variant(
         name="patches column by column",
         operators=_PATCHES,
-        about="MATLAB's im2col counts the pixels of a window down its columns.",
+        about="A column-major language counts the pixels of a window down its columns.",
         seen_by="windows of several rows and columns",
         read=_column_by_column,
     ),
@@ -783,7 +783,7 @@ VARIANTS: Final = (
     Variant(
         name="indices column by column",
         operators=_UNPOOL,
-        about="MATLAB's maxunpool2d counts the pixels of a plane down its columns.",
+        about="A column-major language counts the pixels of a plane down its columns.",
         seen_by="indices of a plane of several rows and columns",
         read=partial(_moved_indices, move=_by_column),
     ),

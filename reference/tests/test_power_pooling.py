@@ -23,7 +23,7 @@ def norm(numbers: list[float], p: int, signed: bool) -> float:
     return hypot(*numbers) if p == 2 else sum(numbers) if signed else sum(map(abs, numbers))
 
 
-def seen(sizes: tuple[int, ...], attributes: dict[str, Any]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+def seen(sizes: tuple[int, ...], attributes: dict[str, Any]) -> dict[tuple[int, ...], list[tuple[int, ...]]]:
     """The elements of every window."""
     over = windows(
         sizes=sizes,
@@ -32,7 +32,7 @@ def seen(sizes: tuple[int, ...], attributes: dict[str, Any]) -> dict[tuple[int, 
         dilation=(1, 1),
         padding=attributes["padding"],
     )
-    found = {}
+    found: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
     for place in product(*(range(along.outputs) for along in over)):
         spans = [
             [p for p in range(o * w.stride - w.low, o * w.stride - w.low + w.kernel) if 0 <= p < w.size]
@@ -91,7 +91,7 @@ def test_norms_their_differences_and_their_bounds(
 
 
 def single(
-    x: Array, cotangent: Array, cells: dict[tuple[int, int], list[tuple[int, int]]], attributes: dict[str, Any]
+    x: Array, cotangent: Array, cells: dict[tuple[int, ...], list[tuple[int, ...]]], attributes: dict[str, Any]
 ) -> list[tuple[Array, Array]]:
     """In float32: by the plain formula, and as PyTorch has it, by a mean that is multiplied back."""
     p, signed = attributes["p"], attributes["signed"]

@@ -209,7 +209,7 @@ def lerped32(x: Array, at: Array, axis: int) -> Array:
     t = (at - low).reshape(shape)
     a = x.take(np.clip(low, 0, n - 1).astype(int), axis)
     b = x.take(np.clip(low + 1, 0, n - 1).astype(int), axis)
-    return a + (b - a) * t
+    return np.asarray(a + (b - a) * t)
 
 
 @settings(max_examples=150, deadline=None)

@@ -26,6 +26,8 @@ def test_all_operators_are_there() -> None:
         *("gelu", "silu", "mish", "softplus", "softsign", "log_sigmoid"),
         *("matmul", "add", "multiply", "concat", "mean", "global_average_pool2d", "global_max_pool2d"),
         *("depth_to_space", "space_to_depth"),
+        *("resize2d", "extract_patches", "fold", "adaptive_average_pool2d", "adaptive_max_pool2d", "lp_pool2d"),
+        "max_unpool2d",
         *("dropout", "sgd", "adam", "glorot_uniform", "convolve", "correlate", "polynomial"),
     }
     assert OPERATORS.keys() == ranked | others

@@ -23,7 +23,7 @@ def norm(numbers: list[float], p: int, signed: bool) -> float:
     return hypot(*numbers) if p == 2 else sum(numbers) if signed else sum(map(abs, numbers))
 
 
-def seen(sizes: tuple[int, ...], attributes: dict[str, Any]) -> dict[tuple[int, ...], list[tuple[int, ...]]]:
+def seen(sizes: tuple[int, ...], attributes: dict[str, Any]) -> dict[tuple[int, int], list[tuple[int, int]]]:
     """The elements of every window."""
     over = windows(
         sizes=sizes,
@@ -32,14 +32,14 @@ def seen(sizes: tuple[int, ...], attributes: dict[str, Any]) -> dict[tuple[int, 
         dilation=(1, 1),
         padding=attributes["padding"],
     )
-    found: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for place in product(*(range(along.outputs) for along in over)):
-        spans = [
+    rows, columns = (
+        [
             [p for p in range(o * w.stride - w.low, o * w.stride - w.low + w.kernel) if 0 <= p < w.size]
-            for o, w in zip(place, over, strict=True)
+            for o in range(w.outputs)
         ]
-        found[place] = list(product(*spans))
-    return found
+        for w in over
+    )
+    return {(i, j): list(product(rows[i], columns[j])) for i, j in product(range(len(rows)), range(len(columns)))}
 
 
 @settings(max_examples=100, deadline=None)
@@ -91,16 +91,18 @@ def test_norms_their_differences_and_their_bounds(
 
 
 def single(
-    x: Array, cotangent: Array, cells: dict[tuple[int, ...], list[tuple[int, ...]]], attributes: dict[str, Any]
+    x: Array, cotangent: Array, cells: dict[tuple[int, int], list[tuple[int, int]]], attributes: dict[str, Any]
 ) -> list[tuple[Array, Array]]:
     """In float32: by the plain formula, and as PyTorch has it, by a mean that is multiplied back."""
     p, signed = attributes["p"], attributes["signed"]
     x32, g32 = x.astype(np.float32), cotangent.astype(np.float32)
     found = []
+    output: Array
+    gradient: Array
     for by_mean in (False, True):
         count = np.float32(np.prod(attributes["window"]))
         output, gradient = np.zeros(cotangent.shape, np.float32), np.zeros(x.shape, np.float32)
-        for place, inside in cells.items():
+        for (top, left), inside in cells.items():
             total = np.zeros((2, 2), np.float32)
             for row, column in inside:
                 one = x32[:, row, column]
@@ -108,9 +110,9 @@ def single(
             if by_mean:
                 total = total / count * count
             value = total ** np.float32(1 / p)
-            output[:, *place] = value
+            output[:, top, left] = value
             for row, column in inside:
-                one, g = x32[:, row, column], g32[:, *place]
+                one, g = x32[:, row, column], g32[:, top, left]
                 slope = (
                     np.where(value == 0, np.float32(0), np.float32(0.5) / value) * np.float32(2) * one
                     if p == 2

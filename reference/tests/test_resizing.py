@@ -173,7 +173,11 @@ def coordinates32(n: int, m: int, coordinates: str) -> Array:
 def warped32(n: int, m: int, coordinates: str) -> Array:
     """As JAX has them: with a scale, its reciprocal, and a translation."""
     o = np.arange(m, dtype=np.float32)
-    scale = ONE / ratio32(n, m, coordinates) if n > 1 or coordinates != "align_corners" else ONE
+    if (
+        n == 1 and coordinates == "align_corners"
+    ):  # a ratio of 0 has no reciprocal; half pixels look at the one element
+        return (o + TINY) * (ONE / np.float32(m)) - TINY
+    scale = ONE / ratio32(n, m, coordinates)
     translation = np.float32(0) if coordinates == "half_pixel" else TINY * (ONE - scale)
     inverse = ONE / scale
     return (o + TINY) * inverse - translation * inverse - TINY

@@ -7,6 +7,7 @@ from typing import Any
 
 from conformance.reference import (
     activations,
+    adaptive,
     blocks,
     conv,
     conv_transpose,
@@ -19,11 +20,15 @@ from conformance.reference import (
     optimizers,
     pads,
     pairs,
+    patches,
     polynomial,
     pooling,
+    power_pooling,
     reductions,
+    resizing,
     response,
     signal,
+    unpooling,
 )
 from conformance.reference.elementwise import ElementWise
 from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs
@@ -208,6 +213,27 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "correlate": Reference(
             forward=signal.correlate_forward, vjp=signal.correlate_vjp, magnitude=signal.correlate_magnitude
         ),
+        "resize2d": _of_rank(2, Reference(forward=resizing.forward, vjp=resizing.vjp, magnitude=resizing.magnitude)),
+        "extract_patches": Reference(
+            forward=patches.extract_patches_forward,
+            vjp=patches.extract_patches_vjp,
+            magnitude=patches.extract_patches_magnitude,
+        ),
+        "fold": Reference(forward=patches.fold_forward, vjp=patches.fold_vjp, magnitude=patches.fold_magnitude),
+        "adaptive_average_pool2d": Reference(
+            forward=adaptive.adaptive_average_pool2d_forward,
+            vjp=adaptive.adaptive_average_pool2d_vjp,
+            magnitude=adaptive.adaptive_average_pool2d_magnitude,
+        ),
+        "adaptive_max_pool2d": Reference(
+            forward=adaptive.adaptive_max_pool2d_forward,
+            vjp=adaptive.adaptive_max_pool2d_vjp,
+            magnitude=adaptive.adaptive_max_pool2d_magnitude,
+        ),
+        "lp_pool2d": Reference(
+            forward=power_pooling.forward, vjp=power_pooling.vjp, magnitude=power_pooling.magnitude
+        ),
+        "max_unpool2d": Reference(forward=unpooling.forward, vjp=unpooling.vjp, magnitude=unpooling.magnitude),
         "polynomial": Reference(forward=polynomial.forward, vjp=polynomial.vjp, magnitude=polynomial.magnitude),
     }
 )

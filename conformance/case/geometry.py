@@ -5,7 +5,9 @@ own `padding.py`, and a property test compares the two.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from fractions import Fraction
+from math import ceil, floor
+from typing import Final, Literal
 
 from conformance.case.model import Shape
 from conformance.errors import ImpossibleShape
@@ -124,3 +126,30 @@ def transposed_crop(
         starts.append(start)
         outputs.append(size)
     return tuple(starts), tuple(outputs)
+
+
+_HALF: Final = Fraction(1, 2)
+
+
+def nearest_places(n: int, m: int, coordinates: str, rounding: str) -> tuple[int, ...]:
+    """The element of n that each output of m takes when an axis is resized to its nearest elements."""
+    places = []
+    for o in range(m):
+        at = Fraction(o * (n - 1), max(m - 1, 1))
+        if coordinates == "asymmetric":
+            at = Fraction(o * n, m)
+        elif coordinates == "half_pixel":
+            at = (o + _HALF) * n / m - _HALF
+        rounded = {
+            "floor": floor(at),
+            "ceil": ceil(at),
+            "half_up": floor(at + _HALF),
+            "half_down": ceil(at - _HALF),
+        }[rounding]
+        places.append(min(max(rounded, 0), n - 1))
+    return tuple(places)
+
+
+def adaptive_spans(n: int, m: int) -> Pads:
+    """Where each of m windows that cover n elements begins, and before which one it ends."""
+    return tuple((o * n // m, -(-(o + 1) * n // m)) for o in range(m))

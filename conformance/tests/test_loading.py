@@ -64,8 +64,8 @@ BAD = [
         HEAD + "- {name: a, atributes: {stride: 2}}\n",
         (
             "a.yaml:5:13: unknown key 'atributes'; allowed are operator, about, source, attributes, inputs, "
-            "cotangents, layers, data, formats, layouts, checks, tier, expect, claims, readings, name, was, matrix. Did "
-            "you mean 'attributes'?"
+            "cotangents, layers, data, formats, layouts, checks, tier, expect, claims, readings, name, was, matrix."
+            " Did you mean 'attributes'?"
         ),
         id="unknown key",
     ),

@@ -191,7 +191,7 @@ def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> t
             # Equality covers infinities; NaN is right only where NaN is expected.
             same = (got == value) | (np.isnan(got) & np.isnan(value))
             error[same] = 0.0
-            inside = same | (measured & (error <= bound * SURELY))
+            inside = np.asarray(same | (measured & (error <= bound * SURELY)))
         ratio = np.divide(error, bound, out=np.zeros_like(error), where=error > 0)
         if inside.all():
             return inside, error, ratio

@@ -27,6 +27,8 @@ def test_all_operators_are_there() -> None:
         *("matmul", "add", "multiply", "concat", "mean", "global_average_pool2d", "global_max_pool2d"),
         *("depth_to_space", "space_to_depth"),
         *("batch_norm", "batch_norm_training", "layer_norm", "group_norm", "instance_norm", "local_response_norm"),
+        *("resize2d", "extract_patches", "fold", "adaptive_average_pool2d", "adaptive_max_pool2d", "lp_pool2d"),
+        "max_unpool2d",
         *("dropout", "sgd", "adam", "glorot_uniform", "convolve", "correlate", "polynomial"),
     }
     assert OPERATORS.keys() == ranked | others

@@ -29,6 +29,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.jax.activations import JaxActivations
 from conformance.backends.jax.normalization import JaxNormalization
+from conformance.backends.jax.resizing import JaxResizing
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -57,7 +58,7 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(JaxActivations, JaxNormalization, Backend):
+class JaxBackend(JaxActivations, JaxNormalization, JaxResizing, Backend):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"
@@ -216,6 +217,7 @@ class JaxBackend(JaxActivations, JaxNormalization, Backend):
         self.jnp = Recorded(jax.numpy, "jnp", self.log)
         self.nn = Recorded(jax.nn, "jax.nn", self.log)
         self.lax = Recorded(jax.lax, "lax", self.log)
+        self.image = Recorded(jax.image, "jax.image", self.log)
         self.signal = Recorded(jax.scipy.signal, "jax.scipy.signal", self.log)
         for name in ("max", "add"):
             self.log.name(getattr(jax.lax, name), f"lax.{name}")

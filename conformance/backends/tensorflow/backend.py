@@ -24,6 +24,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
+from conformance.backends.tensorflow.resizing import TensorFlowResizing
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -36,7 +37,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
 
-class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend):
+class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, TensorFlowResizing, Backend):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
 
     module: ClassVar[str] = "tensorflow"
@@ -141,6 +142,8 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, Backend)
         self.nn = Recorded(tf.nn, "tf.nn", self.log)
         self.compat_nn = Recorded(tf.compat.v1.nn, "tf.compat.v1.nn", self.log)
         self.math = Recorded(tf.math, "tf.math", self.log)
+        self.image = Recorded(tf.image, "tf.image", self.log)
+        self.image_v1 = Recorded(tf.compat.v1.image, "tf.compat.v1.image", self.log)
         tape = tf.GradientTape()
         watched: Natives = {}
 

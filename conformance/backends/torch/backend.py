@@ -22,6 +22,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.normalization import TorchNormalization
+from conformance.backends.torch.resizing import TorchResizing
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -34,7 +35,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
 
-class TorchBackend(TorchActivations, TorchNormalization, Backend):
+class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"

@@ -13,8 +13,22 @@ from conformance.case.families import (
     normalization,
     pooling,
     products,
+    resizing,
     signals,
     steps,
+    windows,
 )
 
-FAMILIES: Final = (convolution, pooling, arrays, products, activations, normalization, losses, steps, signals)
+FAMILIES: Final = (
+    convolution,
+    pooling,
+    arrays,
+    products,
+    activations,
+    normalization,
+    losses,
+    steps,
+    signals,
+    resizing,
+    windows,
+)

@@ -1,0 +1,137 @@
+"""JAX's resizing, patches and the pools beside the ordinary ones."""
+
+from abc import abstractmethod
+from math import prod
+from typing import Any
+
+from conformance.backends.base import Native, Recorded
+from conformance.case.families.convolution import TransposedConvolution
+from conformance.case.families.resizing import Resize
+from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Patches, Unpool, as_transposed
+from conformance.case.geometry import adaptive_spans, nearest_places, resolve_pads
+from conformance.errors import NotTranslatable
+
+
+class JaxResizing:
+    """A part of the adapter, which brings the framework's modules."""
+
+    _jax: Any
+    jnp: Recorded
+    lax: Recorded
+    image: Recorded
+
+    @abstractmethod
+    def conv2d_transpose(
+        self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
+    ) -> Native:
+        """The operator of that name."""
+
+    def resize2d(self, attributes: Resize, x: Native) -> Native:
+        match attributes:
+            case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
+                return self.image.resize(x, (x.shape[0], *attributes.size, x.shape[-1]), "nearest")
+            case Resize(method="nearest"):
+                return self._gathered(attributes, x)
+            case Resize(method="linear"):
+                method = "linear"
+            case Resize(coefficient=-0.5, edge="renormalize"):
+                method = "cubic"
+            case Resize(coefficient=-0.75, edge="clamp"):
+                method = "cubic-pytorch"
+            case _:
+                raise NotTranslatable(
+                    "JAX's cubic weights are -0.5 and renormalized, or -0.75 and clamped; asked is "
+                    f"{attributes.coefficient} with {attributes.edge}"
+                )
+        shape = (x.shape[0], *attributes.size, x.shape[-1])
+        if attributes.coordinates == "half_pixel":
+            return self.image.resize(x, shape, method, antialias=False)
+        scale, translation = _warp(attributes, tuple(x.shape[1:-1]))
+        scale, translation = self.jnp.array(scale, x.dtype), self.jnp.array(translation, x.dtype)
+        return self.image.scale_and_translate(x, shape, (1, 2), scale, translation, method, antialias=False)
+
+    def _gathered(self, a: Resize, x: Native) -> Native:
+        """Rows and columns picked by index, where JAX has another rounding."""
+        for axis, size in enumerate(a.size, start=1):
+            places = nearest_places(x.shape[axis], size, a.coordinates, a.rounding)
+            x = self.jnp.take(x, self.jnp.array(places), axis=axis)
+        return x
+
+    def extract_patches(self, attributes: Patches, x: Native) -> Native:
+        a = attributes
+        padding = a.padding.upper() if isinstance(a.padding, str) else a.padding
+        patches = self.lax.conv_general_dilated_patches(
+            x,
+            a.window,
+            a.stride,
+            padding,
+            rhs_dilation=a.dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return (
+            patches if a.order == "channels_first" else self._patches_reordered(patches, x.shape[-1], prod(a.window))
+        )
+
+    def fold(self, attributes: Fold, x: Native) -> Native:
+        # A transposed convolution whose kernel sets every number of a patch in its place.
+        a = attributes
+        elements, depth = prod(a.window), x.shape[-1]
+        if a.order == "channels_first":
+            x = self._patches_reordered(x, depth // elements, elements)
+        places = self.jnp.reshape(self.jnp.eye(depth, dtype=x.dtype), (*a.window, depth // elements, depth))
+        return self.conv2d_transpose(as_transposed(a, x.shape[1:-1]), x, places)
+
+    def _patches_reordered(self, x: Native, outer: int, inner: int) -> Native:
+        """Channels that count (outer, inner) as channels that count (inner, outer)."""
+        split = self.jnp.reshape(x, (*x.shape[:-1], outer, inner))
+        return self.jnp.reshape(self.jnp.swapaxes(split, -1, -2), x.shape)
+
+    def _window_reduced(self, x: Native, size: tuple[int, int], reduce: str) -> Native:
+        for axis, count in enumerate(size, start=1):
+            spans = adaptive_spans(x.shape[axis], count)
+            parts = [self.lax.slice_in_dim(x, begin, end, axis=axis) for begin, end in spans]
+            x = self.jnp.stack([getattr(self.jnp, reduce)(part, axis=axis) for part in parts], axis=axis)
+        return x
+
+    def adaptive_average_pool2d(self, attributes: AdaptivePool, x: Native) -> Native:
+        return self._window_reduced(x, attributes.size, "mean")
+
+    def adaptive_max_pool2d(self, attributes: AdaptivePool, x: Native) -> Native:
+        return self._window_reduced(x, attributes.size, "max")
+
+    def lp_pool2d(self, attributes: LpPool, x: Native) -> Native:
+        a = attributes
+        if a.p == 2:
+            x = self.jnp.square(x)
+        elif not a.signed:
+            x = self.jnp.abs(x)
+        pads = ((0, 0), *resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, (1, 1)), (0, 0))
+        sums = self.lax.reduce_window(x, 0.0, self._jax.lax.add, (1, *a.window, 1), (1, *a.stride, 1), pads)
+        return self.jnp.sqrt(sums) if a.p == 2 else sums
+
+    def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:
+        (batch, *_, channels), (height, width) = x.shape, attributes.size
+        if attributes.indexed == "plane":
+            indices = self.jnp.add(self.jnp.multiply(indices, channels), self.jnp.arange(channels))
+        flat = self.jnp.zeros((batch, height * width * channels), x.dtype)
+        places, numbers = (self.jnp.reshape(array, (batch, -1)) for array in (indices, x))
+        flat = self.jnp.put_along_axis(flat, places, numbers, axis=1, inplace=False)
+        return self.jnp.reshape(flat, (batch, height, width, channels))
+
+
+def _warp(a: Resize, sizes: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Scale and translation of each axis, in JAX's half pixels.
+
+    Raises:
+        NotTranslatable: if an output lies more than half an element beyond the edge, where JAX has zeros.
+    """
+    scales, translations = [], []
+    for n, m in zip(sizes, a.size, strict=True):
+        if a.coordinates == "asymmetric" and a.method == "linear" and m > 2 * n:
+            raise NotTranslatable(f"JAX has zeros beyond half an element from the edge, {n} to {m} goes there")
+        # Where every output is the only element, or there is one output, half pixels of another ratio look at it.
+        scale = (m - 1) / (n - 1) if a.coordinates == "align_corners" and min(m, n) > 1 else m / n
+        first = a.coordinates == "align_corners" and min(m, n) == 1
+        scales.append(1.0 if first and n > 1 else scale)
+        translations.append(0.0 if first else 0.5 * (1 - scale))
+    return tuple(scales), tuple(translations)

@@ -1,0 +1,51 @@
+"""Resizing: images of another size, by interpolation."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from conformance.case.contract import Operator, Shapes, X, require, spatial
+from conformance.case.model import Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """The output's size, and every convention by which elements are found and weighed.
+
+    Attributes:
+        size: rows and columns of the output.
+        method: what an output takes: one element, or the weighted ones around it.
+        coordinates: where output o of m looks in n elements: (o + 1/2) n / m - 1/2, o (n - 1) / (m - 1), or o n / m.
+        rounding: of a coordinate, for nearest alone. TensorFlow, JAX and PyTorch's nearest-exact round half pixels
+            up, PyTorch's nearest and TensorFlow's first one take the floor of asymmetric ones.
+        coefficient: of the cubic kernel alone: -0.75 in PyTorch and TensorFlow's first one, -0.5 in TensorFlow's
+            half pixels and JAX.
+        edge: of the cubic kernel alone: whether an element beyond the edge is the edge's own (PyTorch), or is left
+            out and the other weights are scaled to a sum of 1 (TensorFlow's half pixels, JAX).
+    """
+
+    size: tuple[int, int]
+    method: Literal["nearest", "linear", "cubic"] = "linear"
+    coordinates: Literal["half_pixel", "align_corners", "asymmetric"] = "half_pixel"
+    rounding: Literal["floor", "ceil", "half_up", "half_down"] = "half_up"
+    coefficient: float = -0.5
+    edge: Literal["clamp", "renormalize"] = "clamp"
+
+
+def resize_shapes(attributes: Resize, shapes: Shapes) -> dict[str, Shape]:
+    """Output (batch, *size, channels)."""
+    x = shapes["x"]
+    sizes = spatial(x, 2)
+    require(all(sizes), f"x must have a pixel at least, got shape {x}")
+    require(min(attributes.size) >= 1, f"size must be at least 1, got {attributes.size}")
+    require(-1 <= attributes.coefficient <= 0, f"coefficient must be from -1 to 0, got {attributes.coefficient}")
+    require(
+        (attributes.method, attributes.coordinates, attributes.edge) != ("cubic", "asymmetric", "renormalize"),
+        "asymmetric coordinates may leave no weight inside the input, so that its edge cannot be renormalized",
+    )
+    return {"output": (x[0], *attributes.size, x[-1])}
+
+
+OPERATORS: Final = (
+    # Weights are fractions, so wide integers are no exact gate here.
+    Operator(name="resize2d", attributes=Resize, operands=(X,), shapes=resize_shapes, data=("normal",)),
+)

@@ -153,8 +153,12 @@ class Session:
             operators_of(item.case.operator, item.case.attributes), "gradients", self.description
         )
         asked = question_of(item, data, gradients=gradients)
-        answer, expected = self._ask(asked.job)
-        return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact)
+        return replace(self.ask_job(asked.job), exact=asked.exact)
+
+    def ask_job(self, job: Job) -> "Answered":
+        """Asks a job that may stand for no case, and what the answer must be."""
+        answer, expected = self._ask(job)
+        return Answered(job=job, answer=answer, expected=expected, exact=True)
 
     def _ask(self, job: Job) -> tuple[Answer, Expectations | MustRefuse]:
         """One answer and what it should be; asked again without cotangents where the backend raised or died."""

@@ -208,6 +208,13 @@ def _plain(dice: Dice) -> NoAttributes:
     return NoAttributes()
 
 
+def _leaky_relu(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    slope = dice.one_of((0.125, 0.01, 0.2))
+    return Drawn(
+        attributes=LeakyRelu(slope=slope), shapes={"x": _any_shape(dice, extent)}, features=(f"slope-{slope}",)
+    )
+
+
 def _prelu(dice: Dice, extent: Extent, rank: int) -> Drawn:
     x = _any_shape(dice, extent)
     return Drawn(attributes=NoAttributes(), shapes={"x": x, "a": x[-1:]})
@@ -355,7 +362,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "correlate": _signal,
         "relu": _spread_of(_plain),
         "relu6": _spread_of(_plain),
-        "leaky_relu": _spread_of(lambda dice: LeakyRelu(slope=dice.one_of((0.125, 0.01, 0.2)))),
+        "leaky_relu": _leaky_relu,
         "prelu": _prelu,
         "hard_sigmoid": _spread_of(_plain),
         "hard_swish": _spread_of(_plain),

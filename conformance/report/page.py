@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from conformance.report import charts
+from conformance.report import charts, selfcheck
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
 from conformance.report.payload import build
 from conformance.run.plan import REFERENCE
@@ -177,7 +177,8 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"bits": show_bits, "web": web_link, "seconds": show_seconds, "short": _short}
-    environment.globals |= {"glyph": GLYPHS, "legend": charts.legend, "query": _query, "float": float}
+    environment.filters |= {"number": selfcheck.number, "figures": selfcheck.figures}
+    environment.globals |= {"glyph": GLYPHS, "legend": charts.legend, "query": _query, "float": float, "share": selfcheck.share}
     payload = build(collection, charts.heat_records(collection.training))
     script = "\n".join(_asset(environment, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
@@ -200,6 +201,7 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         stale=_rows([entry for entry in entries if entry.result.stale]),
         known=_known(entries, deviations),
         refuted=_refuted(collection),
+        selfchecks=collection.selfchecks,
         forms=[_form(form, records) for form, records in collection.training.items()],
         first=FIRST,
         listed=LISTED,

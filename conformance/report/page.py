@@ -178,7 +178,13 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
     )
     environment.filters |= {"bits": show_bits, "web": web_link, "seconds": show_seconds, "short": _short}
     environment.filters |= {"number": selfcheck.number, "figures": selfcheck.figures}
-    environment.globals |= {"glyph": GLYPHS, "legend": charts.legend, "query": _query, "float": float, "share": selfcheck.share}
+    environment.globals |= {
+        "glyph": GLYPHS,
+        "legend": charts.legend,
+        "query": _query,
+        "float": float,
+        "share": selfcheck.share,
+    }
     payload = build(collection, charts.heat_records(collection.training))
     script = "\n".join(_asset(environment, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]

@@ -41,7 +41,9 @@ def text(record: Selfcheck) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     lines = [f"{record.subject} ({versions}), {record.seconds:.0f} s", ""]
     for check in record.checks:
-        lines.append(f"{'PASS' if check.passed else 'FAIL'}  {check.name:<22} {check.seconds:5.1f} s  {check.sentence}")
+        lines.append(
+            f"{'PASS' if check.passed else 'FAIL'}  {check.name:<22} {check.seconds:5.1f} s  {check.sentence}"
+        )
         lines += textwrap.wrap(figures(check.figures), WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
         lines += [f"      ! {line}" for fault in check.faults for line in fault.splitlines()]
     if record.detectors:
@@ -92,7 +94,7 @@ def fuzz_text(found: Fuzzed) -> str:
     ]
     lines.append(
         f"{found.target}: {number(found.elements)} elements of {number(found.arrays)} arrays and "
-        f"{number(found.questions)} questions on {len(found.operators)} operators were judged in {found.seconds:.1f} s "
-        f"(seed {found.seed}): {len(found.alarms)} alarms"
+        f"{number(found.questions)} questions on {len(found.operators)} operators were judged in "
+        f"{found.seconds:.1f} s (seed {found.seed}): {len(found.alarms)} alarms"
     )
     return "\n".join(lines) + "\n"

@@ -107,7 +107,7 @@ def scores(
     return tuple(found.values())
 
 
-# Faults --------------------------------------------------------------------------------------------------------------
+# Faults -------------------------------------------------------------------------------------------------------------
 
 
 def _named(detectors: Sequence[Detector]) -> dict[str, Detector]:
@@ -146,9 +146,7 @@ class _Told:
                 for name in names:
                     self.singles[name] += 1
 
-    def _single(
-        self, expected: Expectations | MustRefuse, format_: FormatName, shown: dict[str, set[str]]
-    ) -> None:
+    def _single(self, expected: Expectations | MustRefuse, format_: FormatName, shown: dict[str, set[str]]) -> None:
         """Who notices one element off; an array of a case counts once, noticed if any data set shows it."""
         if isinstance(expected, MustRefuse):
             return
@@ -173,11 +171,7 @@ def _seen(
         return [] if not isinstance(answer, Outputs) and isinstance(expected, MustRefuse) else list(detectors)
     arrays = list(_arrays(answer, expected, job.format))
     missing = len(arrays) < len(expected.outputs) + len(expected.gradients)
-    return [
-        detector
-        for detector in detectors
-        if missing or any(detector.notices(*checked) for _, checked in arrays)
-    ]
+    return [detector for detector in detectors if missing or any(detector.notices(*checked) for _, checked in arrays)]
 
 
 def _arrays(answer: Outputs, expected: Expectations, format_: str) -> Iterator[tuple[Check, Checked]]:
@@ -205,7 +199,7 @@ def _moved(expectation: Expectation, format_: FormatName) -> Tensor | None:
     return Tensor(format_, stored) if np.any(stored[place] != unmoved[place]) else None
 
 
-# Honest answers ------------------------------------------------------------------------------------------------------
+# Honest answers -----------------------------------------------------------------------------------------------------
 
 
 def shuffled_answers(questions: int, *, seed: int = 0, extent: Extent = HONEST) -> Iterator[Checked]:

@@ -1,7 +1,7 @@
 """False alarms: random questions put to a target until enough elements were judged.
 
-Each goes the ordinary way, from a case to a verdict. Where an honest framework gets anything but agreement, either the
-rule is wrong or the framework is: an *alarm*, told as the YAML of its case. Differences on file are counted apart.
+Each goes the ordinary way, from a case to a verdict. Where an honest framework gets anything but agreement, either
+the rule is wrong or the framework is: an *alarm*, told as the YAML of its case. Differences on file are counted apart.
 """
 
 import time
@@ -52,7 +52,7 @@ class Fuzzed:
         known: results that show what is on file, by deviation.
         unanswered: results that are refused or have no counterpart, by case and format.
         inconclusive: arrays whose bound says nothing.
-        least, median: effective bits of arrays, by format; infinite where nothing differs.
+        least, median: effective bits of the arrays that agree, by format; infinite where nothing differs.
         seconds: the harness's and the target's time.
     """
 
@@ -150,7 +150,8 @@ class _Tally:
             else:
                 self._arrays += 1
                 self.elements += prod(comparison.expected_shape)
-                self._bits.setdefault(result.format, []).append(comparison.bits)
+                if comparison.within:
+                    self._bits.setdefault(result.format, []).append(comparison.bits)
         for name in result.deviations:
             self._known[name] = self._known.get(name, 0) + 1
         outcomes = {

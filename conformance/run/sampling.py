@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from conformance.errors import ImpossibleShape
 T = TypeVar("T")
 # Shapes that may be drawn in vain before a sampler counts as broken; about every third one is impossible.
 TRIES: Final = 200
+PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
+# Constants twice: frameworks have them wherever they have pads.
+PAD_MODES: Final[tuple[PadMode, ...]] = ("constant", "constant", "reflect", "symmetric", "edge", "wrap")
 HERE: Final = Where(path=Path("random.yaml"), line=1, column=1)
 
 
@@ -95,7 +98,9 @@ def _pads(dice: Dice, spans: Shape, *, half: bool) -> Any:
     kind = dice.one_of(("same", "same_lower", "valid", "pads"))
     if kind != "pads":
         return kind
-    return tuple((dice.integer(0, most), dice.integer(0, most)) for most in (s // 2 if half else s - 1 for s in spans))
+    return tuple(
+        (dice.integer(0, most), dice.integer(0, most)) for most in (s // 2 if half else s - 1 for s in spans)
+    )
 
 
 def _spans(kernel: Shape, dilation: Shape) -> Shape:
@@ -222,7 +227,7 @@ def _prelu(dice: Dice, extent: Extent, rank: int) -> Drawn:
 
 def _pad(dice: Dice, extent: Extent, rank: int) -> Drawn:
     x = _any_shape(dice, extent)
-    mode = dice.one_of(("constant", "constant", "reflect", "symmetric", "edge", "wrap"))
+    mode: PadMode = dice.one_of(PAD_MODES)
     inner = range(1, len(x) - 1)  # batch and channels are padded with constants alone: frameworks have no more
     padding = tuple(
         (dice.integer(0, 3), dice.integer(0, 3)) if mode == "constant" or place in inner else (0, 0)

@@ -1,9 +1,9 @@
 """Why the verdict may be believed: everything that checks the checker, measured, as one record.
 
 A record is a JSON file, `reports/selfcheck/<subject>.json`: the subject is the `reference`, or a target. It holds the
-version of its own layout and of this package, when it was made, the digests of the reference's source and of the cases
-(what was checked is what is used only while they are the same), a list of checks, each with its sentence, whether it
-passed, its figures and what is wrong, and the table of detectors. Nothing in it is typed in by anybody.
+version of its own layout and of this package, when it was made, the digests of the reference's source and of the
+cases (what was checked is what is used only while they are the same), a list of checks, each with its sentence,
+whether it passed, its figures and what is wrong, and the table of detectors. Nothing in it is typed in by anybody.
 """
 
 import json
@@ -152,9 +152,7 @@ class _Checks:
         )
 
 
-def check_reference(
-    cases: Sequence[Case], *, seed: int = 0, progress: Progress = lambda name: None
-) -> Selfcheck:
+def check_reference(cases: Sequence[Case], *, seed: int = 0, progress: Progress = lambda name: None) -> Selfcheck:
     """Checks the reference, the rule and the cases; no framework is asked.
 
     Args:
@@ -241,7 +239,7 @@ def check_target(
         session.close()
 
 
-# What is looked at ---------------------------------------------------------------------------------------------------
+# What is looked at --------------------------------------------------------------------------------------------------
 
 
 def _hand_worked() -> Found:
@@ -349,7 +347,7 @@ def _detectors_on(session: Session, elements: int, seed: int, into: list[Score])
     return {"elements": rule.elements, "arrays": rule.arrays}, []
 
 
-# On disk -------------------------------------------------------------------------------------------------------------
+# On disk ------------------------------------------------------------------------------------------------------------
 
 
 def write(record: Selfcheck, reports: Path) -> Path:
@@ -364,9 +362,7 @@ def write(record: Selfcheck, reports: Path) -> Path:
 
 def find(reports: Path) -> tuple[Path, ...]:
     """The records below a folder of runs, the reference's first."""
-    return tuple(
-        sorted((reports / FOLDER).glob("*.json"), key=lambda path: (path.stem != REFERENCE.name, path.stem))
-    )
+    return tuple(sorted((reports / FOLDER).glob("*.json"), key=lambda path: (path.stem != REFERENCE.name, path.stem)))
 
 
 def read(path: Path) -> Selfcheck:

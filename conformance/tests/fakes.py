@@ -571,6 +571,86 @@ class RaisesInGradient(Honest):
         raise RuntimeError("no backward kernel")
 
 
+# Broken between answers: each breaks one property, and is wrong in nothing that another one looks at -----------------
+
+
+class TransposedKernelFlipped(Honest):
+    """Its transposed convolution turns the kernel around, forwards and backwards."""
+
+    def conv2d_transpose(
+        self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
+    ) -> Native:
+        def turned(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            return x[::-1, ::-1], lambda cotangent: {"x": cotangent[::-1, ::-1]}
+
+        return super().conv2d_transpose(attributes, x, self.given({"x": w}, turned), b)
+
+
+class DenseOfSizes(Honest):
+    """Its dense layer sees how large a number is, and not its sign; its gradient is right for that."""
+
+    def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
+        def size(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            return np.abs(x), lambda cotangent: {"x": np.sign(x) * cotangent}
+
+        return super().dense(attributes, self.given({"x": x}, size), w, b)
+
+
+class MeansByPlace(Honest):
+    """Its means count twice in the first row."""
+
+    def average_pool2d(self, attributes: AveragePool, x: Native) -> Native:
+        def weighted(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            weights = np.ones(x.shape, x.dtype)
+            weights[:, 0] = 2
+            return weights * x, lambda cotangent: {"x": weights * cotangent}
+
+        return self.given({"x": super().average_pool2d(attributes, x)}, weighted)
+
+
+class ImagesMeet(Honest):
+    """Its flattened images carry the first one on top."""
+
+    def flatten(self, attributes: NoAttributes, x: Native) -> Native:
+        def met(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
+                gradient = cotangent.copy()
+                gradient[:1] += cotangent.sum(axis=0, keepdims=True)
+                return {"x": gradient}
+
+            return x + x[:1], pull
+
+        return self.given({"x": super().flatten(attributes, x)}, met)
+
+
+class GroupsChangePlaces(Honest):
+    """Its convolutions give every group the channels of the next one, plain and transposed alike."""
+
+    def moved(self, x: Native, groups: int, by: int) -> Native:
+        def move(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            step = by * (x.shape[-1] // groups)
+            return np.roll(x, step, axis=-1), lambda cotangent: {"x": np.roll(cotangent, -step, axis=-1)}
+
+        return self.given({"x": x}, move)
+
+    def conv2d(self, attributes: Convolution, x: Native, w: Native, b: Native | None = None) -> Native:
+        return super().conv2d(attributes, self.moved(x, attributes.groups, 1), w, b)
+
+    def conv2d_transpose(
+        self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
+    ) -> Native:
+        return self.moved(super().conv2d_transpose(attributes, x, w, b), attributes.groups, -1)
+
+
+class TooFewBits(ChangesOutput):
+    """Stores its results with five bits fewer than the format has."""
+
+    def changed(self, output: Array) -> Array:
+        mantissa, exponent = np.frexp(output.numbers)
+        kept = 2.0 ** (24 - 5 if output.format == "float32" else 53 - 5)
+        return Array(output.format, np.ldexp(np.rint(mantissa * kept) / kept, exponent).astype(output.numbers.dtype))
+
+
 # Wrong manners ------------------------------------------------------------------------------------------------------
 
 

@@ -57,7 +57,8 @@ def tolerance(name: str, origin: str, tolerances: Mapping[str, tuple[float, floa
         if near.all():
             return np.zeros(value.shape, np.bool_)
         # Equal infinities are near, an infinity is near nothing else, and NaN is where NaN is expected.
-        return np.logical_not(near | (numbers == value) | (np.isnan(numbers) & np.isnan(value)))
+        near |= (numbers == value) | (np.isnan(numbers) & np.isnan(value))
+        return np.asarray(~near)
 
     return Detector(name=name, origin=origin, outside=beyond)
 

@@ -114,9 +114,7 @@ def _array(where: str, job: Job, sums: Sums, expectation: Expectation, magnitude
         if error > bound:
             faults.append(f"{where} at {at}: the interval lacks the exact value, by {float(error - bound):.3g}")
     made, outside = _emulated(where, job, sums, expectation)
-    return Exactness(
-        arrays=1, elements=len(sums.terms), sums=made, share=share, faults=(*faults[:3], *outside[:3])
-    )
+    return Exactness(arrays=1, elements=len(sums.terms), sums=made, share=share, faults=(*faults[:3], *outside[:3]))
 
 
 def _sizes(
@@ -153,9 +151,7 @@ def _emulated(where: str, job: Job, sums: Sums, expectation: Expectation) -> tup
     faults = []
     for way, results in ways.items():
         places: Any = tuple(np.array(list(results)).T) if sums.shape else ()
-        part = {
-            name: np.atleast_1d(getattr(expectation, name)[places]) for name in ("value", "bound", "scale")
-        }
+        part = {name: np.atleast_1d(getattr(expectation, name)[places]) for name in ("value", "bound", "scale")}
         got = np.array([float(result) for result in results.values()])
         found = compare(
             way, "outputs", job.data, Tensor(job.format, to_storage(got, format_)), Expectation(**part), job.format

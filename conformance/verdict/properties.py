@@ -149,12 +149,10 @@ def _linear(job: Job, *, cotangents: bool) -> Job:
     attributes = job.attributes
     if job.operator == "pad":
         attributes = replace(attributes, value=0.0)
-    return replace(
-        job, attributes=attributes, operands=operands, cotangents=job.cotangents if cotangents else {}
-    )
+    return replace(job, attributes=attributes, operands=operands, cotangents=job.cotangents if cotangents else {})
 
 
-# <conv(x), y> = <x, conv_transpose(y)> -------------------------------------------------------------------------------
+# <conv(x), y> = <x, conv_transpose(y)> ------------------------------------------------------------------------------
 
 
 def _adjoint_jobs(job: Job) -> Sequence[Job] | None:
@@ -192,7 +190,7 @@ def _adjoint(job: Job, found: Sequence[Measured]) -> Sequence[Comparison]:
     return agree("inner product", job.data, there.dot(y), back.dot(x))
 
 
-# <f(x), u> = <x, gradient> -------------------------------------------------------------------------------------------
+# <f(x), u> = <x, gradient> ------------------------------------------------------------------------------------------
 
 # Linear in all operands together, not in each.
 _JOINT: Final = ("add", "concat", "bias_add")
@@ -231,7 +229,7 @@ def _pull_back(job: Job, found: Sequence[Measured]) -> Sequence[Comparison]:
     ]
 
 
-# f(a x + b z) = a f(x) + b f(z) --------------------------------------------------------------------------------------
+# f(a x + b z) = a f(x) + b f(z) -------------------------------------------------------------------------------------
 
 
 def _few_bits(numbers: Float64) -> Float64:
@@ -260,7 +258,7 @@ def _linearity(job: Job, found: Sequence[Measured]) -> Sequence[Comparison]:
     return agree("sum", job.data, together, of_x.scaled(a) + of_z.scaled(b))
 
 
-# f(x moved by a stride) = f(x) moved by one --------------------------------------------------------------------------
+# f(x moved by a stride) = f(x) moved by one -------------------------------------------------------------------------
 
 
 def _shift_jobs(job: Job) -> Sequence[Job] | None:
@@ -299,7 +297,7 @@ def _shift_equivariance(job: Job, found: Sequence[Measured]) -> Sequence[Compari
     return agree("shifted", job.data, after[:, *kept], before[:, *moved])
 
 
-# f of a batch = f of its images --------------------------------------------------------------------------------------
+# f of a batch = f of its images -------------------------------------------------------------------------------------
 
 
 def _batch_jobs(job: Job) -> Sequence[Job] | None:
@@ -338,7 +336,7 @@ def _batch(job: Job, found: Sequence[Measured]) -> Sequence[Comparison]:
     return comparisons
 
 
-# A group of channels is a convolution of its own ---------------------------------------------------------------------
+# A group of channels is a convolution of its own --------------------------------------------------------------------
 
 
 def _group_jobs(job: Job) -> Sequence[Job] | None:

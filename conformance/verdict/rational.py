@@ -2,9 +2,9 @@
 
 The definition of an operator says, for each element of its output, of which elements of its operands it is a sum of
 products. Everything else follows from that: values, sums of absolute values, numbers of terms, and gradients by the
-product rule. Numbers are `Fraction`, so that nothing is rounded; windows are enumerated, position by position, so that
-no formula is shared with the reference or with the geometry of cases. Only finite numbers have a place here, and only
-operators whose mathematics is rational; everything is slow, and meant for small questions.
+product rule. Numbers are `Fraction`, so that nothing is rounded; windows are enumerated, position by position, so
+that no formula is shared with the reference or with the geometry of cases. Only finite numbers have a place here, and
+only operators whose mathematics is rational; everything is slow, and meant for small questions.
 """
 
 from collections import Counter
@@ -127,7 +127,7 @@ def _term(product: Product, operands: Mapping[str, Array], *cotangent: Fraction)
     return Term((*factor, *numbers), product.divisor)
 
 
-# Windows, enumerated -------------------------------------------------------------------------------------------------
+# Windows, enumerated ------------------------------------------------------------------------------------------------
 
 
 def _named_pads(size: int, span: int, stride: int, name: str) -> tuple[int, int]:
@@ -159,7 +159,7 @@ class _Axis:
 def _axis(size: int, taps: int, stride: int, dilation: int, padding: Any, place: int, *, ceil: bool = False) -> _Axis:
     span = (taps - 1) * dilation + 1
     low, high = _named_pads(size, span, stride, padding) if isinstance(padding, str) else padding[place]
-    windows = []
+    windows: list[Index] = []
     start = -low
     while True:
         fits = start + span <= size + high
@@ -188,7 +188,7 @@ def _inside(axes: tuple[_Axis, ...], position: Index) -> bool:
     return all(axis.inside(p) for axis, p in zip(axes, position, strict=True))
 
 
-# Convolution ---------------------------------------------------------------------------------------------------------
+# Convolution --------------------------------------------------------------------------------------------------------
 
 
 def _convolution(attributes: Any, given: Mapping[str, Array]) -> Defined:
@@ -250,7 +250,7 @@ def _with_bias(products: list[Product], given: Mapping[str, Array], unit: int) -
     return (*products, Product((("b", (unit,)),))) if "b" in given else tuple(products)
 
 
-# Pooling -------------------------------------------------------------------------------------------------------------
+# Pooling ------------------------------------------------------------------------------------------------------------
 
 
 def _max_pool(attributes: Any, given: Mapping[str, Array]) -> Defined:
@@ -302,14 +302,14 @@ def _global_average(attributes: Any, given: Mapping[str, Array]) -> Defined:
 def _global_maximum(attributes: Any, given: Mapping[str, Array]) -> Defined:
     x = given["x"]
     images, height, width, channels = x.shape
-    elements = {}
+    elements: dict[Index, tuple[Product, ...]] = {}
     for image, channel in indices((images, channels)):
         seen = [(image, i, j, channel) for i, j in indices((height, width))]
         elements[image, channel] = (Product((("x", max(seen, key=x.__getitem__)),)),)
     return (images, channels), elements
 
 
-# What moves elements -------------------------------------------------------------------------------------------------
+# What moves elements ------------------------------------------------------------------------------------------------
 
 
 def _beyond(size: int, low: int, high: int, mode: str) -> list[int | None]:
@@ -354,17 +354,15 @@ def _concat(attributes: Any, given: Mapping[str, Array]) -> Defined:
 
 def _flatten(attributes: Any, given: Mapping[str, Array]) -> Defined:
     x = given["x"].shape
-    elements = {
-        (n, place): (Product((("x", (n, *rest)),)),)
-        for n in range(x[0])
-        for place, rest in enumerate(indices(x[1:]))
+    elements: dict[Index, tuple[Product, ...]] = {
+        (n, place): (Product((("x", (n, *rest)),)),) for n in range(x[0]) for place, rest in enumerate(indices(x[1:]))
     }
     return (x[0], prod(x[1:])), elements
 
 
 def _folded(attributes: Any, channel: int, i: int, j: int, channels: int) -> int:
     """Where pixel (i, j) of a block lies among the channels."""
-    b = attributes.block
+    b: int = attributes.block
     return (i * b + j) * channels + channel if attributes.order == "dcr" else (channel * b + i) * b + j
 
 
@@ -387,16 +385,14 @@ def _space_to_depth(attributes: Any, given: Mapping[str, Array]) -> Defined:
     }
 
 
-# Products and sums ---------------------------------------------------------------------------------------------------
+# Products and sums --------------------------------------------------------------------------------------------------
 
 
 def _dense(attributes: Any, given: Mapping[str, Array]) -> Defined:
     x, (inputs, units) = given["x"].shape, given["w"].shape
     shape = (*x[:-1], units)
     return shape, {
-        at: _with_bias(
-            [Product((("x", (*at[:-1], k)), ("w", (k, at[-1])))) for k in range(inputs)], given, at[-1]
-        )
+        at: _with_bias([Product((("x", (*at[:-1], k)), ("w", (k, at[-1])))) for k in range(inputs)], given, at[-1])
         for at in indices(shape)
     }
 
@@ -425,9 +421,7 @@ def _matmul(attributes: Any, given: Mapping[str, Array]) -> Defined:
     for at in indices(shape):
         batch, row, column = at[:-2], at[-2], at[-1]
         left, right = _read_from(batch, x[:-2]), _read_from(batch, y[:-2])
-        elements[at] = tuple(
-            Product((("x", (*left, row, k)), ("y", (*right, k, column)))) for k in range(x[-1])
-        )
+        elements[at] = tuple(Product((("x", (*left, row, k)), ("y", (*right, k, column)))) for k in range(x[-1]))
     return shape, elements
 
 
@@ -477,7 +471,7 @@ def _correlate(attributes: Any, given: Mapping[str, Array]) -> Defined:
     return _signal(given, attributes.mode, reversed_=True)
 
 
-# Element by element --------------------------------------------------------------------------------------------------
+# Element by element -------------------------------------------------------------------------------------------------
 
 # (factor, power, divisor) of every monomial of the piece of a function that holds at x; at a kink the piece says
 # which derivative counts.
@@ -530,8 +524,7 @@ def _element_wise(piece: Piece) -> Definition:
         x = given["x"]
         return x.shape, {
             at: tuple(
-                Product((("x", at),) * power, factor, divisor)
-                for factor, power, divisor in piece(number, attributes)
+                Product((("x", at),) * power, factor, divisor) for factor, power, divisor in piece(number, attributes)
             )
             for at, number in x.numbers.items()
         }
@@ -550,17 +543,13 @@ def _prelu(attributes: Any, given: Mapping[str, Array]) -> Defined:
 def _dropout(attributes: Any, given: Mapping[str, Array]) -> Defined:
     x, mask = given["x"], given["mask"]
     keep = Fraction(attributes.keep)
-    return x.shape, {
-        at: (Product((("x", at),), divisor=keep),) if mask[at] else () for at in indices(x.shape)
-    }
+    return x.shape, {at: (Product((("x", at),), divisor=keep),) if mask[at] else () for at in indices(x.shape)}
 
 
 def _sgd(attributes: Any, given: Mapping[str, Array]) -> Defined:
     shape = given["parameter"].shape
     rate = Fraction(attributes.learning_rate)
-    return shape, {
-        at: (Product((("parameter", at),)), Product((("gradient", at),), -rate)) for at in indices(shape)
-    }
+    return shape, {at: (Product((("parameter", at),)), Product((("gradient", at),), -rate)) for at in indices(shape)}
 
 
 DEFINITIONS: Final[Mapping[str, Definition]] = MappingProxyType(

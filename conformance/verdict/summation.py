@@ -68,7 +68,7 @@ ORDERS: Final[dict[str, Order]] = {
 
 
 def adversarial(terms: Sequence[Term], format_: Format) -> dict[str, Fraction]:
-    """What the arithmetic of a format gives for one element, by order and way of adding; each rounded to the format."""
+    """What the arithmetic of a format gives for one element, by order and way of adding."""
     found = {}
     for name, order in ORDERS.items():
         ordered = order(terms)

@@ -85,7 +85,7 @@ def fuzz(
 
     Args:
         session: the target; its deviations apply as in a run.
-        elements: how many are judged at least, unless the target answers nothing.
+        elements: how many are judged at least, unless the target answers nothing; every operator is asked once.
         seed: of the questions.
         keyword: a `-k` expression over the operators' names.
         formats: in which every question is asked.
@@ -100,7 +100,7 @@ def fuzz(
     operators = _asked(session, keyword)
     tally = _Tally()
     number, idle = 0, 0
-    while operators and tally.elements < elements and idle < IDLE_ROUNDS:
+    while operators and (not number or tally.elements < elements) and idle < IDLE_ROUNDS:
         before = tally.elements
         for operator in operators:
             case = draw(operator, number, seed=seed, extent=extent, formats=formats)
@@ -108,8 +108,8 @@ def fuzz(
                 item = Item(case=case, target=session.target, format=format_, layout=case.layouts[0])
                 tally.add(case, session.run(item))
             progress(min(tally.elements, elements), elements)
-            if tally.elements >= elements:
-                break
+            if number and tally.elements >= elements:
+                break  # every operator has had its turn
         idle = 0 if tally.elements > before else idle + 1
         number += 1
     return tally.told(session.target, seed, time.perf_counter() - started)

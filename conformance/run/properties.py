@@ -115,10 +115,11 @@ def try_property(
     """Compares what a property makes of a case; None where it says nothing about it, nothing where answers lack."""
     compared: list[Comparison] = []
     applies = False
+    gradients = not is_absent((case.operator,), "gradients", session.description)
     for format_ in formats:
         for data in case.data:
             item = Item(case=case, target=session.target, format=format_, layout=case.layouts[0])
-            job = question_of(item, data).job
+            job = question_of(item, data, gradients=gradients).job
             jobs = tried.jobs(job)
             if jobs is None:
                 continue

@@ -608,38 +608,35 @@ class MeansByPlace(Honest):
         return self.given({"x": super().average_pool2d(attributes, x)}, weighted)
 
 
-class ImagesMeet(Honest):
-    """Its flattened images carry the first one on top."""
+class ImagesChangePlaces(Honest):
+    """Its flattened images come in reverse order."""
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
-        def met(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
-            def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
-                gradient = cotangent.copy()
-                gradient[:1] += cotangent.sum(axis=0, keepdims=True)
-                return {"x": gradient}
+        def reversed_(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            return x[::-1], lambda cotangent: {"x": cotangent[::-1]}
 
-            return x + x[:1], pull
-
-        return self.given({"x": super().flatten(attributes, x)}, met)
+        return self.given({"x": super().flatten(attributes, x)}, reversed_)
 
 
-class GroupsChangePlaces(Honest):
-    """Its convolutions give every group the channels of the next one, plain and transposed alike."""
+class LastGroupNegated(Honest):
+    """Where there are groups, its convolutions change the sign of the last one, plain and transposed alike."""
 
-    def moved(self, x: Native, groups: int, by: int) -> Native:
-        def move(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
-            step = by * (x.shape[-1] // groups)
-            return np.roll(x, step, axis=-1), lambda cotangent: {"x": np.roll(cotangent, -step, axis=-1)}
+    def negated(self, y: Native, groups: int) -> Native:
+        def negated(x: np.ndarray) -> tuple[np.ndarray, PullBack]:
+            signs = np.ones(x.shape[-1], x.dtype)
+            if groups > 1:
+                signs[-(x.shape[-1] // groups) :] = -1
+            return signs * x, lambda cotangent: {"x": signs * cotangent}
 
-        return self.given({"x": x}, move)
+        return self.given({"x": y}, negated)
 
     def conv2d(self, attributes: Convolution, x: Native, w: Native, b: Native | None = None) -> Native:
-        return super().conv2d(attributes, self.moved(x, attributes.groups, 1), w, b)
+        return self.negated(super().conv2d(attributes, x, w, b), attributes.groups)
 
     def conv2d_transpose(
         self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
     ) -> Native:
-        return self.moved(super().conv2d_transpose(attributes, x, w, b), attributes.groups, -1)
+        return self.negated(super().conv2d_transpose(attributes, x, w, b), attributes.groups)
 
 
 class TooFewBits(ChangesOutput):

@@ -88,14 +88,14 @@ def test_a_sampler_that_draws_nothing_possible_is_told(monkeypatch: pytest.Monke
 
 
 def asked(session: Session, **how: object) -> Fuzzed:
-    return fuzz(session, elements=20_000, extent=SMALL, **how)  # type: ignore[arg-type]
+    return fuzz(session, extent=SMALL, **{"elements": 1_000, **how})  # type: ignore[arg-type]
 
 
 def test_an_honest_backend_gives_no_alarm(sessions: Sessions) -> None:
-    found = asked(sessions(fakes.Honest))
+    found = asked(sessions(fakes.Honest), elements=20_000)
     assert found.alarms == ()
     assert found.elements >= 20_000
-    assert set(found.operators) == set(fakes.Honest.operators())
+    assert set(found.operators) == set(fakes.Honest.operators()) - {"chain"}
     assert 20 < found.least["float32"] <= found.median["float32"]
     assert 49 < found.least["float64"] <= found.median["float64"]
     assert "0 alarms" in fuzz_text(found)

@@ -1,7 +1,8 @@
 """False alarms: random questions put to a target until enough elements were judged.
 
 Each goes the ordinary way, from a case to a verdict. Where an honest framework gets anything but agreement, either
-the rule is wrong or the framework is: an *alarm*, told as the YAML of its case. Differences on file are counted apart.
+the rule is wrong or the framework is: an *alarm*, told as the YAML of its case. Differences on file are counted
+apart.
 """
 
 import time

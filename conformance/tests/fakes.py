@@ -571,7 +571,7 @@ class RaisesInGradient(Honest):
         raise RuntimeError("no backward kernel")
 
 
-# Broken between answers: each breaks one property, and is wrong in nothing that another one looks at -----------------
+# Broken between answers: each breaks one property, and nothing that another one looks at ---------------------------
 
 
 class TransposedKernelFlipped(Honest):

@@ -24,6 +24,7 @@ from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
 from conformance.verdict.deviations import Deviation
 from conformance.verdict.model import Outcome
+from conformance.verdict.oracle import reference_digest
 
 SCRIPTS: Final = ("data.js", "heatmap.js", "matrix.js", "case.js", "app.js")
 # Rows of a list that stand open, and rows beyond which nobody reads on: the matrix has them all.
@@ -208,6 +209,7 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         known=_known(entries, deviations),
         refuted=_refuted(collection),
         selfchecks=collection.selfchecks,
+        build=reference_digest(),
         forms=[_form(form, records) for form, records in collection.training.items()],
         first=FIRST,
         listed=LISTED,

@@ -92,6 +92,13 @@ def test_the_page_shows_the_figures(record: Selfcheck, tmp_path: Path) -> None:
     assert "Why believe it" not in render(collect(tmp_path / "nothing"))
 
 
+def test_the_page_says_where_a_record_is_of_another_build(record: Selfcheck, tmp_path: Path) -> None:
+    selfcheck.write(record, tmp_path)
+    assert "of another build" not in render(collect(tmp_path))
+    selfcheck.write(replace(record, reference="0123456789abcdef"), tmp_path)
+    assert "of another build" in render(collect(tmp_path))
+
+
 def test_the_terminal_shows_the_figures(record: Selfcheck) -> None:
     told = text(record)
     assert "PASS  rational arithmetic" in told

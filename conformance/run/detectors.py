@@ -8,17 +8,21 @@ wide integers make it visible where anything does. A *false alarm* is an honest 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
 
+from conformance.case.contract import NoAttributes
+from conformance.case.families.convolution import Convolution
 from conformance.case.job import Failure, Job, Outputs, Tensor
-from conformance.case.model import Case, Check, FormatName
+from conformance.case.model import Case, Check, FormatName, TensorSpec
+from conformance.case.operators import OPERATORS
 from conformance.formats import FORMATS, to_storage
 from conformance.run.engine import Session
 from conformance.run.mutate import answer_of, eligible, item_of, values
 from conformance.run.plan import Item, question_of
-from conformance.run.sampling import ORDINARY, Extent, drawn
+from conformance.run.sampling import HERE, ORDINARY, Extent, drawn
 from conformance.verdict import oracle, rational
 from conformance.verdict.detectors import DETECTORS, Detector
 from conformance.verdict.model import Expectation
@@ -31,6 +35,11 @@ SINGLE: Final = 1e-6
 # Honest answers to a question, each added in orders of its own, and questions of every operator.
 SHUFFLES: Final = 16
 HONEST: Final = Extent(images=2, channels=4, sides=(24, 7, 4), row=60)
+# Sums as long as networks have them: the absolute tolerances of others are made for shorter ones.
+LONG: Final = (
+    ("dense", NoAttributes(), {"x": (2, 3000), "w": (3000, 3)}),
+    ("conv2d", Convolution(padding="same"), {"x": (1, 6, 7, 64), "w": (3, 3, 64, 3)}),
+)
 _PLAIN: Final = Accumulators()
 
 
@@ -203,14 +212,15 @@ def _moved(expectation: Expectation, format_: FormatName) -> Tensor | None:
 
 
 def shuffled_answers(questions: int, *, seed: int = 0, extent: Extent = HONEST) -> Iterator[Checked]:
-    """Float32 NumPy, the terms of every element added in shuffled orders, on random questions of rational operators.
+    """Float32 NumPy, the terms of every element added in shuffled orders.
 
+    The questions are random ones of every rational operator, and a few with long sums.
     Nobody is asked: what is honest here follows from the operators' definitions alone.
     """
     generator = np.random.Generator(np.random.Philox(key=seed))
     operators = tuple(rational.DEFINITIONS)
     source = drawn(operators, seed=seed, extent=extent, formats=("float32",))
-    for case, _ in zip(source, range(questions * len(operators)), strict=False):
+    for case in (*_long(), *islice(source, questions * len(operators))):
         for data in case.data:
             job = question_of(item_of(case, "float32"), data).job
             expected = oracle.expect(job, _PLAIN)
@@ -221,6 +231,19 @@ def shuffled_answers(questions: int, *, seed: int = 0, extent: Extent = HONEST) 
                 (rational.gradients(job) if job.cotangents else {}, expected.gradients),
             ):
                 yield from _shuffled(sums, wanted, generator)
+
+
+def _long() -> Iterator[Case]:
+    for operator, attributes, shapes in LONG:
+        yield Case(
+            id=f"{operator}/long",
+            operator=operator,
+            attributes=OPERATORS[operator].resolve(attributes),
+            inputs={name: TensorSpec(shape=shape) for name, shape in shapes.items()},
+            data=("normal",),
+            formats=("float32",),
+            where=HERE,
+        )
 
 
 def _shuffled(

@@ -467,6 +467,73 @@ def _print_score(found: "Score", *, every: bool) -> None:
     console.print(f"{total - len(found.alive)} of {total} variants of {len(found.operators)} operators are noticed")
 
 
+@app.command()
+def fuzz(
+    target: Annotated[str, typer.Option("-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER].")],
+    elements: Annotated[int, typer.Option("--elements", min=1, help="How many are judged at least.")] = 1_000_000,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the same questions again.")] = 0,
+    keyword: Keyword = "",
+    formats: Formats = "float32,float64",
+) -> None:
+    """Asks a target random questions: whatever does not agree is a false alarm, or a fault that nobody knew."""
+    from conformance.report.selfcheck import fuzz_text
+    from conformance.run.engine import Session
+    from conformance.run.fuzz import fuzz as fuzzed
+    from conformance.verdict.deviations import shipped_deviations
+
+    with told_plainly():
+        (asked,) = targets_of([target])
+        session = Session(asked, shipped_deviations())
+        try:
+            found = fuzzed(session, elements=elements, seed=seed, keyword=keyword, formats=formats_of(formats))
+        finally:
+            session.close()
+    print(fuzz_text(found), end="")
+    raise typer.Exit(UNEXPECTED if found.alarms else 0 if found.elements else NOTHING)
+
+
+@app.command()
+def selfcheck(
+    target: Targets = None,
+    paths: Paths = None,
+    elements: Annotated[
+        int, typer.Option("--elements", min=1, help="Of each target, judged in search of false alarms.")
+    ] = 1_000_000,
+    seed: Annotated[int, typer.Option("--seed", help="Draws other questions.")] = 0,
+    reference: Annotated[
+        bool, typer.Option("--reference/--no-reference", help="Check reference, rule and cases too.")
+    ] = True,
+    out: Out = Path("reports"),
+) -> None:
+    """Shows why the verdict may be believed: checks the reference, the rule and the cases, and targets if named."""
+    from conformance.case.loading import load
+    from conformance.report.page import write_report
+    from conformance.report.selfcheck import text
+    from conformance.run.selfcheck import check_reference, check_target, write
+    from conformance.verdict.deviations import shipped_deviations
+
+    def progress(name: str) -> None:
+        print(name, file=sys.stderr)
+
+    records = []
+    with told_plainly():
+        asked, deviations = targets_of(target), shipped_deviations()
+        cases = load(existing(paths) or (shipped_root(),))
+        if reference:
+            records.append(check_reference(cases, seed=seed, progress=progress))
+        records += [
+            check_target(one, cases, deviations, elements=elements, seed=seed, progress=progress) for one in asked
+        ]
+        if not records:
+            print("nothing is selected", file=sys.stderr)
+            raise typer.Exit(NOTHING)
+        for record in records:
+            print(text(record), end="")
+            print(f"record: {write(record, out)}")
+        print(f"report: {write_report(out, deviations=deviations)}")
+    raise typer.Exit(0 if all(record.passed for record in records) else UNEXPECTED)
+
+
 @app.command("lint-cases")
 def lint_cases(paths: Paths = None) -> None:
     """Refuses sets of cases that cannot see the usual faults, questions asked twice, readings that look alike."""

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from conformance.errors import InvalidStore
+from conformance.run import selfcheck
 from conformance.run.result import Result
+from conformance.run.selfcheck import Selfcheck
 from conformance.run.store import CaseRecord, Run, find_runs, present_names, read_run
 from conformance.verdict.model import Reason
 
@@ -43,12 +45,14 @@ class Collection:
         entries: one for each case and column, by case.
         cases: as the newest run that knows them tells them.
         problems: files that could not be read, and why.
+        selfchecks: records of what checks the checker, the reference's first.
     """
 
     runs: Sequence[Run]
     entries: Sequence[Entry]
     cases: Mapping[str, CaseRecord]
     problems: Sequence[str] = ()
+    selfchecks: Sequence[Selfcheck] = ()
 
     @cached_property
     def latest(self) -> dict[str, Run]:
@@ -98,7 +102,13 @@ def collect(reports: Path) -> Collection:
         except (InvalidStore, OSError, ValueError) as error:
             where = path.relative_to(reports).as_posix()
             problems.append(f"{where}: {str(error).removeprefix(f'{path}').lstrip(': ') or type(error).__name__}")
-    return merge(runs, problems)
+    selfchecks = []
+    for path in selfcheck.find(reports):
+        try:
+            selfchecks.append(selfcheck.read(path))
+        except InvalidStore as error:
+            problems.append(str(error).removeprefix(f"{reports}").lstrip("/\\"))
+    return replace(merge(runs, problems), selfchecks=tuple(selfchecks))
 
 
 def merge(runs: Iterable[Run], problems: Sequence[str] = ()) -> Collection:

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from conformance.report import charts
+from conformance.report import charts, selfcheck
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
 from conformance.report.conventions import topics
 from conformance.report.payload import build
@@ -25,6 +25,7 @@ from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
 from conformance.verdict.deviations import Deviation
 from conformance.verdict.model import Outcome
+from conformance.verdict.oracle import reference_digest
 
 SCRIPTS: Final = ("data.js", "heatmap.js", "matrix.js", "case.js", "app.js")
 # Rows of a list that stand open, and rows beyond which nobody reads on: the matrix has them all.
@@ -179,7 +180,14 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"bits": show_bits, "web": web_link, "seconds": show_seconds, "short": _short}
-    environment.globals |= {"glyph": GLYPHS, "legend": charts.legend, "query": _query, "float": float}
+    environment.filters |= {"number": selfcheck.number, "figures": selfcheck.figures}
+    environment.globals |= {
+        "glyph": GLYPHS,
+        "legend": charts.legend,
+        "query": _query,
+        "float": float,
+        "share": selfcheck.share,
+    }
     payload = build(collection, charts.heat_records(collection.training))
     script = "\n".join(_asset(environment, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
@@ -203,6 +211,8 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         known=_known(entries, deviations),
         refuted=_refuted(collection),
         topics=topics(collection),
+        selfchecks=collection.selfchecks,
+        build=reference_digest(),
         forms=[_form(form, records) for form, records in collection.training.items()],
         first=FIRST,
         listed=LISTED,

@@ -177,6 +177,11 @@ class Session:
             expected = expected_here(item.case, probed, self._accumulators)
         return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact)
 
+    def ask_job(self, job: Job) -> "Answered":
+        """Asks a job that may stand for no case, and what the answer must be."""
+        answer, expected = self._ask(job, job)
+        return Answered(job=job, answer=answer, expected=expected, exact=True)
+
     def _ask(self, job: Job, sent: Job) -> tuple[Answer, Expectations | MustRefuse]:
         """One answer to what is sent, and what it should be; asked again without cotangents where it failed."""
         lacking = _lacking(job, self.description)

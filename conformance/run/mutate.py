@@ -93,23 +93,29 @@ def mutate(
         ValueError: if the keyword expression cannot be read.
     """
     matches = compile_keyword(keyword)
-    allowed = TIERS[: TIERS.index(tier) + 1]
     by_operator: dict[str, list[Case]] = {}
-    for case in cases:
-        if (
-            case.tier in allowed
-            and not case.id.startswith("seeds/")
-            and case.expect.error == "no"
-            and not case.readings
-            and case.operator != "chain"
-            and FORMAT in case.formats
-            and matches(case.id)
-        ):
+    for case in eligible(cases, FORMAT, tier):
+        if matches(case.id):
             by_operator.setdefault(case.operator, []).append(case)
     mutants: list[Mutant] = []
     for operator, own in by_operator.items():
         mutants += _mutants(operator, own, every=every)
     return Score(mutants=tuple(mutants))
+
+
+def eligible(cases: Sequence[Case], format_: FormatName, tier: Tier = "core") -> tuple[Case, ...]:
+    """The cases that variants answer: without those of the seeds, probes, chains and questions without an answer."""
+    allowed = TIERS[: TIERS.index(tier) + 1]
+    return tuple(
+        case
+        for case in cases
+        if case.tier in allowed
+        and not case.id.startswith("seeds/")
+        and case.expect.error == "no"
+        and not case.readings
+        and case.operator != "chain"
+        and format_ in case.formats
+    )
 
 
 @dataclass(slots=True)
@@ -127,7 +133,7 @@ def _mutants(operator: str, cases: Sequence[Case], *, every: bool) -> Iterator[M
         pending = [trial for trial in trials if every or not trial.killers]
         if not pending:
             break
-        asked = [question_of(_item(case), data) for data in case.data]
+        asked = [question_of(item_of(case), data) for data in case.data]
         expected = [oracle.expect(question.job, _PLAIN) for question in asked]
         for trial in pending:
             found = [
@@ -151,17 +157,19 @@ def _mutants(operator: str, cases: Sequence[Case], *, every: bool) -> Iterator[M
         )
 
 
-def _item(case: Case) -> Item:
-    return Item(case=case, target=_FAKE, format=FORMAT, layout=case.layouts[0])
+def item_of(case: Case, format_: FormatName = FORMAT) -> Item:
+    """A case as variants are asked it."""
+    return Item(case=case, target=_FAKE, format=format_, layout=case.layouts[0])
 
 
-def _values(job: Job, exact: bool) -> Expectations | MustRefuse:
+def values(job: Job, exact: bool) -> Expectations | MustRefuse:
+    """The reference's values, as `evaluate` asks for them."""
     return oracle.values(job)
 
 
 def _notices(case: Case, asked: Asked, expected: Expectations | MustRefuse, variant: Variant) -> bool | None:
     """Whether a data set of a case notices a variant; None where it is not read in another way."""
-    found = evaluate((variant,), asked.job, _values)
+    found = evaluate((variant,), asked.job, values)
     if found is None:
         return None
     answer: Answer = decode(encode(answer_of(asked.job, found)))
@@ -190,13 +198,13 @@ def _stored(job: Job, values: Float64) -> Tensor:
 
 def _equivalent(variant: Variant, case: Case) -> bool:
     """Bit-equal to the reference in float64 on fresh draws of all operands and cotangents."""
-    asked = question_of(_item(case), case.data[0]).job
+    asked = question_of(item_of(case), case.data[0]).job
     return not any(differs(variant, fresh(asked, variant.shows_on, number)) for number in range(DRAWS))
 
 
 def differs(variant: Variant, job: Job) -> bool:
     """Whether a variant gives other values than the reference, bit by bit."""
-    found = evaluate((variant,), job, _values)
+    found = evaluate((variant,), job, values)
     if found is None:
         return False
     expected = oracle.values(job)

@@ -1,0 +1,447 @@
+"""Random questions: attributes and shapes drawn from the operators' contracts, the same for the same seed everywhere.
+
+A sampler draws what may well be impossible; the operator's own shape function says which of it is a question. What
+was drawn stands in the case's id (`conv2d/random-7-same-stride-groups`), so that deviations on file can speak of it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+
+from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
+from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
+from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.signals import Polynomial, Signal
+from conformance.case.families.steps import Adam, Dropout, Sgd
+from conformance.case.model import Case, Fill, FormatName, Shape, TensorSpec, Where
+from conformance.case.operators import OPERATORS
+from conformance.errors import ImpossibleShape
+
+T = TypeVar("T")
+# Shapes that may be drawn in vain before a sampler counts as broken; about every third one is impossible.
+TRIES: Final = 200
+PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
+# Constants twice: frameworks have them wherever they have pads.
+PAD_MODES: Final[tuple[PadMode, ...]] = ("constant", "constant", "reflect", "symmetric", "edge", "wrap")
+HERE: Final = Where(path=Path("random.yaml"), line=1, column=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How large questions are.
+
+    Attributes:
+        images: the largest batch.
+        channels: the most channels of a group.
+        sides: the longest side of data with one, two and three spatial axes.
+        row: the longest row of what is multiplied, added or averaged.
+    """
+
+    images: int
+    channels: int
+    sides: tuple[int, int, int]
+    row: int
+
+
+SMALL: Final = Extent(images=2, channels=2, sides=(7, 5, 4), row=6)
+"""For arithmetic that takes a hundredth of a second an element."""
+ORDINARY: Final = Extent(images=3, channels=6, sides=(80, 24, 9), row=150)
+"""For frameworks: some thousand elements a question, as calling them costs more than their arithmetic."""
+
+
+class Dice:
+    """Random choices from the words of Philox, whose output is specified."""
+
+    def __init__(self, seed: int, name: str) -> None:
+        key = np.frombuffer(hashlib.sha256(f"{seed} {name}".encode()).digest()[:16], dtype="<u8")
+        self._words = np.random.Philox(key=key)
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer in low..high, both included."""
+        return low + int(self._words.random_raw()) % (high - low + 1)
+
+    def one_of(self, things: Sequence[T]) -> T:
+        """One of them."""
+        return things[self.integer(0, len(things) - 1)]
+
+    def chance(self, one_in: int) -> bool:
+        """True once in so many times."""
+        return self.integer(1, one_in) == 1
+
+    def integers(self, count: int, low: int, high: int) -> Shape:
+        """So many of them."""
+        return tuple(self.integer(low, high) for _ in range(count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A question as it was drawn; `features` are words for its id."""
+
+    attributes: Any
+    shapes: Mapping[str, Shape]
+    features: tuple[str, ...] = ()
+    fills: Mapping[str, Fill] = field(default_factory=dict)
+
+
+Sampler = Callable[[Dice, Extent, int], Drawn]
+
+
+def _pads(dice: Dice, spans: Shape, *, half: bool) -> Any:
+    kind = dice.one_of(("same", "same_lower", "valid", "pads"))
+    if kind != "pads":
+        return kind
+    return tuple(
+        (dice.integer(0, most), dice.integer(0, most)) for most in (s // 2 if half else s - 1 for s in spans)
+    )
+
+
+def _spans(kernel: Shape, dilation: Shape) -> Shape:
+    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def _said(padding: Any, **set_: bool) -> tuple[str, ...]:
+    named = padding.replace("_", "-") if isinstance(padding, str) else "pads"
+    return (named, *(name for name, value in set_.items() if value))
+
+
+def _data(dice: Dice, extent: Extent, rank: int, channels: int) -> Shape:
+    longest = extent.sides[rank - 1]
+    return (dice.integer(1, extent.images), *dice.integers(rank, 1 + longest // 4, longest), channels)
+
+
+def _kernel(dice: Dice, rank: int) -> tuple[Shape, Shape, Shape]:
+    """Sides, strides and dilations; each of the latter two is 1 everywhere in half of the questions."""
+    sides = dice.integers(rank, 1, 3 if rank == 3 else 5)
+    stride = dice.integers(rank, 1, 3) if dice.chance(2) else (1,) * rank
+    dilation = dice.integers(rank, 1, 3) if dice.chance(2) else (1,) * rank
+    return sides, stride, dilation
+
+
+def _convolution(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    kernel, stride, dilation = _kernel(dice, rank)
+    groups = dice.one_of((1, 1, 2, 3))
+    inputs, outputs = dice.integers(2, 1, extent.channels)
+    padding = _pads(dice, _spans(kernel, dilation), half=False)
+    shapes = {"x": _data(dice, extent, rank, inputs * groups), "w": (*kernel, inputs, outputs * groups)}
+    if dice.chance(2):
+        shapes["b"] = (outputs * groups,)
+    return Drawn(
+        attributes=Convolution(stride=stride, dilation=dilation, groups=groups, padding=padding),
+        shapes=shapes,
+        features=_said(padding, stride=max(stride) > 1, dilation=max(dilation) > 1, groups=groups > 1),
+    )
+
+
+def _transposed(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    kernel, stride, dilation = _kernel(dice, rank)
+    groups = dice.one_of((1, 1, 2, 3))
+    inputs, outputs = dice.integers(2, 1, extent.channels)
+    padding = _pads(dice, _spans(kernel, dilation), half=False)
+    more = (0,) * rank
+    if isinstance(padding, tuple):
+        more = tuple(dice.integer(0, s - 1) for s in stride)
+    images, *sides, channels = _data(dice, extent, rank, inputs * groups)
+    shapes = {
+        "x": (images, *(-(-n // s) for n, s in zip(sides, stride, strict=True)), channels),
+        "w": (*kernel, outputs, inputs * groups),
+    }
+    if dice.chance(2):
+        shapes["b"] = (outputs * groups,)
+    return Drawn(
+        attributes=TransposedConvolution(
+            stride=stride, dilation=dilation, groups=groups, padding=padding, output_padding=more
+        ),
+        shapes=shapes,
+        features=_said(padding, stride=max(stride) > 1, dilation=max(dilation) > 1, groups=groups > 1),
+    )
+
+
+def _max_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    window, stride, dilation = _kernel(dice, rank)
+    padding = _pads(dice, _spans(window, dilation), half=True)
+    ceil = dice.chance(3)
+    return Drawn(
+        attributes=MaxPool(window=window, stride=stride, dilation=dilation, padding=padding, ceil_mode=ceil),
+        shapes={"x": _data(dice, extent, rank, dice.integer(1, extent.channels))},
+        features=_said(padding, stride=max(stride) > 1, dilation=max(dilation) > 1, ceil=ceil),
+    )
+
+
+def _average_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    window, stride, _ = _kernel(dice, rank)
+    padding = _pads(dice, window, half=True)
+    ceil, count = dice.chance(3), dice.chance(2)
+    return Drawn(
+        attributes=AveragePool(window=window, stride=stride, padding=padding, ceil_mode=ceil, count_padding=count),
+        shapes={"x": _data(dice, extent, rank, dice.integer(1, extent.channels))},
+        features=_said(padding, stride=max(stride) > 1, ceil=ceil, counted=count),
+    )
+
+
+def _image(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    return Drawn(attributes=NoAttributes(), shapes={"x": _data(dice, extent, 2, dice.integer(1, extent.channels))})
+
+
+def _any_shape(dice: Dice, extent: Extent) -> Shape:
+    """One to four axes, fewer than a few thousand elements."""
+    axes = dice.integer(2, 4)
+    return _data(dice, extent, axes - 2, dice.integer(1, extent.channels)) if axes > 2 else _rows(dice, extent)
+
+
+def _rows(dice: Dice, extent: Extent) -> Shape:
+    return dice.integer(1, 2 * extent.images), dice.integer(1, extent.row)
+
+
+def _spread_of(attributes: Callable[[Dice], Any]) -> Sampler:
+    """Element by element, on any shape."""
+
+    def sampler(dice: Dice, extent: Extent, rank: int) -> Drawn:
+        return Drawn(attributes=attributes(dice), shapes={"x": _any_shape(dice, extent)})
+
+    return sampler
+
+
+def _plain(dice: Dice) -> NoAttributes:
+    return NoAttributes()
+
+
+def _leaky_relu(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    slope = dice.one_of((0.125, 0.01, 0.2))
+    return Drawn(
+        attributes=LeakyRelu(slope=slope), shapes={"x": _any_shape(dice, extent)}, features=(f"slope-{slope}",)
+    )
+
+
+def _prelu(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    return Drawn(attributes=NoAttributes(), shapes={"x": x, "a": x[-1:]})
+
+
+def _pad(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    mode: PadMode = dice.one_of(PAD_MODES)
+    inner = range(1, len(x) - 1)  # batch and channels are padded with constants alone: frameworks have no more
+    padding = tuple(
+        (dice.integer(0, 3), dice.integer(0, 3)) if mode == "constant" or place in inner else (0, 0)
+        for place in range(len(x))
+    )
+    value = dice.one_of((0.0, 0.0, -1.5)) if mode == "constant" else 0.0
+    return Drawn(attributes=Pad(padding=padding, mode=mode, value=value), shapes={"x": x}, features=(mode,))
+
+
+def _concat(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    axis = dice.integer(-len(x), len(x) - 1)
+    place = axis % len(x)
+    y = (*x[:place], dice.integer(1, 5), *x[place + 1 :])
+    return Drawn(attributes=Concat(axis=axis), shapes={"x": x, "y": y})
+
+
+def _mean(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    axes = tuple(place for place in range(len(x)) if dice.chance(2)) or (dice.integer(-len(x), -1),)
+    return Drawn(attributes=Mean(axes=axes, keepdims=dice.chance(2)), shapes={"x": x})
+
+
+def _depth_to_space(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    block = dice.integer(1, 3)
+    x = _data(dice, extent, 2, block**2 * dice.integer(1, extent.channels))
+    return Drawn(attributes=Blocks(block=block, order=dice.one_of(("dcr", "crd"))), shapes={"x": x})
+
+
+def _space_to_depth(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    block = dice.integer(1, 3)
+    images, height, width, channels = _data(dice, extent, 2, dice.integer(1, extent.channels))
+    x = (images, -(-height // block) * block, -(-width // block) * block, channels)
+    return Drawn(attributes=Blocks(block=block, order=dice.one_of(("dcr", "crd"))), shapes={"x": x})
+
+
+def _dense(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    inputs, units = dice.integers(2, 1, extent.row)
+    shapes = {"x": (*dice.integers(dice.integer(1, 2), 1, 2 * extent.images), inputs), "w": (inputs, units)}
+    return Drawn(attributes=NoAttributes(), shapes=shapes | ({"b": (units,)} if dice.chance(2) else {}))
+
+
+def _bias_add(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    return Drawn(attributes=NoAttributes(), shapes={"x": x, "b": x[-1:]})
+
+
+def _matmul(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    m, k, n = dice.integers(3, 1, extent.row // 3)
+    batch = dice.integers(dice.integer(0, 2), 1, extent.images)
+    other = tuple(1 if dice.chance(3) else size for size in batch)[dice.integer(0, len(batch)) :]
+    return Drawn(attributes=NoAttributes(), shapes={"x": (*batch, m, k), "y": (*other, k, n)})
+
+
+def _broadcast(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    y = tuple(1 if dice.chance(3) else n for n in x)[dice.integer(0, len(x) - 1) :]
+    return Drawn(attributes=NoAttributes(), shapes={"x": x, "y": y})
+
+
+def _signal(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    axes = dice.integer(1, 2)
+    longest = extent.sides[axes - 1]
+    x, w = dice.integers(axes, 1 + longest // 4, longest), dice.integers(axes, 1, min(longest, 9))
+    return Drawn(attributes=Signal(mode=dice.one_of(("full", "same", "valid"))), shapes={"x": x, "w": w})
+
+
+def _softmax(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    return Drawn(attributes=Softmax(axis=dice.integer(-len(x), len(x) - 1)), shapes={"x": x})
+
+
+def _cross_entropy(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    rows, classes = dice.integer(1, 8 * extent.images), dice.integer(2, max(extent.row // 2, 2))
+    return Drawn(
+        attributes=CrossEntropy(reduction=dice.one_of(("mean", "sum", "none"))),
+        shapes={"logits": (rows, classes), "labels": (rows,)},
+        fills={"labels": Fill(kind="integers", low=0, high=classes - 1)},
+    )
+
+
+def _dropout(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x, keep = _any_shape(dice, extent), dice.one_of((0.5, 0.75, 0.9, 1.0))
+    return Drawn(
+        attributes=Dropout(keep=keep), shapes={"x": x, "mask": x}, fills={"mask": Fill(kind="mask", keep=keep)}
+    )
+
+
+def _update(attributes: Callable[[Dice], Any], *operands: str) -> Sampler:
+    def sampler(dice: Dice, extent: Extent, rank: int) -> Drawn:
+        return Drawn(attributes=attributes(dice), shapes=dict.fromkeys(operands, _any_shape(dice, extent)))
+
+    return sampler
+
+
+def _kernel_of_draws(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    u = (*dice.integers(2, 1, 5), *dice.integers(2, 1, extent.channels))
+    return Drawn(attributes=NoAttributes(), shapes={"u": u})
+
+
+def _polynomial(dice: Dice) -> Polynomial:
+    return Polynomial(coefficients=tuple(dice.integer(-16, 16) / 8 for _ in range(dice.integer(2, 5))))
+
+
+def _sgd(dice: Dice) -> Sgd:
+    return Sgd(learning_rate=dice.one_of((0.125, 0.01, 0.1)))
+
+
+def _adam(dice: Dice) -> Adam:
+    return Adam(step=dice.integer(1, 9), epsilon_hat=dice.chance(2))
+
+
+def _gelu(dice: Dice) -> Gelu:
+    return Gelu(approximate=dice.one_of(("none", "tanh")))
+
+
+SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
+    {
+        **{f"conv{rank}d": _convolution for rank in (1, 2, 3)},
+        **{f"conv{rank}d_transpose": _transposed for rank in (1, 2, 3)},
+        **{f"max_pool{rank}d": _max_pool for rank in (1, 2, 3)},
+        **{f"average_pool{rank}d": _average_pool for rank in (1, 2, 3)},
+        "global_average_pool2d": _image,
+        "global_max_pool2d": _image,
+        "mean": _mean,
+        "pad": _pad,
+        "concat": _concat,
+        "flatten": _spread_of(_plain),
+        "depth_to_space": _depth_to_space,
+        "space_to_depth": _space_to_depth,
+        "dense": _dense,
+        "bias_add": _bias_add,
+        "matmul": _matmul,
+        "add": _broadcast,
+        "multiply": _broadcast,
+        "convolve": _signal,
+        "correlate": _signal,
+        "relu": _spread_of(_plain),
+        "relu6": _spread_of(_plain),
+        "leaky_relu": _leaky_relu,
+        "prelu": _prelu,
+        "hard_sigmoid": _spread_of(_plain),
+        "hard_swish": _spread_of(_plain),
+        "hard_tanh": _spread_of(lambda dice: HardTanh(low=-dice.one_of((1.0, 0.5)), high=dice.one_of((1.0, 2.0)))),
+        "sigmoid": _spread_of(_plain),
+        "tanh": _spread_of(_plain),
+        "softmax": _softmax,
+        "log_softmax": _softmax,
+        "elu": _spread_of(lambda dice: Elu(alpha=dice.one_of((1.0, 0.5)))),
+        "selu": _spread_of(_plain),
+        "gelu": _spread_of(_gelu),
+        "silu": _spread_of(_plain),
+        "mish": _spread_of(_plain),
+        "softplus": _spread_of(_plain),
+        "softsign": _spread_of(_plain),
+        "log_sigmoid": _spread_of(_plain),
+        "softmax_cross_entropy": _cross_entropy,
+        "polynomial": _spread_of(_polynomial),
+        "dropout": _dropout,
+        "sgd": _update(_sgd, "parameter", "gradient"),
+        "adam": _update(_adam, "parameter", "gradient", "m", "v"),
+        "glorot_uniform": _kernel_of_draws,
+    }
+)
+"""How each operator's questions are drawn; one that is missing here is not asked at random, and that is told."""
+
+
+def undrawn() -> tuple[str, ...]:
+    """The operators without a sampler; chains are made of others."""
+    return tuple(name for name in OPERATORS if name not in SAMPLERS and name != "chain")
+
+
+def draw(
+    operator: str,
+    number: int,
+    *,
+    seed: int = 0,
+    extent: Extent = ORDINARY,
+    formats: tuple[FormatName, ...] = ("float32", "float64"),
+) -> Case:
+    """The so-and-so-many-th random question of an operator.
+
+    Raises:
+        KeyError: if the operator has no sampler.
+    """
+    contract = OPERATORS[operator]
+    dice = Dice(seed, f"{operator} {number} {extent}")
+    for _ in range(TRIES):
+        drawn = SAMPLERS[operator](dice, extent, contract.rank)
+        attributes = contract.resolve(drawn.attributes)
+        try:
+            contract.shapes(attributes, drawn.shapes)
+        except ImpossibleShape:
+            continue
+        return Case(
+            id=f"{operator}/{'-'.join(('random', str(number), *drawn.features))}",
+            operator=operator,
+            attributes=attributes,
+            inputs={
+                name: TensorSpec(shape=shape, source=drawn.fills.get(name)) for name, shape in drawn.shapes.items()
+            },
+            # Special values ask for conventions, which differ: they have cases of their own.
+            data=tuple(data for data in contract.data if data != "special"),
+            formats=formats,
+            about=f"Drawn at random from the contract of {operator}, seed {seed}.",
+            where=HERE,
+        )
+    raise RuntimeError(f"the sampler of {operator} draws nothing but impossible shapes")
+
+
+def drawn(operators: Sequence[str], *, seed: int = 0, extent: Extent = ORDINARY, **how: Any) -> Iterator[Case]:
+    """Random questions without end, the operators in turn."""
+    number = 0
+    while operators:
+        for operator in operators:
+            yield draw(operator, number, seed=seed, extent=extent, **how)
+        number += 1

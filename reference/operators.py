@@ -12,6 +12,7 @@ from conformance.reference import (
     conv_transpose,
     curves,
     dense,
+    element_losses,
     gates,
     initializers,
     losses,
@@ -162,6 +163,19 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "softsign": _element_wise(curves.SOFTSIGN),
         "log_sigmoid": _element_wise(curves.LOG_SIGMOID),
         "softmax_cross_entropy": Reference(forward=losses.forward, vjp=losses.vjp, magnitude=losses.magnitude),
+        "softmax_cross_entropy_dense": Reference(
+            forward=losses.dense_forward, vjp=losses.dense_vjp, magnitude=losses.dense_magnitude
+        ),
+        "binary_cross_entropy": Reference(
+            forward=element_losses.binary_cross_entropy_forward,
+            vjp=element_losses.binary_cross_entropy_vjp,
+            magnitude=element_losses.binary_cross_entropy_magnitude,
+        ),
+        "mean_squared_error": Reference(
+            forward=element_losses.mean_squared_error_forward,
+            vjp=element_losses.mean_squared_error_vjp,
+            magnitude=element_losses.mean_squared_error_magnitude,
+        ),
         "dropout": Reference(forward=dense.dropout_forward, vjp=dense.dropout_vjp, magnitude=dense.dropout_magnitude),
         "sgd": Reference(forward=optimizers.sgd_forward, vjp=optimizers.sgd_vjp, magnitude=optimizers.sgd_magnitude),
         "adam": Reference(

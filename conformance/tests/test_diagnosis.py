@@ -100,6 +100,9 @@ ASYMMETRIC = (
     "max_pool2d/same-lower",
     "average_pool2d/ceil-mode-count-padding",
     "softmax_cross_entropy/mean",
+    "softmax_cross_entropy/weighted-and-smoothed",
+    "softmax_cross_entropy_dense/weighted-mean",
+    "binary_cross_entropy/both-weights",
     "adam/other-rates",
     "convolve/image-same",
 )

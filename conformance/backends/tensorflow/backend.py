@@ -22,19 +22,19 @@ from conformance.backends.base import (
     one_at_a_time,
 )
 from conformance.backends.tensorflow.activations import TensorFlowActivations
+from conformance.backends.tensorflow.losses import TensorFlowLosses
+from conformance.backends.tensorflow.steps import TensorFlowSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TensorFlowBackend(TensorFlowActivations, Backend):
+class TensorFlowBackend(TensorFlowActivations, TensorFlowLosses, TensorFlowSteps, Backend):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
 
     module: ClassVar[str] = "tensorflow"
@@ -390,59 +390,6 @@ class TensorFlowBackend(TensorFlowActivations, Backend):
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.tf.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
-        losses = self.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        if attributes.reduction == "none":
-            return losses
-        return getattr(self.tf, f"reduce_{attributes.reduction}")(losses)
-
-    def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
-        return self.tf.divide(self.tf.multiply(x, self.tf.cast(mask, x.dtype)), attributes.keep)
-
-    def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
-        tf = self._tf
-        variable = tf.Variable(parameter)
-        rate = tf.constant(attributes.learning_rate, parameter.dtype)
-        tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
-        result = variable.read_value()
-        self.log.write("variable = tf.Variable({})", parameter)
-        self.log.write(
-            "tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=tf.constant({}, {}), delta={})",
-            attributes.learning_rate,
-            parameter.dtype,
-            gradient,
-        )
-        self.log.name(result, "variable.read_value()")
-        return {"parameter": result}
-
-    def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
-        # TensorFlow adds epsilon before the bias correction; the other form is the same with epsilon corrected too.
-        tf = self._tf
-        beta1_power, beta2_power = attributes.beta1**attributes.step, attributes.beta2**attributes.step
-        correction = 1.0 if attributes.epsilon_hat else math.sqrt(1 - beta2_power)
-        variables = {"var": tf.Variable(parameter), "m": tf.Variable(m), "v": tf.Variable(v)}
-        settings = {
-            "beta1_power": beta1_power,
-            "beta2_power": beta2_power,
-            "lr": attributes.learning_rate,
-            "beta1": attributes.beta1,
-            "beta2": attributes.beta2,
-            "epsilon": attributes.epsilon * correction,
-        }
-        tf.raw_ops.ResourceApplyAdam(
-            **{name: variable.handle for name, variable in variables.items()},
-            **{name: tf.constant(value, parameter.dtype) for name, value in settings.items()},
-            grad=gradient,
-        )
-        results = tuple(variable.read_value() for variable in variables.values())
-        self.log.write("variables = [tf.Variable({}), tf.Variable({}), tf.Variable({})]", parameter, m, v)
-        given = [f"{name}=variables[{place}].handle" for place, name in enumerate(variables)]
-        given += [f"{name}=tf.constant({value!r}, {parameter.dtype!r})" for name, value in settings.items()]
-        self.log.write(f"tf.raw_ops.ResourceApplyAdam({', '.join(given)}, grad={{}})", gradient)
-        for place, result in enumerate(results):
-            self.log.name(result, f"variables[{place}].read_value()")
-        return dict(zip(("parameter", "m", "v"), results, strict=True))
 
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
         rank = len(x.shape)

@@ -23,6 +23,7 @@ from conformance.reference import (
     pooling,
     reductions,
     signal,
+    updates,
 )
 from conformance.reference.elementwise import ElementWise
 from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs
@@ -181,6 +182,15 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "adam": Reference(
             forward=optimizers.adam_forward, vjp=optimizers.adam_vjp, magnitude=optimizers.adam_magnitude
         ),
+        "sgd_momentum": Reference(
+            forward=updates.sgd_momentum_forward,
+            vjp=updates.sgd_momentum_vjp,
+            magnitude=updates.sgd_momentum_magnitude,
+        ),
+        "rmsprop": Reference(
+            forward=updates.rmsprop_forward, vjp=updates.rmsprop_vjp, magnitude=updates.rmsprop_magnitude
+        ),
+        "adamw": Reference(forward=updates.adamw_forward, vjp=updates.adamw_vjp, magnitude=updates.adamw_magnitude),
         "glorot_uniform": Reference(
             forward=initializers.forward, vjp=initializers.vjp, magnitude=initializers.magnitude
         ),

@@ -104,6 +104,9 @@ ASYMMETRIC = (
     "softmax_cross_entropy_dense/weighted-mean",
     "binary_cross_entropy/both-weights",
     "adam/other-rates",
+    "adamw/other-rates",
+    "sgd_momentum/nesterov-decayed",
+    "rmsprop/momentum-of-steps-inside",
     "convolve/image-same",
 )
 

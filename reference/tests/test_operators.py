@@ -27,6 +27,7 @@ def test_all_operators_are_there() -> None:
         *("matmul", "add", "multiply", "concat", "mean", "global_average_pool2d", "global_max_pool2d"),
         *("depth_to_space", "space_to_depth"),
         *("softmax_cross_entropy_dense", "binary_cross_entropy", "mean_squared_error"),
+        *("sgd_momentum", "rmsprop", "adamw"),
         *("dropout", "sgd", "adam", "glorot_uniform", "convolve", "correlate", "polynomial"),
     }
     assert OPERATORS.keys() == ranked | others

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance.backends.base import CallLog, Native, Natives, Recorded
-from conformance.case.families.steps import Adam, Dropout, Sgd
+from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 
 
 class JaxSteps:
@@ -56,3 +56,68 @@ class JaxSteps:
         for place, result in enumerate(results):
             self.log.name(result, f"result[{place}]" if len(state) > 1 else "result")
         return tuple(results)
+
+    def adamw(self, attributes: AdamW, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
+        # Optax's recipe: the decayed parameter joins the update, and both are multiplied by the learning rate.
+        decay = self.jnp.multiply(parameter, attributes.weight_decay * attributes.learning_rate)
+        return self.adam(attributes, self.jnp.subtract(parameter, decay), gradient, m, v)
+
+    def sgd_momentum(self, attributes: Momentum, parameter: Native, gradient: Native, velocity: Native) -> Natives:
+        a, jnp = attributes, self.jnp
+        if a.weight_decay:
+            gradient = jnp.add(gradient, jnp.multiply(parameter, a.weight_decay))
+        if a.velocity_of == "gradients" and not a.first and not a.dampening:
+            settings = {"step_size": a.learning_rate, "mass": a.momentum}
+            name = "nesterov" if a.nesterov else "momentum"
+            moved, made = self._step(name, settings, 0, gradient, (parameter, velocity))
+            return {"parameter": moved, "velocity": made}
+        if a.velocity_of == "steps":
+            change = jnp.multiply(gradient, a.learning_rate)
+            made = jnp.subtract(jnp.multiply(velocity, a.momentum), change)
+            step = jnp.subtract(jnp.multiply(made, a.momentum), change) if a.nesterov else made
+            return {"parameter": jnp.add(parameter, step), "velocity": made}
+        made = gradient
+        if not a.first:
+            made = jnp.add(jnp.multiply(velocity, a.momentum), jnp.multiply(gradient, 1 - a.dampening))
+        step = jnp.add(gradient, jnp.multiply(made, a.momentum)) if a.nesterov else made
+        return {"parameter": jnp.subtract(parameter, jnp.multiply(step, a.learning_rate)), "velocity": made}
+
+    def rmsprop(
+        self,
+        attributes: RmsProp,
+        parameter: Native,
+        gradient: Native,
+        v: Native,
+        mean: Native | None = None,
+        velocity: Native | None = None,
+    ) -> Natives:
+        a, jnp = attributes, self.jnp
+        if a.epsilon_inside and mean is None and (velocity is None or a.velocity_of == "steps"):
+            settings = {"step_size": a.learning_rate, "gamma": a.rho, "eps": a.epsilon}
+            if velocity is None:
+                moved, square = self._step("rmsprop", settings, 0, gradient, (parameter, v))
+                return {"parameter": moved, "v": square}
+            settings["momentum"] = a.momentum
+            moved, square, made_velocity = self._step(
+                "rmsprop_momentum", settings, 0, gradient, (parameter, v, velocity)
+            )
+            return {"parameter": moved, "v": square, "velocity": made_velocity}
+
+        def kept(old: Native, new: Native) -> Native:
+            return jnp.add(jnp.multiply(old, a.rho), jnp.multiply(new, 1 - a.rho))
+
+        made = {"v": kept(v, jnp.square(gradient))}
+        square = made["v"]
+        if mean is not None:
+            made["mean"] = kept(mean, gradient)
+            square = jnp.subtract(square, jnp.square(made["mean"]))
+        inside = a.epsilon_inside
+        divisor = jnp.sqrt(jnp.add(square, a.epsilon)) if inside else jnp.add(jnp.sqrt(square), a.epsilon)
+        step = jnp.divide(gradient, divisor)
+        if velocity is not None:
+            if a.velocity_of == "steps":
+                step = jnp.multiply(step, a.learning_rate)
+            step = made["velocity"] = jnp.add(jnp.multiply(velocity, a.momentum), step)
+        if velocity is None or a.velocity_of == "gradients":
+            step = jnp.multiply(step, a.learning_rate)
+        return {"parameter": jnp.subtract(parameter, step), **made}

@@ -1,10 +1,11 @@
 """TensorFlow's dropout and updates: the kernels of its optimizers, on variables."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from conformance.backends.base import CallLog, Native, Natives, Recorded
-from conformance.case.families.steps import Adam, Dropout, Sgd
+from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 
 
 class TensorFlowSteps:
@@ -60,3 +61,116 @@ class TensorFlowSteps:
         for place, result in enumerate(results):
             self.log.name(result, f"variables[{place}].read_value()")
         return dict(zip(("parameter", "m", "v"), results, strict=True))
+
+    def adamw(self, attributes: AdamW, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
+        # Keras' recipe: the decay, times the learning rate, is subtracted before the update.
+        decay = self.tf.multiply(parameter, attributes.weight_decay * attributes.learning_rate)
+        return self.adam(attributes, self.tf.subtract(parameter, decay), gradient, m, v)
+
+    def _applied(
+        self,
+        kernel: str,
+        variables: Mapping[str, Native],
+        settings: Mapping[str, float],
+        gradient: Native,
+        flags: Mapping[str, bool],
+    ) -> dict[str, Native]:
+        """One of the optimizers' kernels, on variables: what they hold afterwards."""
+        tf = self._tf
+        made = {name: tf.Variable(value) for name, value in variables.items()}
+        dtype = gradient.dtype
+        getattr(tf.raw_ops, kernel)(
+            **{name: variable.handle for name, variable in made.items()},
+            **{name: tf.constant(value, dtype) for name, value in settings.items()},
+            grad=gradient,
+            **flags,
+        )
+        self.log.write(f"variables = [{', '.join(['tf.Variable({})'] * len(made))}]", *variables.values())
+        given = [f"{name}=variables[{place}].handle" for place, name in enumerate(made)]
+        given += [f"{name}=tf.constant({value!r}, {dtype!r})" for name, value in settings.items()]
+        told = "".join(f", {name}={value}" for name, value in flags.items())
+        self.log.write(f"tf.raw_ops.{kernel}({', '.join(given)}, grad={{}}{told})", gradient)
+        results = {name: variable.read_value() for name, variable in made.items()}
+        for place, result in enumerate(results.values()):
+            self.log.name(result, f"variables[{place}].read_value()")
+        return results
+
+    def sgd_momentum(self, attributes: Momentum, parameter: Native, gradient: Native, velocity: Native) -> Natives:
+        a = attributes
+        if a.weight_decay:
+            gradient = self.tf.add(gradient, self.tf.multiply(parameter, a.weight_decay))
+        kernel = "ResourceApplyKerasMomentum" if a.velocity_of == "steps" else "ResourceApplyMomentum"
+        if a.dampening or a.first:  # TensorFlow has neither: a recipe
+            made = gradient
+            if not a.first:
+                kept = self.tf.multiply(velocity, a.momentum)
+                made = self.tf.add(kept, self.tf.multiply(gradient, 1 - a.dampening))
+            step = self.tf.add(gradient, self.tf.multiply(made, a.momentum)) if a.nesterov else made
+            moved = self.tf.subtract(parameter, self.tf.multiply(step, a.learning_rate))
+            return {"parameter": moved, "velocity": self.tf.identity(made)}
+        results = self._applied(
+            kernel,
+            {"var": parameter, "accum": velocity},
+            {"lr": a.learning_rate, "momentum": a.momentum},
+            gradient,
+            {"use_nesterov": a.nesterov},
+        )
+        return {"parameter": results["var"], "velocity": results["accum"]}
+
+    def rmsprop(
+        self,
+        attributes: RmsProp,
+        parameter: Native,
+        gradient: Native,
+        v: Native,
+        mean: Native | None = None,
+        velocity: Native | None = None,
+    ) -> Natives:
+        a = attributes
+        if not a.epsilon_inside or (velocity is not None and a.velocity_of == "gradients"):
+            return self._rmsprop(a, parameter, gradient, v, mean, velocity)
+        # TensorFlow's kernel always has a velocity, of steps.
+        slots = {"var": parameter, "ms": v, "mom": self.tf.zeros_like(v) if velocity is None else velocity}
+        kernel = "ResourceApplyRMSProp"
+        if mean is not None:
+            kernel = "ResourceApplyCenteredRMSProp"
+            slots = {"var": parameter, "mg": mean, "ms": v, "mom": slots["mom"]}
+        settings = {"lr": a.learning_rate, "rho": a.rho, "momentum": a.momentum, "epsilon": a.epsilon}
+        results = self._applied(kernel, slots, settings, gradient, {})
+        kept = {"parameter": results["var"], "v": results["ms"]}
+        if mean is not None:
+            kept["mean"] = results["mg"]
+        if velocity is not None:
+            kept["velocity"] = results["mom"]
+        return kept
+
+    def _rmsprop(
+        self,
+        a: RmsProp,
+        parameter: Native,
+        gradient: Native,
+        v: Native,
+        mean: Native | None,
+        velocity: Native | None,
+    ) -> Natives:
+        """What TensorFlow's kernels have not: a recipe."""
+        tf = self.tf
+
+        def kept(old: Native, new: Native) -> Native:
+            return tf.add(tf.multiply(old, a.rho), tf.multiply(new, 1 - a.rho))
+
+        made = {"v": kept(v, tf.square(gradient))}
+        square = made["v"]
+        if mean is not None:
+            made["mean"] = kept(mean, gradient)
+            square = tf.subtract(square, tf.square(made["mean"]))
+        inside = a.epsilon_inside
+        divisor = tf.sqrt(tf.add(square, a.epsilon)) if inside else tf.add(tf.sqrt(square), a.epsilon)
+        step = tf.divide(gradient, divisor)
+        if velocity is not None:
+            if a.velocity_of == "steps":
+                step = tf.multiply(step, a.learning_rate)
+            step = made["velocity"] = tf.add(tf.multiply(velocity, a.momentum), step)
+        if velocity is None or a.velocity_of == "gradients":
+            step = tf.multiply(step, a.learning_rate)
+        return {"parameter": tf.subtract(parameter, step), **made}

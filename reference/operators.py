@@ -15,6 +15,7 @@ from conformance.reference import (
     element_losses,
     gates,
     initializers,
+    laws,
     losses,
     optimizers,
     pads,
@@ -203,3 +204,8 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "polynomial": Reference(forward=polynomial.forward, vjp=polynomial.vjp, magnitude=polynomial.magnitude),
     }
 )
+
+LAWS: Mapping[str, Callable[..., laws.Law | laws.Thinning]] = MappingProxyType(
+    {"initialize": laws.initialize, "random_dropout": laws.random_dropout}
+)
+"""Of the operators that draw their own numbers: operands and attributes to what they are drawn from."""

@@ -89,6 +89,7 @@ class Operator:
         linear: in each float operand when the others are held; its results on wide integers are exact.
         data: the data sets that a case asks when it gives no numbers.
         special: the values that the data set `special` draws from: ties, kinks, tails.
+        random: it draws its own numbers; the answer is judged as a sample, and has no gradients.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Operator:
     linear: bool = False
     data: tuple[DataSet, ...] = ("normal", "special")
     special: tuple[float, ...] = ()
+    random: bool = False
 
     def operand(self, name: str) -> Operand:
         """The operand of that name.

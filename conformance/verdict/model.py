@@ -4,9 +4,12 @@ An *outcome* is what came of a check; a *reason* says what about it. The compara
 drawn from them in `judge.py` alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import numpy as np
 
 from conformance.case.model import Shape
 from conformance.formats import Float64
@@ -46,6 +49,7 @@ class Reason(StrEnum):
     FORMAT = "format"
     NAN = "nan"
     INFINITY = "infinity"
+    DISTRIBUTION = "distribution"
     MISSING = "missing"
     MUTATED = "input mutated"
     STATED = "stated value"
@@ -73,6 +77,53 @@ class Expectation:
     scale: Float64
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """What an array must be a sample of: independent numbers of one law, symmetric about 0.
+
+    Attributes:
+        shape: the array's.
+        end: no number lies beyond it; infinite for the normal law.
+        variance, fourth: E x^2 and E x^4.
+        normal: the law is the normal one, of which more is known.
+        below: the distribution function.
+        draw: a sample, as float64.
+        about: where the law comes from, for people.
+    """
+
+    shape: Shape
+    end: float
+    variance: float
+    fourth: float
+    normal: bool
+    below: Callable[[Float64], Float64]
+    draw: Callable[[np.random.Generator], Float64]
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Thinned:
+    """An array of which every element is kept with a probability, independently, or is 0.
+
+    Attributes:
+        kept: what the elements are if they are kept.
+        keep: the probability.
+        draw: a sample, as float64.
+    """
+
+    kept: Expectation
+    keep: float
+    draw: Callable[[np.random.Generator], Float64]
+
+    @property
+    def shape(self) -> Shape:
+        """The array's shape."""
+        return self.kept.value.shape
+
+
+Sample = Drawn | Thinned
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One array against its expectation.
@@ -90,6 +141,7 @@ class Comparison:
         ratio: error over the room that the interval leaves; at most 1 exactly when within.
         outside: how many elements lie outside.
         bits: effective bits of the whole array; infinite where nothing differs.
+        detail: of a sample, in words: what about it cannot be by chance.
     """
 
     name: str
@@ -109,6 +161,7 @@ class Comparison:
     ratio: float = 0.0
     outside: int = 0
     bits: float = float("inf")
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

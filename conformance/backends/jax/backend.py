@@ -27,6 +27,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.jax.activations import JaxActivations
 from conformance.backends.jax.losses import JaxLosses
+from conformance.backends.jax.sampling import JaxSampling
 from conformance.backends.jax.steps import JaxSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
@@ -54,7 +55,7 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(JaxActivations, JaxLosses, JaxSteps, Backend):
+class JaxBackend(JaxActivations, JaxLosses, JaxSampling, JaxSteps, Backend):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"
@@ -213,6 +214,7 @@ class JaxBackend(JaxActivations, JaxLosses, JaxSteps, Backend):
         self.jnp = Recorded(jax.numpy, "jnp", self.log)
         self.nn = Recorded(jax.nn, "jax.nn", self.log)
         self.lax = Recorded(jax.lax, "lax", self.log)
+        self.random = Recorded(jax.random, "jax.random", self.log)
         self.signal = Recorded(jax.scipy.signal, "jax.scipy.signal", self.log)
         for name in ("max", "add"):
             self.log.name(getattr(jax.lax, name), f"lax.{name}")

@@ -23,6 +23,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.losses import TensorFlowLosses
+from conformance.backends.tensorflow.sampling import TensorFlowSampling
 from conformance.backends.tensorflow.steps import TensorFlowSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
@@ -34,7 +35,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TensorFlowBackend(TensorFlowActivations, TensorFlowLosses, TensorFlowSteps, Backend):
+class TensorFlowBackend(TensorFlowActivations, TensorFlowLosses, TensorFlowSampling, TensorFlowSteps, Backend):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
 
     module: ClassVar[str] = "tensorflow"

@@ -20,6 +20,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.losses import TorchLosses
+from conformance.backends.torch.sampling import TorchSampling
 from conformance.backends.torch.steps import TorchSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
@@ -31,7 +32,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor
 from conformance.errors import NotTranslatable
 
 
-class TorchBackend(TorchActivations, TorchLosses, TorchSteps, Backend):
+class TorchBackend(TorchActivations, TorchLosses, TorchSampling, TorchSteps, Backend):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"

@@ -5,6 +5,16 @@ Data is channels-last. A family's table is a tuple `OPERATORS`.
 
 from typing import Final
 
-from conformance.case.families import activations, arrays, convolution, losses, pooling, products, signals, steps
+from conformance.case.families import (
+    activations,
+    arrays,
+    convolution,
+    losses,
+    pooling,
+    products,
+    sampling,
+    signals,
+    steps,
+)
 
-FAMILIES: Final = (convolution, pooling, arrays, products, activations, losses, steps, signals)
+FAMILIES: Final = (convolution, pooling, arrays, products, activations, losses, steps, sampling, signals)

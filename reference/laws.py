@@ -61,20 +61,20 @@ class Law:
         """Returns the probability of at most x, element by element."""
         z = np.asarray(x, np.float64) / self.scale
         if self.distribution == "uniform":
-            return np.clip((z + 1) / 2, 0.0, 1.0)
+            return np.asarray(np.clip((z + 1) / 2, 0.0, 1.0))
         half = np.vectorize(math.erf, otypes=[np.float64])(z / math.sqrt(2)) / 2
         if self.distribution == "normal":
             return np.asarray(half + 0.5)
-        return np.clip(half / WITHIN + 0.5, 0.0, 1.0)
+        return np.asarray(np.clip(half / WITHIN + 0.5, 0.0, 1.0))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Returns a sample."""
         if self.distribution == "uniform":
-            return self.scale * generator.uniform(-1, 1, size=shape)
+            return np.asarray(self.scale * generator.uniform(-1, 1, size=shape))
         z = generator.standard_normal(shape)
         while self.distribution == "truncated_normal" and (beyond := np.abs(z) > CUT).any():
             z[beyond] = generator.standard_normal(int(beyond.sum()))
-        return self.scale * z
+        return np.asarray(self.scale * z)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -156,8 +156,8 @@ def rmsprop_forward(
         v' = rho v + (1 - rho) gradient^2,    mean' = rho mean + (1 - rho) gradient,    s = v' - mean'^2 or v'
         q = gradient / (sqrt(s) + epsilon)    or    gradient / sqrt(s + epsilon)    with epsilon_inside
 
-    Without a velocity, parameter' = parameter - learning_rate q; with one it is momentum times it, plus q ("gradients")
-    or plus learning_rate q ("steps"), and the parameter moves by learning_rate times it, or by it.
+    Without a velocity, parameter' = parameter - learning_rate q; with one it becomes momentum times it, plus q
+    ("gradients") or plus learning_rate q ("steps"), and the parameter moves by learning_rate times it, or by it.
 
     Args:
         parameter: any shape.
@@ -231,15 +231,15 @@ def rmsprop_magnitude(
 ) -> Magnitudes:
     """Bounds for a step in any of the usual orders of evaluation; arguments as for `rmsprop_forward`.
 
-    The means are those of Adam: with w = 1 - rho, mean' is within 5 (1 + w) |mean| + (2 + 5 w) |gradient| roundings,
-    v' within 5 (1 + w) v + (2 + 6 w) gradient^2. Centred, s adds 2 |mean'| times the former, and two roundings of v'
-    and of mean'^2; it may cancel. As |sqrt(p) - sqrt(q)| <= |p - q| / sqrt(q), the divisor D is wrong by the error of s
-    (and of epsilon and the sum, where it is inside) over the root, 8 roundings of the root itself, and two of D. If all
-    that is r roundings of D, the quotient is within r + 8: a division, or a product with the reciprocal, the learning
-    rate and its product. The velocity adds two products and a sum, of rounded attributes.
+    The means are those of Adam: with w = 1 - rho, mean' is within 5 (1 + w) |mean| + (2 + 5 w) |gradient|
+    roundings, v' within 5 (1 + w) v + (2 + 6 w) gradient^2. Centred, s adds 2 |mean'| times the former, and two
+    roundings of v' and of mean'^2; it may cancel. As |sqrt(p) - sqrt(q)| <= |p - q| / sqrt(q), the divisor D is wrong
+    by the error of s (and of epsilon and the sum, where it is inside) over the root, 8 roundings of the root itself,
+    and two of D. If all that is r roundings of D, the quotient is within r + 8: a division, or a product with the
+    reciprocal, the learning rate and its product. The velocity adds two products and a sum, of rounded attributes.
 
-    What is flushed in v' and mean'^2, at most seven smallest normals eta, costs the root no more than 7 eta / root nor
-    than 7 eta 2^51 / D + 2^-53 D, see `adam_magnitude`.
+    What is flushed in v' and mean'^2, at most seven smallest normals eta, costs the root no more than 7 eta / root
+    nor than 7 eta 2^51 / D + 2^-53 D, see `adam_magnitude`.
     """
     _check_rmsprop(parameter, gradient, v, mean, velocity, rho, velocity_of)
     made = rmsprop_forward(

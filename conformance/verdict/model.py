@@ -79,26 +79,31 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawn:
-    """What an array must be a sample of: independent numbers of one law, symmetric about 0.
+    """What an array must be a sample of: independent numbers of one law, symmetric about its mean.
 
     Attributes:
         shape: the array's.
-        end: no number lies beyond it; infinite for the normal law.
-        variance, fourth: E x^2 and E x^4.
+        end: no absolute value lies beyond it; infinite for the normal law.
+        mean, square, fourth: E x, E x^2 and E x^4.
         normal: the law is the normal one, of which more is known.
         below: the distribution function.
         draw: a sample, as float64.
         about: where the law comes from, for people.
+        shared: along these axes one draw serves all places.
+        repeated: a second sample is the first one again.
     """
 
     shape: Shape
     end: float
-    variance: float
+    square: float
     fourth: float
     normal: bool
     below: Callable[[Float64], Float64]
     draw: Callable[[np.random.Generator], Float64]
     about: str
+    mean: float = 0.0
+    shared: tuple[int, ...] = ()
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,11 +114,15 @@ class Thinned:
         kept: what the elements are if they are kept.
         keep: the probability.
         draw: a sample, as float64.
+        shared: along these axes one draw serves all places.
+        repeated: a second sample is the first one again.
     """
 
     kept: Expectation
     keep: float
     draw: Callable[[np.random.Generator], Float64]
+    shared: tuple[int, ...] = ()
+    repeated: bool = False
 
     @property
     def shape(self) -> Shape:

@@ -194,7 +194,7 @@ def _expect_samples(job: Job, accumulators: Accumulators) -> Expectations:
         sample: Sample = Drawn(
             shape=shape,
             end=law.end,
-            variance=law.variance,
+            square=law.variance,
             fourth=law.fourth,
             normal=law.distribution == "normal",
             below=law.below,

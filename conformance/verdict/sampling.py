@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from scipy import special
@@ -107,6 +107,12 @@ def _compare(
 
 
 def _drawn(numbers: Float64, law: Drawn, others: Mapping[str, Float64], format_: Format) -> Iterator[_Finding]:
+    others = dict(others)
+    if law.repeated:
+        yield from _repetition(numbers, others)
+    if law.shared:
+        yield _sharing(numbers, law.shared)
+        numbers, others = _once(numbers, law.shared), {name: _once(o, law.shared) for name, o in others.items()}
     n = numbers.size
     if not n:
         return
@@ -115,33 +121,35 @@ def _drawn(numbers: Float64, law: Drawn, others: Mapping[str, Float64], format_:
     if math.isfinite(law.end):
         words = f"{largest:.6g} lies beyond the end, {law.end:.6g} ({law.about})"
         yield _Finding(largest / (law.end * (1 + END * format_.unit)), words, law.end, largest)
-    deviation, grain = math.sqrt(law.variance), GRAIN * format_.unit
+    deviation, grain = math.sqrt(law.square), GRAIN * format_.unit
     square = float(np.mean(numbers**2))
     words = f"standard deviation {math.sqrt(square):.6g}, expected {deviation:.6g} ({law.about})"
     if law.normal:
         tails = (
-            special.gammainc(n / 2, n / 2 * square / law.variance * (1 + grain)),
-            special.gammaincc(n / 2, n / 2 * square / law.variance / (1 + grain)),
+            special.gammainc(n / 2, n / 2 * square / law.square * (1 + grain)),
+            special.gammaincc(n / 2, n / 2 * square / law.square / (1 + grain)),
         )
-        share = _share(min(tails), each / 2)
+        share = _share(float(min(tails)), each / 2)
     else:
-        room = _bernstein(n, law.fourth - law.variance**2, max(law.variance, law.end**2 - law.variance), each)
-        share = abs(square - law.variance) / (room + grain * law.variance)
+        room = _bernstein(n, law.fourth - law.square**2, max(law.square, law.end**2 - law.square), each)
+        share = abs(square - law.square) / (room + grain * law.square)
     yield _Finding(share, words, deviation, math.sqrt(square))
     mean = float(np.mean(numbers))
     if law.normal:
-        beyond = max(abs(mean) - grain * deviation, 0.0) * math.sqrt(n) / deviation
+        beyond = max(abs(mean - law.mean) - grain * deviation, 0.0) * math.sqrt(n) / deviation
         share = _share(float(special.ndtr(-beyond)), each / 2)
     else:
-        share = abs(mean) / (_bernstein(n, law.variance, law.end, each) + grain * law.end)
-    yield _Finding(share, f"mean {mean:.6g}, expected 0 ({law.about})", 0.0, mean)
+        room = _bernstein(n, law.square - law.mean**2, law.end, each)
+        share = abs(mean - law.mean) / (room + grain * law.end)
+    yield _Finding(share, f"mean {mean:.6g}, expected {law.mean:.6g} ({law.about})", law.mean, mean)
     ordered = np.sort(numbers, axis=None)
     f, steps = law.below(ordered), np.arange(n + 1) / n
     away = float(max(np.max(steps[1:] - f), np.max(f - steps[:-1])))
     words = f"the distribution function is off by {away:.3g} ({law.about})"
     yield _Finding(away / (math.sqrt(math.log(2 / each) / (2 * n)) + grain), words, 0.0, away)
-    signs = numbers >= 0
-    yield from _independence(signs, {name: other >= 0 for name, other in others.items()}, 0.5, each, grain, "signs")
+    signs = numbers >= law.mean
+    marks = {name: other >= law.mean for name, other in others.items()}
+    yield from _independence(signs, marks, 0.5, each, grain, "signs")
 
 
 def _thinned(
@@ -161,18 +169,40 @@ def _thinned(
         yield _Finding(math.inf, words, float(value[at]), float(numbers[at]))
     # Where x is 0, or too small to be kept, nothing shows.
     shows = ~((low <= 0) & (high >= 0))
+    masks = {name: other != 0 for name, other in others.items()}
+    if thinned.repeated:
+        yield from _repetition(kept, masks)
+    if thinned.shared and shows.all():
+        yield _sharing(kept, thinned.shared)
+        kept, shows = _once(kept, thinned.shared), _once(shows, thinned.shared)
+        masks = {name: _once(mask, thinned.shared) for name, mask in masks.items()}
     m = int(shows.sum())
     count = int((kept & shows).sum())
     words = f"{count} of {m} elements are kept, expected about {thinned.keep * m:.6g}"
     yield _Finding(_counted(count, m, thinned.keep, each, grain), words, thinned.keep * m, count)
     if shows.all():
         alike = thinned.keep**2 + (1 - thinned.keep) ** 2
-        masks = {name: other != 0 for name, other in others.items()}
         yield from _independence(kept, masks, alike, each, 2 * grain, "masks")
 
 
+def _repetition(array: Any, others: dict[str, Any]) -> Iterator[_Finding]:
+    """A second sample that must be the first one; what is equal is no longer asked to be independent."""
+    for name in list(others):
+        same = np.array_equal(array, others.pop(name))
+        yield _Finding(0.0 if same else math.inf, f"it is not {name} again")
+
+
+def _sharing(array: Any, axes: tuple[int, ...]) -> _Finding:
+    return _Finding(0.0 if bool((array == _once(array, axes)).all()) else math.inf, f"axes {axes} share no draw")
+
+
+def _once(array: Any, axes: tuple[int, ...]) -> Any:
+    """The first place of axes that share a draw."""
+    return array[tuple(slice(1) if axis in axes else slice(None) for axis in range(array.ndim))]
+
+
 def _independence(
-    marks: np.ndarray, others: Mapping[str, np.ndarray], alike: float, each: float, grain: float, what: str
+    marks: Any, others: Mapping[str, Any], alike: float, each: float, grain: float, what: str
 ) -> Iterator[_Finding]:
     """Disjoint pairs of neighbours along every axis, and the same places of two samples."""
     for axis in range(marks.ndim):
@@ -183,7 +213,7 @@ def _independence(
         yield _agreement(marks, other, alike, each, grain, f"{what} agree with those of {name}")
 
 
-def _agreement(one: np.ndarray, other: np.ndarray, alike: float, each: float, grain: float, words: str) -> _Finding:
+def _agreement(one: Any, other: Any, alike: float, each: float, grain: float, words: str) -> _Finding:
     count, m = int((one == other).sum()), one.size
     ratio = _counted(count, m, alike, each, grain)
     return _Finding(ratio, f"{words} in {count} of {m} pairs, expected about {alike * m:.6g}", alike * m, count)

@@ -105,7 +105,7 @@ RMS: dict[str, Any] = {
 
 
 def test_rmsprop_by_hand() -> None:
-    """v' = 0.75 * 16 + 0.25 * 16 = 16; centred, mean' = 0.75 * 4 + 0.25 * 4 = 4 takes all of it."""
+    """V' = 0.75 * 16 + 0.25 * 16 = 16; centred, mean' = 0.75 * 4 + 0.25 * 4 = 4 takes all of it."""
     operands = {"parameter": np.array([10.0]), "gradient": np.array([4.0]), "v": np.array([16.0])}
     assert RMSPROP.forward(**operands, **RMS)["parameter"] == pytest.approx(10 - 0.5 * 4 / 6, rel=2.0**-50)
     inside = {**RMS, "epsilon": 9.0, "epsilon_inside": True}
@@ -128,10 +128,9 @@ def single_rmsprop(a: dict[str, Any], operands: dict[str, Array]) -> dict[str, A
         made["mean"] = given["mean"] + (F32(1) - rho) * (g - given["mean"])
         square = square - made["mean"] * made["mean"]
     epsilon = F32(a["epsilon"])
-    if a["epsilon_inside"]:
-        step = g * (F32(1) / np.sqrt(square + epsilon))
-    else:
-        step = g / (np.sqrt(square) + epsilon)
+    with np.errstate(invalid="ignore"):  # a centred square may be negative
+        inside, outside = g * (F32(1) / np.sqrt(square + epsilon)), g / (np.sqrt(square) + epsilon)
+    step = inside if a["epsilon_inside"] else outside
     if "velocity" in given:
         steps = a["velocity_of"] == "steps"
         made["velocity"] = F32(a["momentum"]) * given["velocity"] + (rate * step if steps else step)

@@ -37,7 +37,7 @@ class TorchSteps:
         state: Mapping[str, Native],
         step: int = 1,
     ) -> tuple[Native, dict[str, Native]]:
-        """One step of an optimizer of `torch.optim`, from given slots: the parameter, and the slots as they became."""
+        """One step of an optimizer of `torch.optim` from given slots: the parameter, and what became of them."""
         torch = self._torch
         updated = parameter.clone()
         updated.grad = gradient

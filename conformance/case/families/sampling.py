@@ -18,7 +18,7 @@ class Initialize:
         scheme: the variance: 2 / (in + out) for glorot, 2 / in for he, 1 / in for lecun, the fans being the receptive
             field times the kernel's last two sizes; `constant` takes `scale` instead.
         distribution: uniform, normal, or normal cut off at twice its deviation and widened to have the variance.
-        scale: of the scheme `constant`: the end of the interval, or the deviation of the normal, before it is cut off.
+        scale: of the scheme `constant`: the interval's end, or the normal's deviation before it is cut off.
         groups: of the convolution that the kernel is for; no scheme counts them.
         seed: what the framework's own generator starts from.
     """

@@ -36,7 +36,7 @@ def _stretched(sample: Sample, factor: float) -> Sample:
     return replace(
         sample,
         end=factor * sample.end,
-        variance=factor**2 * sample.variance,
+        square=factor**2 * sample.square,
         fourth=factor**4 * sample.fourth,
         below=lambda x: sample.below(x / factor),
         draw=lambda generator: factor * sample.draw(generator),
@@ -145,7 +145,7 @@ def _variance_for_deviation(job: Job) -> Reading | None:
 
     def change(sample: Sample) -> Sample:
         assert isinstance(sample, Drawn)
-        return _stretched(sample, sqrt(sample.variance))
+        return _stretched(sample, sqrt(sample.square))
 
     return _changed(job, change)
 
@@ -159,6 +159,7 @@ def _positive(job: Job) -> Reading | None:
         assert isinstance(sample, Drawn)
         return replace(
             sample,
+            mean=sample.end / 2,
             below=lambda x: np.clip(2 * sample.below(x) - 1, 0.0, 1.0),
             draw=lambda generator: np.abs(sample.draw(generator)),
             about=f"the positive half of {sample.about}",
@@ -178,13 +179,15 @@ def _shared(job: Job, axis: int) -> Reading | None:
 
     def change(sample: Sample) -> Sample:
         if isinstance(sample, Drawn):
-            return replace(sample, draw=lambda generator: _spread(sample.draw(generator), axis))
+            return replace(
+                sample, shared=(axis % len(shape),), draw=lambda generator: _spread(sample.draw(generator), axis)
+            )
 
         def masked(generator: np.random.Generator) -> Float64:
             kept = _spread(sample.draw(generator) != 0, axis)
             return np.where(kept, sample.kept.value, 0.0)
 
-        return replace(sample, draw=masked)
+        return replace(sample, shared=(axis % len(shape),), draw=masked)
 
     return _changed(job, change)
 
@@ -200,7 +203,7 @@ def _repeated(job: Job) -> Reading:
         return replace(
             found,
             samples={
-                name: replace(sample, draw=partial(_started_anew, sample.draw))
+                name: replace(sample, repeated=True, draw=partial(_started_anew, sample.draw))
                 for name, sample in found.samples.items()
             },
         )

@@ -167,7 +167,7 @@ def _halved_gradient(job: Job) -> Reading:
     return Reading(job=with_operand(job, "gradient", stored(job, 0.5 * numbers(job.operands["gradient"]))))
 
 
-# Momentum, RMSprop and decay ------------------------------------------------------------------------------------------
+# Momentum, RMSprop and decay ----------------------------------------------------------------------------------------
 
 
 def _no_velocity(job: Job) -> Reading | None:

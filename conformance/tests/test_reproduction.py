@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from conformance.backends.base import CallLog, Recorded
+from conformance.case.families.sampling import RandomDropout
+from conformance.case.job import Target
+from conformance.run.reproduction import CannotReproduce, reproduce
 from conformance.tests.installed import Ended, Installation, install
+from conformance.tests.questions import case
 
 CASES = """# yaml-language-server: $schema=schema.json
 operator: relu
@@ -181,3 +185,9 @@ def test_a_type_is_written_by_its_name() -> None:
     log = CallLog()
     Recorded(np, "np", log).ones((2,), np.dtype("float32"))
     assert log.lines({}) == ("t1 = np.ones((2,), 'float32')",)
+
+
+def test_a_sample_has_no_script() -> None:
+    question = case("random_dropout", RandomDropout(rate=0.5), inputs={"x": (3, 4)})
+    with pytest.raises(CannotReproduce, match="draws its own numbers"):
+        reproduce(question, Target(backend="torch"))

@@ -127,6 +127,36 @@ def test_wrong_samples_are_always_noticed(name: str, question: Case, draw: Draw,
         assert first.reason in (Reason.DISTRIBUTION, Reason.NAN)
 
 
+@pytest.mark.parametrize(
+    ("question", "draw"),
+    [
+        (KERNEL, uniform(END * np.sqrt(0.92))),
+        (NORMAL, normal(np.sqrt(1.11 * 2 / 288))),
+        (NORMAL, normal(np.sqrt(0.89 * 2 / 288))),
+        (CUT, cut(S * np.sqrt(0.90))),
+        (DROPOUT, dropped(0.75, 1 / 0.7)),
+        (DROPOUT, dropped(0.65, 1 / 0.7)),
+    ],
+    ids=["uniform", "normal-wide", "normal-narrow", "cut", "kept-more", "kept-less"],
+)
+def test_what_is_said_to_be_seen_for_certain_is(question: Case, draw: Draw) -> None:
+    assert all(not c.within for seed in range(50) for c in judged(question, draw, seed))
+
+
+def test_neighbours_that_agree_more_often_are_seen() -> None:
+    """A tenth of all pairs along the last axis is made alike, which adds 0.04 of all pairs; two thirds add 0.28."""
+
+    def draw(generator: np.random.Generator) -> np.ndarray:
+        made, x = dropped(0.7)(generator), x_of(DROPOUT)
+        again = np.where(np.roll(made, 1, axis=-1) != 0, x / 0.7, 0.0)
+        odd = np.arange(x.shape[-1]) % 2 == 1
+        return np.where(odd & (generator.uniform(size=x.shape) < 2 / 3), again, made)
+
+    for seed in range(20):
+        first, _ = judged(DROPOUT, draw, seed)
+        assert "masks of neighbours along axis 3 agree" in first.detail
+
+
 @pytest.mark.parametrize(("question", "draw"), HONEST, ids=["uniform", "normal", "cut", "dropout"])
 def test_two_samples_must_differ(question: Case, draw: Draw) -> None:
     for seed in range(5):

@@ -12,6 +12,12 @@ array share it (Boole's inequality). Nothing is tuned; what a test can see follo
   exactly, because pairs are disjoint; the tails are incomplete beta functions.
 - *Ends* and kept elements are no matter of chance: they hold within the rounding of honest arithmetic.
 
+What is seen for certain, that is missed as rarely as `FALSE_ALARM` says, lies twice as far away as what is objected
+to. Of the kernel of 27,648 numbers that most cases have, those are variances wrong by 8 % (uniform), 11 % (normal)
+and 10 % (truncated): a factor of 2, a wrong fan, and the 23 % that a truncated normal lacks are far beyond. Of 15,360
+elements dropped at a rate of 0.3, the share that is kept is certain within 0.05, that of agreeing neighbours within
+0.08, where a mask that is shared is off by 0.42.
+
 Generators draw numbers of as many bits as the format has, or one less, so that probabilities are off by a few
 roundings: `GRAIN` of them are allowed for everywhere, far below what chance is.
 """

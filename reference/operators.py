@@ -13,8 +13,10 @@ from conformance.reference import (
     conv_transpose,
     curves,
     dense,
+    element_losses,
     gates,
     initializers,
+    laws,
     losses,
     normalization,
     optimizers,
@@ -29,6 +31,7 @@ from conformance.reference import (
     response,
     signal,
     unpooling,
+    updates,
 )
 from conformance.reference.elementwise import ElementWise
 from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs
@@ -199,11 +202,33 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
             magnitude=response.local_response_norm_magnitude,
         ),
         "softmax_cross_entropy": Reference(forward=losses.forward, vjp=losses.vjp, magnitude=losses.magnitude),
+        "softmax_cross_entropy_dense": Reference(
+            forward=losses.dense_forward, vjp=losses.dense_vjp, magnitude=losses.dense_magnitude
+        ),
+        "binary_cross_entropy": Reference(
+            forward=element_losses.binary_cross_entropy_forward,
+            vjp=element_losses.binary_cross_entropy_vjp,
+            magnitude=element_losses.binary_cross_entropy_magnitude,
+        ),
+        "mean_squared_error": Reference(
+            forward=element_losses.mean_squared_error_forward,
+            vjp=element_losses.mean_squared_error_vjp,
+            magnitude=element_losses.mean_squared_error_magnitude,
+        ),
         "dropout": Reference(forward=dense.dropout_forward, vjp=dense.dropout_vjp, magnitude=dense.dropout_magnitude),
         "sgd": Reference(forward=optimizers.sgd_forward, vjp=optimizers.sgd_vjp, magnitude=optimizers.sgd_magnitude),
         "adam": Reference(
             forward=optimizers.adam_forward, vjp=optimizers.adam_vjp, magnitude=optimizers.adam_magnitude
         ),
+        "sgd_momentum": Reference(
+            forward=updates.sgd_momentum_forward,
+            vjp=updates.sgd_momentum_vjp,
+            magnitude=updates.sgd_momentum_magnitude,
+        ),
+        "rmsprop": Reference(
+            forward=updates.rmsprop_forward, vjp=updates.rmsprop_vjp, magnitude=updates.rmsprop_magnitude
+        ),
+        "adamw": Reference(forward=updates.adamw_forward, vjp=updates.adamw_vjp, magnitude=updates.adamw_magnitude),
         "glorot_uniform": Reference(
             forward=initializers.forward, vjp=initializers.vjp, magnitude=initializers.magnitude
         ),
@@ -237,3 +262,8 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "polynomial": Reference(forward=polynomial.forward, vjp=polynomial.vjp, magnitude=polynomial.magnitude),
     }
 )
+
+LAWS: Mapping[str, Callable[..., laws.Law | laws.Thinning]] = MappingProxyType(
+    {"initialize": laws.initialize, "random_dropout": laws.random_dropout}
+)
+"""Of the operators that draw their own numbers: operands and attributes to what they are drawn from."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, cast, get_type_hints
 
 from conformance.case.geometry import Padding
@@ -25,6 +26,28 @@ class NoAttributes:
     """For operators that have none."""
 
 
+# Marks a field of `Grown` attributes that came later.
+LATER: Final = MappingProxyType({"later": True})
+
+
+class Grown:
+    """Attributes that have grown: their text leaves out what came later while it has its default.
+
+    Numbers are seeded by the text of the question, so that older questions keep theirs.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        own: Any = self
+        told = (
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(own)
+            if "later" not in field.metadata or getattr(self, field.name) != field.default
+        )
+        return f"{type(self).__qualname__}({', '.join(told)})"
+
+
 def per_axis_names(attributes: type[Any]) -> tuple[str, ...]:
     """The names of the attributes that have one entry for every spatial axis."""
     return _per_axis_names(cast("Hashable", attributes))
@@ -37,6 +60,10 @@ def _per_axis_names(attributes: Hashable) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind) if PerAxis in getattr(hints[field.name], "__metadata__", ()))
 
 
+# What numbers an operand takes: any, those of at least 0, those in [0, 1), or shares: rows that sum to exactly 1.
+Domain = Literal["real", "non_negative", "unit", "shares"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
     """An input of an operator."""
@@ -45,7 +72,7 @@ class Operand:
     kind: Literal["float", "integer", "mask"] = "float"
     differentiable: bool = True
     optional: bool = False
-    domain: Literal["real", "non_negative", "unit"] = "real"
+    domain: Domain = "real"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +91,7 @@ class Operator:
         linear: in each float operand when the others are held; its results on wide integers are exact.
         data: the data sets that a case asks when it gives no numbers.
         special: the values that the data set `special` draws from: ties, kinks, tails.
+        random: it draws its own numbers; the answer is judged as a sample, and has no gradients.
     """
 
     name: str
@@ -76,6 +104,7 @@ class Operator:
     linear: bool = False
     data: tuple[DataSet, ...] = ("normal", "special")
     special: tuple[float, ...] = ()
+    random: bool = False
 
     def operand(self, name: str) -> Operand:
         """The operand of that name.

@@ -7,13 +7,13 @@ set, not of the case's name: renaming a case keeps its numbers.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.case.contract import Operand
+from conformance.case.contract import Domain, Operand
 from conformance.case.job import Tensor
 from conformance.case.model import Case, DataSet, File, Fill, FormatName, Shape, TensorSpec, Values
 from conformance.case.operators import OPERATORS, operand_of
@@ -53,6 +53,33 @@ def uniform(words: Words) -> Float64:
 def integers(words: Words, low: int, high: int) -> Float64:
     """Integers in low..high, both included, one a word."""
     return low + (words % np.uint64(high - low + 1)).astype(np.int64).astype(np.float64)
+
+
+# Shares are so many parts of a whole: exact in every format, whatever the number of classes.
+PARTS: Final = 64
+
+
+def shares(words: Words, classes: int) -> Float64:
+    """Rows of numbers in [0, 1] that sum to exactly 1, one word an element: what lies between sorted random cuts.
+
+    Every number is a multiple of 1/64, and some are 0.
+    """
+    if not classes:
+        return np.zeros(0)
+    cuts = np.sort((words.reshape(-1, classes) % np.uint64(PARTS + 1)).astype(np.int64), axis=1)
+    cuts[:, -1] = PARTS
+    return (np.diff(cuts, axis=1, prepend=0) / PARTS).ravel()
+
+
+def drawn(words: Callable[[int], Words], domain: Domain, shape: Shape) -> Float64:
+    """Numbers of a domain, flat; `words` gives as many random words as are asked for."""
+    size = math.prod(shape)
+    if domain == "unit":
+        return uniform(words(size))
+    if domain == "shares":
+        return shares(words(size), shape[-1] if shape else 1)
+    values = normal(words(12 * size))
+    return np.abs(values) if domain == "non_negative" else values
 
 
 def wide_bits(format_: Format) -> int:
@@ -148,10 +175,10 @@ class Question:
             return literal_values(spec)
         fill = source if source is not None else Fill(kind="normal" if self.data == "given" else self.data)
         size = math.prod(spec.shape)
-        domain = "real" if name == "cotangent" else self._operand(name).domain
+        domain: Domain = "real" if name == "cotangent" else self._operand(name).domain
         return self._filled(fill, name, domain, seed_name or name, size, spec.shape).reshape(spec.shape)
 
-    def _filled(self, fill: Fill, name: str, domain: str, seed_name: str, size: int, shape: Shape) -> Float64:
+    def _filled(self, fill: Fill, name: str, domain: Domain, seed_name: str, size: int, shape: Shape) -> Float64:
         def words(count: int) -> Words:
             return draw_words(self._seed, seed_name, count)
 
@@ -173,14 +200,11 @@ class Question:
                 return np.eye(shape[-1])[places.astype(np.int64)].ravel()
             case "wide":
                 return (wide if name == self._wide_name else narrow)(words(2 * size), self.format)
-            case "special" if name != "cotangent":
+            case "special" if name != "cotangent" and domain in ("real", "non_negative"):
                 palette = np.array(OPERATORS[self.case.operator].special or (0.0, -1.0, 1.0))
-                drawn = palette[(words(size) % np.uint64(len(palette))).astype(np.int64)]
-                return np.abs(drawn) if domain == "non_negative" else drawn
-        if domain == "unit":
-            return uniform(words(size))
-        values = normal(words(12 * size))
-        return np.abs(values) if domain == "non_negative" else values
+                picked = palette[(words(size) % np.uint64(len(palette))).astype(np.int64)]
+                return np.abs(picked) if domain == "non_negative" else picked
+        return drawn(words, domain, shape)
 
 
 def literal_values(spec: TensorSpec) -> Float64:

@@ -171,7 +171,8 @@ class _Reader:
         for name in tensors.keys() - set(known):
             self.note(tensors[name][1], f"there is no operand {name!r}{did_you_mean(name, known)}", key=True)
         last = network.layers[-1]
-        if OPERATORS[last.operator].operands[-1].kind != "integer" or len(network.layers) < 2:
+        of_integers = any(operand.kind == "integer" for operand in OPERATORS[last.operator].operands)
+        if not of_integers or len(network.layers) < 2:
             self.note(("layers", len(network.layers) - 1), f"the last layer must be a loss, got {last.operator}")
         return shapes
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from conformance.case.inputs import draw_words, normal, uniform
+from conformance.case.contract import Domain
+from conformance.case.inputs import draw_words, drawn
 from conformance.case.job import Answer, Job, Outputs, Refused, Target, Tensor
 from conformance.case.model import TIERS, Case, FormatName, Tier
 from conformance.case.operators import gradient_names, operand_of
@@ -182,6 +183,7 @@ def answer_of(job: Job, found: Expectations | MustRefuse) -> Answer:
     if isinstance(found, MustRefuse):
         return Refused(error="InvalidShape", message=found.why)
     outputs = {name: _stored(job, expectation.value) for name, expectation in found.outputs.items()}
+    outputs |= {name: _stored(job, sample) for name, sample in oracle.drawn(job, found.samples).items()}
     gradients: dict[str, Any] = {name: _stored(job, e.value) for name, e in found.gradients.items()}
     if job.cotangents and not gradients:
         why = Refused(error="InvalidShape", message="the cotangent has the shape of another output")
@@ -210,6 +212,9 @@ def differs(variant: Variant, job: Job) -> bool:
     expected = oracle.values(job)
     if isinstance(found, MustRefuse) or isinstance(expected, MustRefuse):
         return type(found) is not type(expected)
+    if expected.samples:  # two laws are the same where their samples are
+        own, other = (oracle.drawn(job, laws.samples) for laws in (expected, found))
+        return not all(np.array_equal(own[name], other[name]) for name in own)
     return not (_equal(found.outputs, expected.outputs) and _equal(found.gradients, expected.gradients))
 
 
@@ -226,16 +231,12 @@ def fresh(job: Job, shows_on: Sequence[float], number: int) -> Job:
     """
     seed = hashlib.sha256(f"{job.case_id} {number}".encode()).digest()
 
-    def drawn(name: str, tensor: Tensor, domain: str) -> Tensor:
+    def redrawn(name: str, tensor: Tensor, domain: Domain) -> Tensor:
         if tensor.format not in FORMATS:
             return tensor
         size = tensor.data.size
-        values = (
-            uniform(draw_words(seed, name, size)) if domain == "unit" else normal(draw_words(seed, name, 12 * size))
-        )
-        if domain == "non_negative":
-            values = np.abs(values)
-        if shows_on and name in job.operands:
+        values = drawn(lambda count: draw_words(seed, name, count), domain, tensor.shape)
+        if shows_on and name in job.operands and domain != "shares":
             words = draw_words(seed, f"{name} sprinkled", 2 * size).reshape(2, size)
             picked = np.asarray(shows_on)[(words[1] % np.uint64(len(shows_on))).astype(np.int64)]
             values = np.where(words[0] % np.uint64(SPRINKLED) == 0, picked, values)
@@ -245,8 +246,8 @@ def fresh(job: Job, shows_on: Sequence[float], number: int) -> Job:
         job,
         format="float64",
         operands={
-            name: drawn(name, tensor, operand_of(job.operator, job.attributes, name).domain)
+            name: redrawn(name, tensor, operand_of(job.operator, job.attributes, name).domain)
             for name, tensor in job.operands.items()
         },
-        cotangents={name: drawn(f"cotangent {name}", tensor, "real") for name, tensor in job.cotangents.items()},
+        cotangents={name: redrawn(f"cotangent {name}", tensor, "real") for name, tensor in job.cotangents.items()},
     )

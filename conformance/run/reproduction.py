@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from conformance.backends.base import Backend, Names, variable
 from conformance.case.job import Outputs, Refused, Target, Tensor, Unsupported
 from conformance.case.model import Case
+from conformance.case.operators import OPERATORS
 from conformance.formats import FORMATS, Float64, from_storage, round_to
 from conformance.run.engine import Answered, Session
 from conformance.run.plan import Item
@@ -73,6 +74,8 @@ def reproduce(
         CannotReproduce: if the case has no such format or data, or the target no script.
         TargetError: if the target cannot be used.
     """
+    if OPERATORS[case.operator].random:
+        raise CannotReproduce(f"{case.operator} draws its own numbers: a sample has no values to compare with")
     format_ = _chosen("format", format_name, case.formats, "float32")
     chosen = _chosen("data", data, case.data, "normal")
     require_known(target)

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution
-from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy
 from conformance.case.families.normalization import BatchNorm
 from conformance.case.families.pooling import MaxPool
 from conformance.case.families.signals import Signal
@@ -306,3 +306,21 @@ def test_arrays_that_are_not_what_they_should_be_are_told(tmp_path: Path) -> Non
 def test_stated_numbers_are_never_generated() -> None:
     with pytest.raises(TypeError, match="never generated"):
         literal_values(TensorSpec(shape=(2,), source=Fill(kind="ones")))
+
+
+@pytest.mark.parametrize("format_name", ["float64", "float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("classes", [1, 2, 7, 100])
+def test_shares_sum_to_exactly_1_in_every_format(format_name: FormatName, classes: int) -> None:
+    question = case(
+        "softmax_cross_entropy_dense", DenseCrossEntropy(), inputs={"logits": (9, classes), "labels": (9, classes)}
+    )
+    labels = Question(question, "normal", format_name).operands()["labels"]
+    rows = to_float64(labels)
+    assert (rows.sum(axis=1) == 1).all()
+    assert rows.min() >= 0
+    assert classes == 1 or len(np.unique(rows, axis=0)) > 1
+
+
+def test_attributes_that_grew_keep_the_text_that_seeds_numbers() -> None:
+    assert repr(CrossEntropy()) == "CrossEntropy(reduction='mean')"
+    assert repr(CrossEntropy(reduction="sum", smoothing=0.1)) == "CrossEntropy(reduction='sum', smoothing=0.1)"

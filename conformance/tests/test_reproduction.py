@@ -10,7 +10,11 @@ import pytest
 
 from conformance.backends.base import CallLog, Names, Recorded
 from conformance.backends.jax.backend import JaxBackend
+from conformance.case.families.sampling import RandomDropout
+from conformance.case.job import Target
+from conformance.run.reproduction import CannotReproduce, reproduce
 from conformance.tests.installed import Ended, Installation, install
+from conformance.tests.questions import case
 
 CASES = """# yaml-language-server: $schema=schema.json
 operator: relu
@@ -202,3 +206,9 @@ def test_a_script_of_jax_hands_its_state_over() -> None:
     scope: dict[str, Any] = {}
     exec(function, scope)
     assert scope["run"](2.0, 3.0, 1.0) == ([6.0], [6.0, 4.0])
+
+
+def test_a_sample_has_no_script() -> None:
+    question = case("random_dropout", RandomDropout(rate=0.5), inputs={"x": (3, 4)})
+    with pytest.raises(CannotReproduce, match="draws its own numbers"):
+        reproduce(question, Target(backend="torch"))

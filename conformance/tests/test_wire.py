@@ -15,9 +15,11 @@ from conformance.case.contract import NoAttributes
 from conformance.case.families.activations import Gelu, LeakyRelu
 from conformance.case.families.arrays import Blocks, Mean, Pad
 from conformance.case.families.convolution import Convolution
+from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.pooling import MaxPool
+from conformance.case.families.sampling import RandomDropout
 from conformance.case.families.signals import Polynomial
-from conformance.case.families.steps import Adam, Dropout, Sgd
+from conformance.case.families.steps import Adam, Dropout, Momentum, Sgd
 from conformance.case.job import Tensor
 from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.worker import wire
@@ -96,6 +98,9 @@ MESSAGES = [
     Pad(padding=((0, 1), (2, 3)), value=-math.inf),
     Dropout(keep=0.5),
     Sgd(learning_rate=0.1),
+    Momentum(learning_rate=0.1, nesterov=True),
+    CrossEntropy(smoothing=0.1, ignored=-1),
+    RandomDropout(rate=0.25, seed=7),
     Mean(axes=(1, -1), keepdims=True),
     Blocks(block=2, order="crd"),
     LeakyRelu(slope=0.2),

@@ -17,8 +17,9 @@ from conformance.case.model import Check
 from conformance.case.operators import OPERATORS, Chain
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare, outside
-from conformance.verdict.model import Expectation
+from conformance.verdict.model import Comparison, Expectation
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.verdict.sampling import compare_samples
 from conformance.verdict.terms import explain
 from conformance.verdict.variants import Variant, evaluate, variants_of
 from conformance.verdict.variants.reading import Array, dilation_of, kernel_of, pads_of, sizes_of
@@ -220,7 +221,12 @@ def _fits(found: Expectations, one: Differing, *, gradients: bool) -> bool:
                     return False
             elif not compare(name, "", one.job.data, got, expectation, one.job.format).within:
                 return False
-    return True
+    return all(comparison.within for comparison in _samples(found, one))
+
+
+def _samples(found: Expectations, one: Differing) -> list[Comparison]:
+    """What came back against what it may be a sample of."""
+    return compare_samples("outputs", one.job.data, one.answer.outputs, found.samples, one.job.format)
 
 
 # Where --------------------------------------------------------------------------------------------------------------
@@ -236,6 +242,10 @@ def locate(differing: Sequence[Differing]) -> str:
         where = outside(got, expectation, one.job.format)
         if where is not None:
             return f"{title}: {_described(where, name, check, one.job)}"
+    for one in differing:
+        for comparison in _samples(one.expected, one):
+            if not comparison.within:
+                return f"{comparison.name} on {one.job.data} data: {comparison.detail or comparison.reason}"
     return ""
 
 

@@ -13,6 +13,7 @@ from conformance.formats import FORMATS
 from conformance.verdict.compare import compare
 from conformance.verdict.model import Comparison, Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Expectations, MustRefuse
+from conformance.verdict.sampling import compare_samples
 
 AGREEING: Final = (Reason.EXACT, Reason.WITHIN_BOUND, Reason.NORM_WISE, Reason.REFUSED_AS_EXPECTED)
 
@@ -56,6 +57,8 @@ def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRef
         wanted = expected.outputs if check == "outputs" else expected.gradients
         got = answer.outputs if check == "outputs" else answer.gradients
         found, failures = _compare_all(check, job, wanted, got)
+        if check == "outputs" and expected.samples:
+            found, failures = _compare_samples(job, expected, answer)
         stated = case.expect.outputs if check == "outputs" else case.expect.gradients
         if exact:
             found += _compare_stated(check, job, wanted, got, stated)
@@ -164,6 +167,15 @@ def _compare_all(
     return found, failures
 
 
+def _compare_samples(job: Job, expected: Expectations, answer: Outputs) -> tuple[list[Comparison], list[Verdict]]:
+    missing = [
+        Verdict(outcome=Outcome.DIFFERS, reason=Reason.MISSING, detail=f"no {name} came back")
+        for name in expected.samples
+        if name not in answer.outputs
+    ]
+    return compare_samples("outputs", job.data, answer.outputs, expected.samples, job.format), missing
+
+
 def _compare_stated(
     check: Check,
     job: Job,
@@ -230,6 +242,8 @@ def describe(comparison: Comparison) -> str:
         return f"{what}: shape {c.got_shape}, expected {c.expected_shape}"
     if c.reason is Reason.FORMAT:
         return f"{what}: {c.got_format}, expected {c.expected_format}"
+    if c.detail:
+        return f"{what}: {c.detail}"
     return (
         f"{what}: {c.outside} of {int(np.prod(c.expected_shape))} elements outside the bound, worst at "
         f"{list(c.worst_index)}: got {c.got!r}, expected {c.expected!r}, error {c.error:.3g}, bound {c.bound:.3g}"

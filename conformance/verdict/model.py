@@ -4,6 +4,7 @@ An *outcome* is what came of a check; a *reason* says what about it. The compara
 drawn from them in `judge.py` alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -58,6 +59,7 @@ class Reason(StrEnum):
     FLOAT16_INPUTS = "float16 inputs"
     FLOAT32_ARITHMETIC = "float32 arithmetic"
     SHORT_ACCUMULATOR = "accumulated in a shorter format"
+    DISTRIBUTION = "distribution"
     MISSING = "missing"
     MUTATED = "input mutated"
     STATED = "stated value"
@@ -91,6 +93,62 @@ class Expectation:
     signed: NDArray[np.bool_] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """What an array must be a sample of: independent numbers of one law, symmetric about its mean.
+
+    Attributes:
+        shape: the array's.
+        end: no absolute value lies beyond it; infinite for the normal law.
+        mean, square, fourth: E x, E x^2 and E x^4.
+        normal: the law is the normal one, of which more is known.
+        below: the distribution function.
+        draw: a sample, as float64.
+        about: where the law comes from, for people.
+        shared: along these axes one draw serves all places.
+        repeated: a second sample is the first one again.
+    """
+
+    shape: Shape
+    end: float
+    square: float
+    fourth: float
+    normal: bool
+    below: Callable[[Float64], Float64]
+    draw: Callable[[np.random.Generator], Float64]
+    about: str
+    mean: float = 0.0
+    shared: tuple[int, ...] = ()
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Thinned:
+    """An array of which every element is kept with a probability, independently, or is 0.
+
+    Attributes:
+        kept: what the elements are if they are kept.
+        keep: the probability.
+        draw: a sample, as float64.
+        shared: along these axes one draw serves all places.
+        repeated: a second sample is the first one again.
+    """
+
+    kept: Expectation
+    keep: float
+    draw: Callable[[np.random.Generator], Float64]
+    shared: tuple[int, ...] = ()
+    repeated: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """The array's shape."""
+        return self.kept.value.shape
+
+
+Sample = Drawn | Thinned
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One array against its expectation.
@@ -109,6 +167,7 @@ class Comparison:
             hold it; at most 1 exactly when within.
         outside: how many elements lie outside.
         bits: effective bits of the whole array; infinite where nothing differs.
+        detail: of a sample, in words: what about it cannot be by chance.
     """
 
     name: str
@@ -128,6 +187,7 @@ class Comparison:
     ratio: float = 0.0
     outside: int = 0
     bits: float = float("inf")
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

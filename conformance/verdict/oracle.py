@@ -9,9 +9,11 @@ of underflows come from the reference's `magnitude`. On integers whose products 
 """
 
 import hashlib
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +24,13 @@ from conformance.case.families.convolution import Convolution, TransposedConvolu
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
 from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage
+from conformance.reference.laws import Law
 from conformance.reference.magnitude import Magnitude, once
+from conformance.reference.operators import LAWS
 from conformance.reference.operators import OPERATORS as REFERENCE
 from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
-from conformance.verdict.model import Expectation
+from conformance.verdict.model import Drawn, Expectation, Sample, Thinned
 
 REFERENCE_UNIT: Final = 2.0**-53
 # How many roundings of a norm's size a transform algorithm's error may have.
@@ -35,10 +39,11 @@ TRANSFORM_GROWTH: Final = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Expectations:
-    """What a job's answer must be: outputs and gradients by name."""
+    """What a job's answer must be: outputs and gradients by name, or what its outputs are samples of."""
 
     outputs: Mapping[str, Expectation]
     gradients: Mapping[str, Expectation]
+    samples: Mapping[str, Sample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,8 @@ def expect(job: Job, accumulators: Accumulators, *, exact: bool = True) -> Expec
     operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
     cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
     try:
+        if OPERATORS[job.operator].random:
+            return _expect_samples(job, accumulators)
         return expect_operator(
             job.operator, job.attributes, operands, cotangents, job.format, accumulators, exact=exact
         )
@@ -102,6 +109,8 @@ def expect(job: Job, accumulators: Accumulators, *, exact: bool = True) -> Expec
 
 def values(job: Job) -> Expectations | MustRefuse:
     """The reference's values alone, without bounds (all are zero): less than half the work of `expect`."""
+    if OPERATORS[job.operator].random:
+        return expect(job, Accumulators())
     operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
     cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
     given = {**operands, **attribute_values(job.attributes)}
@@ -219,6 +228,39 @@ def expect_norm_wise(job: Job, accumulators: Accumulators) -> Expectations | Mus
     )
 
 
+def _expect_samples(job: Job, accumulators: Accumulators) -> Expectations:
+    """What the outputs of an operator that draws its own numbers are samples of."""
+    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
+    law = LAWS[job.operator](**operands, **attribute_values(job.attributes))
+    if isinstance(law, Law):
+        shape = next(iter(operands.values())).shape
+        fans = f", from fans {law.fans[0]} and {law.fans[1]}" if law.fans else ""
+        sample: Sample = Drawn(
+            shape=shape,
+            end=law.end,
+            square=law.variance,
+            fourth=law.fourth,
+            normal=law.distribution == "normal",
+            below=law.below,
+            draw=partial(law.draw, shape=shape),
+            about=f"{law.distribution.replace('_', ' ')} of scale {law.scale:.6g}{fans}",
+        )
+    else:
+        accumulator = accumulators.of(job.operator, job.format, "outputs")
+        radius = law.magnitude.radius(
+            unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta
+        )
+        kept = Expectation(value=law.kept, bound=np.broadcast_to(radius, law.kept.shape), scale=np.abs(law.kept))
+        sample = Thinned(kept=kept, keep=law.keep, draw=law.draw)
+    return Expectations(outputs={}, gradients={}, samples=dict.fromkeys(OPERATORS[job.operator].outputs, sample))
+
+
+def drawn(job: Job, samples: Mapping[str, Sample]) -> dict[str, Float64]:
+    """Samples of what outputs are drawn from, the same for the same case; each output has its own."""
+    generator = np.random.Generator(np.random.Philox(zlib.crc32(job.case_id.encode())))
+    return {name: sample.draw(generator) for name, sample in samples.items()}
+
+
 def _integral(array: Any) -> bool:
     return bool(np.array_equal(array, np.rint(array)))
 
@@ -234,6 +276,8 @@ def answer(job: Job) -> Answer:
     try:
         if job.operator == "chain":
             outputs, gradients = _answer_chain(job, operands, cotangents)
+        elif OPERATORS[job.operator].random:
+            outputs, gradients = drawn(job, _expect_samples(job, Accumulators()).samples), {}
         else:
             reference = REFERENCE[job.operator]
             given = {**operands, **attribute_values(job.attributes)}

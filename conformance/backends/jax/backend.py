@@ -23,20 +23,19 @@ from conformance.backends.base import (
     Trainer,
     cpu_flags,
     one_at_a_time,
-    translated,
     variable,
-    without_native,
 )
 from conformance.backends.jax.activations import JaxActivations
+from conformance.backends.jax.losses import JaxLosses
 from conformance.backends.jax.normalization import JaxNormalization
 from conformance.backends.jax.resizing import JaxResizing
+from conformance.backends.jax.sampling import JaxSampling
+from conformance.backends.jax.steps import JaxSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
@@ -58,7 +57,7 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(JaxActivations, JaxNormalization, JaxResizing, Backend):
+class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampling, JaxResizing, Backend):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"
@@ -218,6 +217,7 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxResizing, Backend):
         self.nn = Recorded(jax.nn, "jax.nn", self.log)
         self.lax = Recorded(jax.lax, "lax", self.log)
         self.image = Recorded(jax.image, "jax.image", self.log)
+        self.random = Recorded(jax.random, "jax.random", self.log)
         self.signal = Recorded(jax.scipy.signal, "jax.scipy.signal", self.log)
         for name in ("max", "add"):
             self.log.name(getattr(jax.lax, name), f"lax.{name}")
@@ -446,60 +446,6 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxResizing, Backend):
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
-        self.compose("JAX has no cross entropy")
-        picked = self.jnp.take_along_axis(self.nn.log_softmax(logits), self.jnp.expand_dims(labels, 1), axis=1)
-        losses = self.jnp.negative(self.jnp.squeeze(picked, 1))
-        return losses if attributes.reduction == "none" else getattr(self.jnp, attributes.reduction)(losses)
-
-    def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
-        return self.jnp.where(mask, self.jnp.divide(x, attributes.keep), 0.0)
-
-    def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
-        if is_native(attributes.learning_rate):
-            raise NotTranslatable("no default: JAX's sgd needs its step size")
-        settings = {"step_size": attributes.learning_rate}
-        (result,) = self._step("sgd", settings, 0, gradient, (parameter,))
-        return {"parameter": result}
-
-    def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
-        # JAX adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
-        hat = not is_native(attributes.epsilon_hat) and attributes.epsilon_hat
-        if hat:
-            self.compose("JAX adds epsilon after the bias correction")
-        if is_native(attributes.learning_rate):
-            raise NotTranslatable("no default: JAX's adam needs its step size")
-        correction = math.sqrt(1 - attributes.beta2**attributes.step) if hat else 1.0
-        settings = {
-            "step_size": attributes.learning_rate,
-            "b1": attributes.beta1,
-            "b2": attributes.beta2,
-            "eps": translated(attributes.epsilon, lambda epsilon: epsilon / correction),
-        }
-        settings = without_native(settings)
-        results = self._step("adam", settings, attributes.step - 1, gradient, (parameter, m, v))
-        return dict(zip(("parameter", "m", "v"), results, strict=True))
-
-    def _step(
-        self, name: str, settings: Mapping[str, float], step: int, gradient: Native, state: tuple[Native, ...]
-    ) -> tuple[Native, ...]:
-        """One update of `jax.example_libraries.optimizers`, which counts steps from 0."""
-        library = self._jax.example_libraries.optimizers
-        _, update, _ = getattr(library, name)(**settings)
-        packed = library.pack_optimizer_state(library.JoinPoint(state if len(state) > 1 else state[0]))
-        results = library.unpack_optimizer_state(update(step, gradient, packed)).subtree
-        results = results if len(state) > 1 else (results,)
-        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-        self.log.write(f"_, update, _ = optimizers.{name}({given})")
-        self.log.write(
-            "state = optimizers.pack_optimizer_state(optimizers.JoinPoint({}))",
-            state if len(state) > 1 else state[0],
-        )
-        self.log.write("result = optimizers.unpack_optimizer_state(update({}, {}, state)).subtree", step, gradient)
-        for place, result in enumerate(results):
-            self.log.name(result, f"result[{place}]" if len(state) > 1 else "result")
-        return tuple(results)
 
     def _signal(self, x: Native, w: Native, mode: str, name: str) -> Native:
         # jnp's "same" has the size of the longer one

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,24 +20,32 @@ from conformance.backends.base import (
     Trainer,
     cpu_flags,
     one_at_a_time,
-    without_native,
 )
 from conformance.backends.tensorflow.activations import TensorFlowActivations
+from conformance.backends.tensorflow.losses import TensorFlowLosses
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
 from conformance.backends.tensorflow.resizing import TensorFlowResizing
+from conformance.backends.tensorflow.sampling import TensorFlowSampling
+from conformance.backends.tensorflow.steps import TensorFlowSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
 
-class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, TensorFlowResizing, Backend):
+class TensorFlowBackend(
+    TensorFlowActivations,
+    TensorFlowNormalization,
+    TensorFlowLosses,
+    TensorFlowSteps,
+    TensorFlowSampling,
+    TensorFlowResizing,
+    Backend,
+):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
 
     module: ClassVar[str] = "tensorflow"
@@ -410,108 +418,6 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, TensorFl
 
     def flatten(self, attributes: NoAttributes, x: Native) -> Native:
         return self.tf.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
-        losses = self.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        if is_native(attributes.reduction) or attributes.reduction == "none":
-            return losses
-        self.compose("tf.nn reduces no losses")
-        return getattr(self.tf, f"reduce_{attributes.reduction}")(losses)
-
-    def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
-        return self.tf.divide(self.tf.multiply(x, self.tf.cast(mask, x.dtype)), attributes.keep)
-
-    def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
-        if is_native(attributes.learning_rate):
-            return self._keras_update("SGD", {"learning_rate": attributes.learning_rate}, parameter, gradient)
-        tf = self._tf
-        variable = tf.Variable(parameter)
-        rate = tf.constant(attributes.learning_rate, parameter.dtype)
-        tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
-        result = variable.read_value()
-        self.log.write("variable = tf.Variable({})", parameter)
-        self.log.write(
-            "tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=tf.constant({}, {}), delta={})",
-            attributes.learning_rate,
-            parameter.dtype,
-            gradient,
-        )
-        self.log.name(result, "variable.read_value()")
-        return {"parameter": result}
-
-    def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
-        if any(map(is_native, (attributes.learning_rate, attributes.epsilon, attributes.epsilon_hat))):
-            if not is_native(attributes.epsilon_hat) and not attributes.epsilon_hat:
-                self.compose("Keras adds epsilon before the bias correction")
-            settings = {
-                "learning_rate": attributes.learning_rate,
-                "beta_1": attributes.beta1,
-                "beta_2": attributes.beta2,
-                "epsilon": attributes.epsilon,
-            }
-            return self._keras_update("Adam", settings, parameter, gradient, m, v, step=attributes.step)
-        # TensorFlow adds epsilon before the bias correction; the other form is the same with epsilon corrected too.
-        tf = self._tf
-        beta1_power, beta2_power = attributes.beta1**attributes.step, attributes.beta2**attributes.step
-        correction = 1.0 if attributes.epsilon_hat else math.sqrt(1 - beta2_power)
-        variables = {"var": tf.Variable(parameter), "m": tf.Variable(m), "v": tf.Variable(v)}
-        settings = {
-            "beta1_power": beta1_power,
-            "beta2_power": beta2_power,
-            "lr": attributes.learning_rate,
-            "beta1": attributes.beta1,
-            "beta2": attributes.beta2,
-            "epsilon": attributes.epsilon * correction,
-        }
-        tf.raw_ops.ResourceApplyAdam(
-            **{name: variable.handle for name, variable in variables.items()},
-            **{name: tf.constant(value, parameter.dtype) for name, value in settings.items()},
-            grad=gradient,
-        )
-        results = tuple(variable.read_value() for variable in variables.values())
-        self.log.write("variables = [tf.Variable({}), tf.Variable({}), tf.Variable({})]", parameter, m, v)
-        given = [f"{name}=variables[{place}].handle" for place, name in enumerate(variables)]
-        given += [f"{name}=tf.constant({value!r}, {parameter.dtype!r})" for name, value in settings.items()]
-        self.log.write(f"tf.raw_ops.ResourceApplyAdam({', '.join(given)}, grad={{}})", gradient)
-        for place, result in enumerate(results):
-            self.log.name(result, f"variables[{place}].read_value()")
-        return dict(zip(("parameter", "m", "v"), results, strict=True))
-
-    def _keras_update(
-        self,
-        name: str,
-        settings: Mapping[str, Any],
-        parameter: Native,
-        gradient: Native,
-        m: Native = None,
-        v: Native = None,
-        *,
-        step: int = 1,
-    ) -> Natives:
-        """One update by `tf.keras.optimizers`, the only ones that have defaults."""
-        tf, given = self._tf, without_native(settings)
-        variable = tf.Variable(parameter)
-        optimizer = getattr(tf.keras.optimizers, name)(**given)
-        optimizer.build([variable])
-        self.log.write("variable = tf.Variable({})", parameter)
-        arguments = ", ".join(f"{key}={value!r}" for key, value in given.items())
-        self.log.write(f"optimizer = tf.keras.optimizers.{name}({arguments})")
-        self.log.write("optimizer.build([variable])")
-        slots = {} if m is None else {"m": ("_momentums[0]", m), "v": ("_velocities[0]", v)}
-        found = {key: getattr(optimizer, place.partition("[")[0])[0] for key, (place, _) in slots.items()}
-        for key, (place, value) in slots.items():
-            found[key].assign(value)
-            self.log.write(f"optimizer.{place}.assign({{}})", value)
-        optimizer.iterations.assign(step - 1)
-        self.log.write(f"optimizer.iterations.assign({step - 1})")
-        optimizer.apply([gradient], [variable])
-        self.log.write("optimizer.apply([{}], [variable])", gradient)
-        results = {"parameter": variable.read_value()}
-        self.log.name(results["parameter"], "variable.read_value()")
-        for key, (place, _) in slots.items():
-            results[key] = tf.convert_to_tensor(found[key])
-            self.log.name(results[key], f"tf.convert_to_tensor(optimizer.{place})")
-        return results
 
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
         self.compose("TensorFlow has no convolution of signals")

@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,25 +17,26 @@ from conformance.backends.base import (
     Recorded,
     Trainer,
     one_at_a_time,
-    translated,
-    without_native,
 )
 from conformance.backends.torch.activations import TorchActivations
+from conformance.backends.torch.losses import TorchLosses
 from conformance.backends.torch.normalization import TorchNormalization
 from conformance.backends.torch.resizing import TorchResizing
+from conformance.backends.torch.sampling import TorchSampling
+from conformance.backends.torch.steps import TorchSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.families.steps import Adam, Dropout, Sgd
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
 
-class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend):
+class TorchBackend(
+    TorchActivations, TorchNormalization, TorchLosses, TorchSteps, TorchSampling, TorchResizing, Backend
+):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"
@@ -370,60 +371,6 @@ class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend)
     def prelu(self, attributes: NoAttributes, x: Native, a: Native) -> Native:
         return self._last(self.F.prelu(self._first(x), a))
 
-    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
-        return self.F.cross_entropy(logits, labels, reduction=attributes.reduction)
-
-    def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
-        return self.torch.div(self.torch.mul(x, mask), attributes.keep)
-
-    def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
-        updated = parameter.clone()
-        updated.grad = gradient
-        self.log.write("p = {}.clone()", parameter)
-        self.log.name(updated, "p")
-        self.log.write("p.grad = {}", gradient)
-        settings = without_native({"lr": attributes.learning_rate})
-        self._torch.optim.SGD([updated], **settings).step()
-        self.log.write(f"torch.optim.SGD({_arguments('[p]', settings)}).step()")
-        return {"parameter": updated}
-
-    def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
-        # torch adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
-        hat = not is_native(attributes.epsilon_hat) and attributes.epsilon_hat
-        if hat:
-            self.compose("torch adds epsilon after the bias correction")
-        correction = math.sqrt(1 - attributes.beta2**attributes.step) if hat else 1.0
-        updated = parameter.clone()
-        updated.grad = gradient
-        settings = {
-            "lr": attributes.learning_rate,
-            "betas": (attributes.beta1, attributes.beta2),
-            "eps": translated(attributes.epsilon, lambda epsilon: epsilon / correction),
-        }
-        settings = without_native(settings)
-        optimizer = self._torch.optim.Adam([updated], **settings)
-        state = {
-            "step": self._torch.tensor(float(attributes.step - 1)),
-            "exp_avg": m.clone(),
-            "exp_avg_sq": v.clone(),
-        }
-        optimizer.state[updated] = state
-        optimizer.step()
-        self.log.write("p = {}.clone()", parameter)
-        self.log.name(updated, "p")
-        self.log.write("p.grad = {}", gradient)
-        self.log.write(f"optimizer = torch.optim.Adam({_arguments('[p]', settings)})")
-        self.log.write(
-            'optimizer.state[p] = {{"step": torch.tensor({}), "exp_avg": {}.clone(), "exp_avg_sq": {}.clone()}}',
-            float(attributes.step - 1),
-            m,
-            v,
-        )
-        self.log.write("optimizer.step()")
-        for name in ("exp_avg", "exp_avg_sq"):
-            self.log.name(state[name], f'optimizer.state[p]["{name}"]')
-        return {"parameter": updated, "m": state["exp_avg"], "v": state["exp_avg_sq"]}
-
     def _signal(self, x: Native, w: Native, mode: str, *, flip: bool) -> Native:
         self.compose("torch has no convolution of signals")
         rank = x.ndim
@@ -455,8 +402,3 @@ class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend)
         for coefficient in attributes.coefficients:
             y = self.torch.add(self.torch.mul(y, x), coefficient)
         return y
-
-
-def _arguments(first: str, settings: Mapping[str, Any]) -> str:
-    """Arguments of a call as a script writes them."""
-    return ", ".join((first, *(f"{name}={value!r}" for name, value in settings.items())))

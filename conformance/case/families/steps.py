@@ -1,7 +1,7 @@
 """What a training step needs beside layers and losses: dropout, updates, initial weights."""
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 from conformance.case.contract import NoAttributes, Operand, Operator, Shapes, X, require
 from conformance.case.model import Shape
@@ -36,6 +36,45 @@ class Adam:
     epsilon_hat: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Momentum:
+    """A velocity of gradients, which the learning rate multiplies, or of steps, which has it in itself.
+
+    Attributes:
+        nesterov: the step looks ahead.
+        dampening: the share of the gradient that a velocity of gradients leaves out.
+        weight_decay: the share of the parameter that is added to the gradient.
+        first: the first step, in which a velocity of gradients becomes the gradient itself.
+    """
+
+    learning_rate: float
+    momentum: float = 0.9
+    nesterov: bool = False
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    first: bool = False
+    velocity_of: Literal["gradients", "steps"] = "gradients"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RmsProp:
+    """A step is centred where the operand `mean` is given, and has momentum where `velocity` is."""
+
+    learning_rate: float = 0.001
+    rho: float = 0.9
+    momentum: float = 0.0
+    epsilon: float = 1e-8
+    epsilon_inside: bool = False
+    velocity_of: Literal["gradients", "steps"] = "gradients"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamW(Adam):
+    """Adam; the parameter also loses its share `learning_rate * weight_decay`."""
+
+    weight_decay: float = 0.01
+
+
 def dropout_shapes(attributes: Dropout, shapes: Shapes) -> dict[str, Shape]:
     """X and its mask have one shape."""
     require(shapes["mask"] == shapes["x"], f"mask must have x's shape {shapes['x']}, got {shapes['mask']}")
@@ -51,6 +90,24 @@ def update_shapes(attributes: Any, shapes: Shapes) -> dict[str, Shape]:
     return {name: first for name in shapes if name != "gradient"}
 
 
+def momentum_shapes(attributes: Momentum, shapes: Shapes) -> dict[str, Shape]:
+    """As `update_shapes`; the forms differ in what they can do."""
+    a = attributes
+    require(0 < a.momentum < 1, f"momentum must be between 0 and 1, got {a.momentum}")
+    if a.velocity_of == "steps":
+        require(not a.dampening and not a.first, "a velocity of steps has no dampening and no first step of its own")
+    require(not (a.nesterov and a.dampening), f"nesterov goes without dampening, got {a.dampening}")
+    return update_shapes(attributes, shapes)
+
+
+def rmsprop_shapes(attributes: RmsProp, shapes: Shapes) -> dict[str, Shape]:
+    """As `update_shapes`; momentum needs a velocity."""
+    a = attributes
+    require(0 <= a.rho < 1, f"rho must be in [0, 1), got {a.rho}")
+    require(bool(a.momentum) == ("velocity" in shapes), f"a velocity goes with momentum, got momentum {a.momentum}")
+    return update_shapes(attributes, shapes)
+
+
 def glorot_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
     """A kernel of at least two axes, (*receptive field, in, out)."""
     require(len(shapes["u"]) >= 2, f"u must have at least 2 axes (..., in, out), got shape {shapes['u']}")
@@ -59,6 +116,9 @@ def glorot_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
 
 _PARAMETER: Final = Operand(name="parameter", differentiable=False)
 _GRADIENT: Final = Operand(name="gradient", differentiable=False)
+_VELOCITY: Final = Operand(name="velocity", differentiable=False)
+_FIRST_MOMENT: Final = Operand(name="m", differentiable=False)
+_SECOND_MOMENT: Final = Operand(name="v", differentiable=False, domain="non_negative")
 _UNIFORM: Final = Operand(name="u", differentiable=False, domain="unit")
 
 OPERATORS: Final = (
@@ -80,12 +140,37 @@ OPERATORS: Final = (
     Operator(
         name="adam",
         attributes=Adam,
+        operands=(_PARAMETER, _GRADIENT, _FIRST_MOMENT, _SECOND_MOMENT),
+        outputs=("parameter", "m", "v"),
+        shapes=update_shapes,
+        data=("normal",),
+    ),
+    Operator(
+        name="sgd_momentum",
+        attributes=Momentum,
+        operands=(_PARAMETER, _GRADIENT, _VELOCITY),
+        outputs=("parameter", "velocity"),
+        shapes=momentum_shapes,
+        data=("normal",),
+    ),
+    Operator(
+        name="rmsprop",
+        attributes=RmsProp,
         operands=(
             _PARAMETER,
             _GRADIENT,
-            Operand(name="m", differentiable=False),
-            Operand(name="v", differentiable=False, domain="non_negative"),
+            _SECOND_MOMENT,
+            Operand(name="mean", differentiable=False, optional=True),
+            replace(_VELOCITY, optional=True),
         ),
+        outputs=("parameter", "v", "mean", "velocity"),
+        shapes=rmsprop_shapes,
+        data=("normal",),
+    ),
+    Operator(
+        name="adamw",
+        attributes=AdamW,
+        operands=(_PARAMETER, _GRADIENT, _FIRST_MOMENT, _SECOND_MOMENT),
         outputs=("parameter", "m", "v"),
         shapes=update_shapes,
         data=("normal",),

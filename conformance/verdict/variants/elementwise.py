@@ -214,9 +214,15 @@ def _reduction(job: Job, given: str, other: str) -> Reading | None:
 def _labels_off(job: Job) -> Reading | None:
     classes = job.operands["logits"].shape[1]
     labels = job.operands["labels"]
-    if classes == 1:
+    if classes == 1 or job.attributes.ignored is not None:
         return None
     return Reading(job=with_operand(job, "labels", Tensor(labels.format, (labels.data - 1) % classes)))
+
+
+def _plain(job: Job) -> bool:
+    """Labels pick one class each: there are no options."""
+    a = job.attributes
+    return "weights" not in job.operands and not a.smoothing and a.ignored is None
 
 
 # (logits, labels, cotangents of the rows) -> losses of the rows, gradient by the logits.
@@ -227,7 +233,7 @@ def _loss(job: Job, rows: Loss) -> Reading | None:
     """Losses a row, and their gradient, computed in another way."""
     logits = numbers(job.operands["logits"])
     labels: Any = job.operands["labels"].data
-    if logits.shape[1] == 1 or not logits.size:
+    if logits.shape[1] == 1 or not logits.size or not _plain(job):
         return None
     reduction = job.attributes.reduction
     share = 1 / len(labels) if reduction == "mean" else 1.0
@@ -281,7 +287,7 @@ def _clipped_probability(x: Float64, labels: Array, g: Float64) -> tuple[Float64
 
 def _not_averaged(job: Job) -> Reading | None:
     rows = job.operands["labels"].shape[0]
-    if job.attributes.reduction != "mean" or rows < 2:
+    if job.attributes.reduction != "mean" or rows < 2 or not _plain(job):
         return None
     return Reading(
         job=job, change=lambda found: each_gradient(found, lambda e: scaled(e, float(rows), job)), rounds=True

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case.families.steps import Adam
+from conformance.case.families.steps import Adam, AdamW
 from conformance.case.job import Job
 from conformance.case.model import Shape
 from conformance.verdict.model import Expectation
@@ -18,6 +18,7 @@ from conformance.verdict.variants.reading import (
     Variant,
     bounded,
     each_output,
+    exactly,
     moved,
     numbers,
     replaced,
@@ -28,6 +29,8 @@ from conformance.verdict.variants.reading import (
     with_operand,
 )
 
+_ADAMS: Final = ("adam", "adamw")
+_UPDATES: Final = ("sgd", "sgd_momentum", "rmsprop", *_ADAMS)
 # Roundings of a step of Adam beside those of 1 - beta, as the reference counts them, and then some.
 _STEP: Final = 32
 
@@ -69,6 +72,8 @@ def _adam(job: Job, update: Update) -> Reading | None:
     """Another update out of the new slots m' and v'; the slots are the reference's."""
     a: Adam = job.attributes
     parameter = numbers(job.operands["parameter"])
+    if isinstance(a, AdamW):
+        parameter = parameter * (1 - a.learning_rate * a.weight_decay)
 
     def change(found: Expectations) -> Expectations:
         m, v = found.outputs["m"], found.outputs["v"]
@@ -150,8 +155,9 @@ def _usual(a: Adam, m: Array, v: Array, step: int) -> Array:
 def _old_slots(job: Job) -> Reading:
     """The slots go back as they came."""
     slots = {
-        name: Expectation(value=numbers(job.operands[name]), bound=np.zeros(shape), scale=np.zeros(shape))
-        for name, shape in ((name, job.operands[name].shape) for name in ("m", "v"))
+        name: exactly(numbers(tensor))
+        for name, tensor in job.operands.items()
+        if name not in ("parameter", "gradient")
     }
     return Reading(job=job, change=lambda found: replaced(found, slots))
 
@@ -159,6 +165,77 @@ def _old_slots(job: Job) -> Reading:
 def _halved_gradient(job: Job) -> Reading:
     """A gradient that is divided once more by a loss scale of 2."""
     return Reading(job=with_operand(job, "gradient", stored(job, 0.5 * numbers(job.operands["gradient"]))))
+
+
+# Momentum, RMSprop and decay ----------------------------------------------------------------------------------------
+
+
+def _no_velocity(job: Job) -> Reading | None:
+    """Every step starts from no velocity."""
+    if "velocity" not in job.operands or getattr(job.attributes, "first", False):
+        return None
+    return Reading(job=with_operand(job, "velocity", stored(job, np.zeros(job.operands["velocity"].shape))))
+
+
+def _first_dampened(job: Job) -> Reading | None:
+    """A velocity of zeros takes its share of the first gradient, too."""
+    if not job.attributes.first or not job.attributes.dampening:
+        return None
+    zeros = with_operand(job, "velocity", stored(job, np.zeros(job.operands["velocity"].shape)))
+    return Reading(job=with_attributes(zeros, first=False))
+
+
+def _not_first(job: Job) -> Reading | None:
+    return reread(job, first=False)
+
+
+def _averaged_velocity(job: Job) -> Reading | None:
+    a = job.attributes
+    if a.velocity_of == "steps" or a.nesterov or a.first or a.dampening:
+        return None
+    return reread(job, dampening=a.momentum)
+
+
+def _other_form(job: Job) -> Reading | None:
+    a = job.attributes
+    if "velocity" not in job.operands or getattr(a, "first", False) or getattr(a, "dampening", 0.0):
+        return None
+    return reread(job, velocity_of="gradients" if a.velocity_of == "steps" else "steps")
+
+
+def _decoupled(job: Job) -> Reading | None:
+    """The decay is taken from the parameter, and passes the velocity by."""
+    a = job.attributes
+    if not a.weight_decay:
+        return None
+    lost = a.learning_rate * a.weight_decay * numbers(job.operands["parameter"])
+
+    def change(found: Expectations) -> Expectations:
+        own = found.outputs["parameter"]
+        more = bounded(job, -lost, 5, np.abs(lost) + np.abs(own.value))
+        return replaced(
+            found, {"parameter": Expectation(value=own.value - lost, bound=own.bound + more.bound, scale=own.scale)}
+        )
+
+    return Reading(job=with_attributes(job, weight_decay=0.0), change=change, rounds=True)
+
+
+def _coupled(job: Job) -> Reading | None:
+    """The decay joins the gradient, and is divided by the second moment's root."""
+    decay = job.attributes.weight_decay
+    if not decay:
+        return None
+    whole = numbers(job.operands["gradient"]) + decay * numbers(job.operands["parameter"])
+    return Reading(job=with_attributes(with_operand(job, "gradient", stored(job, whole)), weight_decay=0.0))
+
+
+def _decay_alone(job: Job) -> Reading | None:
+    a = job.attributes
+    return reread(job, weight_decay=a.weight_decay / a.learning_rate) if a.weight_decay else None
+
+
+def _epsilon_elsewhere(job: Job) -> Reading | None:
+    return reread(job, epsilon_inside=not job.attributes.epsilon_inside)
 
 
 # Initialisers -------------------------------------------------------------------------------------------------------
@@ -220,14 +297,14 @@ _GENERAL: Final = "gradients and slots of general numbers"
 VARIANTS: Final = (
     Variant(
         name="the parameter moves up the gradient",
-        operators=("sgd", "adam"),
+        operators=_UPDATES,
         about="An update is added where it must be subtracted.",
         seen_by=_GENERAL,
         read=_negated_gradient,
     ),
     Variant(
         name="learning rate ignored",
-        operators=("sgd", "adam"),
+        operators=_UPDATES,
         about="A schedule that is not wired leaves a rate of 1.",
         seen_by="a learning rate other than 1",
         read=_rate_ignored,
@@ -241,91 +318,196 @@ VARIANTS: Final = (
     ),
     Variant(
         name="gradient halved",
-        operators=("sgd", "adam"),
+        operators=_UPDATES,
         about="A loss scale or a number of replicas divides the gradient once more.",
         seen_by=_GENERAL,
         read=_halved_gradient,
     ),
     Variant(
         name="no bias correction",
-        operators=("adam",),
+        operators=_ADAMS,
         about="Both moments are used as they are, as BERT's optimiser does.",
         seen_by="an early step",
         read=_of(_adam, update=_uncorrected),
     ),
     Variant(
         name="the first moment alone corrected",
-        operators=("adam",),
+        operators=_ADAMS,
         about="One of the two corrections is forgotten.",
         seen_by="an early step",
         read=_of(_adam, update=_m_alone_corrected),
     ),
     Variant(
         name="epsilon inside the root",
-        operators=("adam",),
+        operators=_ADAMS,
         about="AdaBelief, and some RMSprops, add epsilon to the second moment before the root.",
         seen_by="an epsilon that counts, as 0.001",
         read=_of(_adam, update=_epsilon_inside),
     ),
     Variant(
         name="divided by the second moment, not its root",
-        operators=("adam",),
+        operators=_ADAMS,
         about="The square root is forgotten.",
         seen_by=_GENERAL,
         read=_of(_adam, update=_no_root),
     ),
     Variant(
         name="the sign of the moment alone",
-        operators=("adam",),
+        operators=_ADAMS,
         about="signSGD and Lion take the sign of the first moment.",
         seen_by=_GENERAL,
         read=_of(_adam, update=_sign_alone),
     ),
     Variant(
         name="epsilon added before the bias correction",
-        operators=("adam",),
+        operators=_ADAMS,
         about="TensorFlow's and Keras' Adam uses the paper's epsilon hat.",
         seen_by="an epsilon that counts, as 0.001, in an early step",
         read=partial(_epsilon_hat, given=False),
     ),
     Variant(
         name="epsilon added after the bias correction",
-        operators=("adam",),
+        operators=_ADAMS,
         about="PyTorch's Adam is the paper's algorithm 1.",
         seen_by="epsilon_hat, with an epsilon that counts",
         read=partial(_epsilon_hat, given=True),
     ),
     Variant(
         name="epsilon of 1e-7",
-        operators=("adam",),
+        operators=_ADAMS,
         about="Keras' default stands where PyTorch's 1e-8 was asked.",
         seen_by="an epsilon of 1e-8 with gradients and slots near it",
         read=partial(_epsilon, given=1e-8, other=1e-7),
     ),
     Variant(
         name="steps counted from 0",
-        operators=("adam",),
+        operators=_ADAMS,
         about="A counter that is raised before or after the update is off by one.",
         seen_by="an early step",
         read=_step_off,
     ),
     Variant(
         name="betas swapped",
-        operators=("adam",),
+        operators=_ADAMS,
         about="The decays of the two moments are exchanged.",
         seen_by=_GENERAL,
         read=_betas_swapped,
     ),
     Variant(
         name="momentum without 1 - beta",
-        operators=("adam",),
+        operators=_ADAMS,
         about="PyTorch's SGD writes momentum as beta m + gradient.",
         seen_by=_GENERAL,
         read=_undamped,
     ),
     Variant(
+        name="epsilon on the other side of the root",
+        operators=("rmsprop",),
+        about="Keras and TensorFlow add epsilon under the root, PyTorch to it.",
+        seen_by="an epsilon that counts, as 0.001",
+        read=_epsilon_elsewhere,
+    ),
+    Variant(
+        name="rho taken for what is new",
+        operators=("rmsprop",),
+        about="The decay and the share of the new square are exchanged.",
+        seen_by="a rho other than 1/2",
+        read=lambda job: reread(job, rho=1 - job.attributes.rho) if job.attributes.rho else None,
+    ),
+    Variant(
+        name="epsilon of 1e-7",
+        operators=("rmsprop",),
+        about="Keras' default stands where PyTorch's 1e-8 was asked.",
+        seen_by="an epsilon of 1e-8 with gradients and slots near it",
+        read=partial(_epsilon, given=1e-8, other=1e-7),
+    ),
+    Variant(
+        name="no velocity kept",
+        operators=("sgd_momentum", "rmsprop"),
+        about="The velocity is made anew in every step.",
+        seen_by=_GENERAL,
+        read=_no_velocity,
+    ),
+    Variant(
+        name="velocity of the other form",
+        operators=("sgd_momentum", "rmsprop"),
+        about="A velocity of gradients (PyTorch) is taken for one of steps (Keras), or the other way round.",
+        seen_by="a velocity and a learning rate other than 1",
+        read=_other_form,
+    ),
+    Variant(
+        name="Nesterov as plain momentum",
+        operators=("sgd_momentum",),
+        about="The flag is not passed on.",
+        seen_by="nesterov",
+        read=lambda job: reread(job, nesterov=False),
+    ),
+    Variant(
+        name="plain momentum as Nesterov's",
+        operators=("sgd_momentum",),
+        about="The step looks ahead unasked.",
+        seen_by="momentum without nesterov",
+        read=lambda job: None if job.attributes.dampening else reread(job, nesterov=True),
+    ),
+    Variant(
+        name="dampening ignored",
+        operators=("sgd_momentum",),
+        about="Keras and Optax have none.",
+        seen_by="dampening",
+        read=lambda job: None if job.attributes.first else reread(job, dampening=0.0),
+    ),
+    Variant(
+        name="dampened by 1 - momentum",
+        operators=("sgd_momentum",),
+        about="The velocity is an average of gradients, as in Adam.",
+        seen_by="a velocity of gradients without dampening",
+        read=_averaged_velocity,
+    ),
+    Variant(
+        name="first step like any other",
+        operators=("sgd_momentum",),
+        about="What stood in the velocity takes part in the first step.",
+        seen_by="a first step",
+        read=_not_first,
+    ),
+    Variant(
+        name="first step dampened",
+        operators=("sgd_momentum",),
+        about="The first velocity starts from zeros; PyTorch's is the gradient itself.",
+        seen_by="a first step with dampening",
+        read=_first_dampened,
+    ),
+    Variant(
+        name="decay decoupled",
+        operators=("sgd_momentum",),
+        about="Keras' weight_decay is taken from the parameter; PyTorch's SGD adds it to the gradient.",
+        seen_by="a weight decay",
+        read=_decoupled,
+    ),
+    Variant(
+        name="decay coupled",
+        operators=("adamw",),
+        about="PyTorch's Adam adds its weight_decay to the gradient.",
+        seen_by="a weight decay",
+        read=_coupled,
+    ),
+    Variant(
+        name="decay without the learning rate",
+        operators=("adamw",),
+        about="The paper's decay is multiplied by a schedule alone.",
+        seen_by="a weight decay, and a learning rate other than 1",
+        read=_decay_alone,
+    ),
+    Variant(
+        name="decay ignored",
+        operators=("sgd_momentum", "adamw"),
+        about="weight_decay is not passed on.",
+        seen_by="a weight decay",
+        read=lambda job: reread(job, weight_decay=0.0),
+    ),
+    Variant(
         name="slots not updated",
-        operators=("adam",),
+        operators=_UPDATES[1:],
         about="A functional update throws its new state away.",
         seen_by=_GENERAL,
         read=_old_slots,

@@ -156,7 +156,10 @@ def judge(
         raise ValueError(f"{operator} has no spatial axes, so there is no layout to choose; give arrays as they are")
     axes = _Axes(contract.rank if layout == "channels_first" else 0)
 
-    outputs = {name: _array(name, value) for name, value in _named(contract, "got", got).items()}
+    # What goes by an operand's name comes with that operand.
+    optional = {operand.name for operand in contract.operands} - operands.keys()
+    names = tuple(name for name in contract.outputs if name not in optional)
+    outputs = {name: _array(name, value) for name, value in _named(operator, names, "got", got).items()}
     name_of_format = _one_of("format", format or _format_of(outputs), _FORMATS)
     accumulator = _one_of("accumulate", accumulate or name_of_format, _FORMATS)
     read = _Reading(cast("FormatName", name_of_format), axes)
@@ -197,6 +200,7 @@ def _judged(job: Job, answer: Outputs, accumulators: Accumulators, axes: "_Axes"
     wanted = Expectations(
         outputs=expected.outputs,
         gradients={name: one for name, one in expected.gradients.items() if name in answer.gradients},
+        samples=expected.samples,
     )
     case = Case(
         id=job.operator,
@@ -270,20 +274,20 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _named(contract: Operator, what: str, given: Any) -> dict[str, Any]:
+def _named(operator: str, outputs: tuple[str, ...], what: str, given: Any) -> dict[str, Any]:
     """By output, whether there is one or several."""
     if not isinstance(given, Mapping):
-        if len(contract.outputs) > 1:
-            names = ", ".join(f"{name!r}: ..." for name in contract.outputs)
-            raise TypeError(f"{contract.name} has several outputs; give {what}={{{names}}}")
-        return {contract.outputs[0]: given}
+        if len(outputs) > 1:
+            names = ", ".join(f"{name!r}: ..." for name in outputs)
+            raise TypeError(f"{operator} has several outputs; give {what}={{{names}}}")
+        return {outputs[0]: given}
     for name in given:
-        if name not in contract.outputs:
-            hint = did_you_mean(name, contract.outputs)
-            raise TypeError(f"{contract.name} has no output {name!r}; it has {', '.join(contract.outputs)}{hint}")
-    missing = [name for name in contract.outputs if name not in given]
+        if name not in outputs:
+            hint = did_you_mean(name, outputs)
+            raise TypeError(f"{operator} has no output {name!r}; it has {', '.join(outputs)}{hint}")
+    missing = [name for name in outputs if name not in given]
     if missing:
-        raise TypeError(f"{what} lacks {', '.join(missing)}, of {contract.name}'s {', '.join(contract.outputs)}")
+        raise TypeError(f"{what} lacks {', '.join(missing)}, of {operator}'s {', '.join(outputs)}")
     return dict(given)
 
 
@@ -411,7 +415,8 @@ def _cotangents(contract: Operator, given: Any, shapes: Mapping[str, Shape], rea
             "as in y.backward(g), jax.vjp(f, x)[1](g) or tape.gradient(y, x, output_gradients=g)"
         )
     made = {}
-    for name, value in _named(contract, "cotangent", given).items():
+    differentiable = tuple(name for name in shapes if name not in contract.state)
+    for name, value in _named(contract.name, differentiable, "cotangent", given).items():
         array = read.axes.to_last("cotangent", _array("cotangent", value))
         if array.shape != shapes[name]:
             expected, found = (list(read.axes.own("cotangent", shape)) for shape in (shapes[name], array.shape))

@@ -12,16 +12,17 @@ from hypothesis.extra import numpy as npst
 
 from conformance.case import job
 from conformance.case.contract import NoAttributes
-from conformance.case.families.activations import Gelu, LeakyRelu
-from conformance.case.families.arrays import Blocks, Mean, Pad
+from conformance.case.families.arrays import Blocks, Pad
 from conformance.case.families.convolution import Convolution
 from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.pooling import MaxPool
 from conformance.case.families.sampling import RandomDropout
 from conformance.case.families.signals import Polynomial
-from conformance.case.families.steps import Adam, Dropout, Momentum, Sgd
+from conformance.case.families.steps import Adam
 from conformance.case.job import Tensor
-from conformance.case.operators import OPERATORS, Chain, Layer
+from conformance.case.listing import default_root
+from conformance.case.loading import load
+from conformance.case.operators import Chain, Layer
 from conformance.worker import wire
 from conformance.worker.wire import decode, encode
 
@@ -86,25 +87,12 @@ MESSAGES = [
     job.Predicted(logits=F32),
     CHAIN.layers[0],
     CHAIN,
-    *(
-        operator.resolve(
-            operator.attributes(
-                **{"window": (2,) * operator.rank} if operator.rank and "pool" in operator.name else {}
-            )
-        )
-        for operator in OPERATORS.values()
-        if all(f.name == "window" or f.default is not f.default_factory for f in fields(operator.attributes))
-    ),
+    # Of every operator, what a shipped case gives it.
+    *{case.operator: case.attributes for case in load([default_root() / "operators"])}.values(),
     Pad(padding=((0, 1), (2, 3)), value=-math.inf),
-    Dropout(keep=0.5),
-    Sgd(learning_rate=0.1),
-    Momentum(learning_rate=0.1, nesterov=True),
     CrossEntropy(smoothing=0.1, ignored=-1),
     RandomDropout(rate=0.25, seed=7),
-    Mean(axes=(1, -1), keepdims=True),
     Blocks(block=2, order="crd"),
-    LeakyRelu(slope=0.2),
-    Gelu(approximate="tanh"),
     Polynomial(coefficients=(1.0, -2.5)),
 ]
 

@@ -78,15 +78,14 @@ def _diagnose(differing: Sequence[Differing], accumulators: Accumulators, deadli
     location = locate(differing)
     if not location:
         return Diagnosis()
+    names = _Search(differing, accumulators, deadline).names()
     found = list(_differences(differing))
+    if not found:  # a sample has no element to look at
+        return Diagnosis(agrees_with=names, location=location)
     # Terms of wide integers look alike; those of the other data sets are told apart.
     one, check, name = next((each for each in found if each[0].job.data != "wide"), found[0])
     worst = compare(name, check, one.job.data, _got(one, check)[name], _expected(one, check)[name], one.job.format)
-    return Diagnosis(
-        agrees_with=_Search(differing, accumulators, deadline).names(),
-        location=location,
-        terms=explain(one.job, worst),
-    )
+    return Diagnosis(agrees_with=names, location=location, terms=explain(one.job, worst))
 
 
 def layers_of(whole: Differing) -> Iterator[Differing]:

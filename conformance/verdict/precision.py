@@ -5,6 +5,7 @@ a reason, never an excuse: `LOW_PRECISION` fails unless it is on file. One class
 transform algorithms (Winograd, FFT), whose errors follow norms.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -29,6 +30,8 @@ from conformance.verdict.variants import precision as roundings
 # by little: at least this share of some array's must lie outside the ordinary bound, and the root mean square of each
 # array's errors is at most this share of its values'.
 SPREAD: Final = 1 / 16
+# A differing result may take this long to be given the name of a precision.
+SECONDS: Final = 1.0
 _ROUNDINGS: Final = frozenset(variant.name for variant in roundings.VARIANTS)
 
 Expect = Callable[[Job], Expectations | MustRefuse | None]
@@ -58,6 +61,7 @@ def explained(
     description: Description,
     *,
     agrees_with: Sequence[str] = (),
+    seconds: float = SECONDS,
 ) -> Judgement:
     """A judgement whose differences by value have the name of the first model that holds all of them.
 
@@ -67,11 +71,13 @@ def explained(
         accumulators: what the backend declares.
         description: for the transform algorithms that it declares.
         agrees_with: the readings of the operator that explain it; but for roundings, they go before loose models.
+        seconds: models that are not tried within them stay untried.
     """
+    deadline = time.perf_counter() + seconds
     otherwise = not _ROUNDINGS.issuperset(agrees_with)
     models = [model for model in _models(accumulators) if not (otherwise and model.loose)]
     verdicts = {
-        check: _explain(check, verdict, differing, models, description)
+        check: _explain(check, verdict, differing, models, description, deadline)
         if verdict.outcome is Outcome.DIFFERS and verdict.reason is Reason.VALUE
         else verdict
         for check, verdict in judgement.verdicts.items()
@@ -85,9 +91,16 @@ def _explain(
     differing: Sequence[Differing],
     models: Sequence[Model],
     description: Description,
+    deadline: float,
 ) -> Verdict:
-    parts = [part for whole in differing for part in layers_of(whole)]
+    # The smallest first: it refutes as well as the others, and sooner.
+    parts = sorted(
+        (part for whole in differing for part in layers_of(whole)),
+        key=lambda part: sum(tensor.data.size for tensor in part.job.operands.values()),
+    )
     for model in models:
+        if time.perf_counter() > deadline:
+            break
         if _holds(model, check, parts):
             declared = model.reason is Reason.NORM_WISE and _transforms(parts, description)
             outcome = Outcome.AGREES if declared else Outcome.LOW_PRECISION

@@ -129,7 +129,7 @@ def explain(job: Job, comparison: Comparison) -> tuple[str, ...]:
 
 def _explain(job: Job, c: Comparison) -> tuple[str, ...]:
     title = f"{'' if c.check == 'outputs' else 'gradient of '}{c.name}{list(c.worst_index)} on {c.data} data"
-    if c.check == "outputs" and fnmatchcase(job.operator, "*max_pool*"):
+    if c.check == "outputs" and any(fnmatchcase(job.operator, glob) for glob in ("max_pool?d", "global_max_pool?d")):
         return _explain_maximum(job, c, title)
     terms = terms_of(job, c.check, c.name, c.worst_index)
     if not terms:

@@ -144,7 +144,7 @@ def test_every_variant_is_recognised_as_itself(operator: str) -> None:
                 whole.append(Differing(job=job, answer=answer, expected=expected))  # type: ignore[arg-type]
             if not read or len(whole) < len(case.data):
                 continue
-            diagnosis = diagnose(whole, PLAIN)
+            diagnosis = diagnose(whole, PLAIN, seconds=30)
             if diagnosis.location:  # it may lie within the bounds on this case's numbers
                 # A case may tell several readings too little apart for all of their names.
                 if len(diagnosis.agrees_with) < 4:

@@ -27,9 +27,10 @@ from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.variants import precision as roundings
 
 # A wide interval holds one wrong element as well, and for long sums anything. A lower precision moves many elements
-# by little: at least this share of some array's must lie outside the ordinary bound, and the root mean square of each
-# array's errors is at most this share of its values'.
-SPREAD: Final = 1 / 16
+# by little: some array has this share of its elements outside the ordinary bound, and more than one,
+SPREAD: Final = 1 / 4
+# and the root mean square of every array's errors is at most this share of its values'.
+SMALL: Final = 1 / 16
 # A differing result may take this long to be given the name of a precision.
 SECONDS: Final = 1.0
 _ROUNDINGS: Final = frozenset(variant.name for variant in roundings.VARIANTS)
@@ -162,7 +163,7 @@ def _holds(model: Model, check: Check, parts: Sequence[Differing]) -> bool:
                 return False
             if model.spread and not array.small:
                 return False
-            spread = spread or array.share >= SPREAD
+            spread = spread or array.spread
     return needed and spread
 
 
@@ -175,10 +176,10 @@ class _Array:
     expectation: Expectation
 
     @property
-    def share(self) -> float:
-        """Of its elements: how many lie outside."""
+    def spread(self) -> bool:
+        """More of its elements lie outside than one wrong element explains."""
         beyond = outside(self.got, self.expectation, self.got.format)
-        return 0.0 if beyond is None else float(np.mean(beyond))
+        return beyond is not None and int(beyond.sum()) > 1 and float(np.mean(beyond)) >= SPREAD
 
     @property
     def small(self) -> bool:
@@ -187,7 +188,7 @@ class _Array:
         with np.errstate(invalid="ignore", over="ignore"):
             error = from_storage(self.got.data, FORMATS[self.got.format]) - value
             finite = np.isfinite(error)
-            return float(np.linalg.norm(error[finite])) <= SPREAD * float(np.linalg.norm(value[finite]))
+            return float(np.linalg.norm(error[finite])) <= SMALL * float(np.linalg.norm(value[finite]))
 
 
 def _arrays(check: Check, part: Differing) -> Iterator[_Array]:

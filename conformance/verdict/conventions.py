@@ -13,15 +13,16 @@ from typing import Final
 import numpy as np
 
 from conformance.case.expansion import did_you_mean
-from conformance.case.job import Answer, Job
+from conformance.case.job import Answer, Job, Tensor
 from conformance.case.model import Case, Check, Convention
 from conformance.errors import Problem
-from conformance.formats import FORMATS
+from conformance.formats import FORMATS, to_storage
 from conformance.verdict import oracle
 from conformance.verdict.compare import interval
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.verdict.sampling import compare_samples
 from conformance.verdict.variants import CUSTOMS, VARIANTS, Variant, evaluate
 
 # Outcomes of arrays that lie within a reading's bounds.
@@ -159,6 +160,8 @@ def _exclude(one: Expectations | MustRefuse, other: Expectations | MustRefuse, j
     """Whether no answer to a job lies within both."""
     if isinstance(one, MustRefuse) or isinstance(other, MustRefuse):
         return type(one) is not type(other)
+    if one.samples and other.samples:
+        return _refused(job, one, other) and _refused(job, other, one)
     pairs: tuple[tuple[Mapping[str, Expectation], Mapping[str, Expectation]], ...] = (
         (one.outputs, other.outputs),
         (one.gradients, other.gradients),
@@ -169,6 +172,16 @@ def _exclude(one: Expectations | MustRefuse, other: Expectations | MustRefuse, j
         for name, expectation in first.items()
         if name in second
     )
+
+
+def _refused(job: Job, drawn: Expectations, expected: Expectations) -> bool:
+    """Whether samples of one law, the same for the same case, are none of another."""
+    format_ = FORMATS[job.format]
+    got = {
+        name: Tensor(job.format, to_storage(array, format_)) for name, array in oracle.drawn(job, drawn.samples).items()
+    }
+    found = compare_samples("outputs", job.data, got, expected.samples, job.format)
+    return not all(comparison.within for comparison in found)
 
 
 def _apart(one: Expectation, other: Expectation, job: Job) -> bool:

@@ -89,7 +89,7 @@ def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit
     judgements = {
         reading.name: merge(
             [
-                judge(case, one.job, one.answer, expected_of(reading, one.job, accumulators), exact=one.exact)
+                _judged(case, one, expected_of(reading, one.job, accumulators))
                 for one in probed
             ]
         )
@@ -116,17 +116,25 @@ def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit
 def expected_here(case: Case, one: Probed, accumulators: Accumulators) -> Expectations | MustRefuse:
     """What one data set of a probe must be under the first reading that fits it; under the first where none does."""
     expected = [expected_of(reading, one.job, accumulators) for reading in case.readings]
-    fitting = (found for found in expected if _fits(judge(case, one.job, one.answer, found, exact=one.exact)))
+    fitting = (found for found in expected if _fits(_judged(case, one, found)))
     return next(fitting, expected[0])
+
+
+def _judged(case: Case, one: Probed, expected: Expectations | MustRefuse) -> Judgement:
+    """A reading under which the question has no answer fits who refuses."""
+    if isinstance(expected, MustRefuse):
+        case = replace(case, expect=replace(case.expect, error="required"))
+    return judge(case, one.job, one.answer, expected, exact=one.exact)
 
 
 def _fits(judgement: Judgement) -> bool:
     return all(verdict.outcome in _FITTING for verdict in judgement.verdicts.values())
 
 
-def _distance(judgement: Judgement) -> tuple[int, int]:
-    """Checks that do not fit, then arrays."""
+def _distance(judgement: Judgement) -> tuple[int, int, int]:
+    """Checks that should have been refused, checks that do not fit, then arrays."""
     return (
+        sum(verdict.outcome is Outcome.ACCEPTED_INVALID for verdict in judgement.verdicts.values()),
         sum(verdict.outcome not in _FITTING for verdict in judgement.verdicts.values()),
         sum(not comparison.within for comparison in judgement.comparisons),
     )

@@ -46,7 +46,9 @@ class HasDefaults(Honest):
         deviation = np.sqrt(variance) + epsilon if self.epsilon_outside else np.sqrt(variance + epsilon)
         return np.asarray((numbers - mean) / deviation)
 
-    def batch_norm_training(self, attributes: BatchNormTraining, x: Native, mean: Native, variance: Native) -> Natives:
+    def batch_norm_training(
+        self, attributes: BatchNormTraining, x: Native, mean: Native, variance: Native
+    ) -> Natives:
         numbers = x.numbers.astype(np.float64)
         axes = tuple(range(numbers.ndim - 1))
         share = chosen(attributes.momentum, self.share)

@@ -1,4 +1,4 @@
-"""The shipped probes: a backend with another default flips its row, and none with readings that cannot be told apart."""
+"""The shipped probes: a backend with another default flips its row, and their readings are told apart."""
 
 from dataclasses import replace
 
@@ -78,7 +78,7 @@ def test_another_default_flips_its_row(ask: Ask, name: str, readings: dict[type[
 def test_who_answers_is_nearest_to_a_reading_with_an_answer(ask: Ask) -> None:
     result = ask(defaults.CountsIgnored, outputs_of("losses/ignored-label"))
     assert (result.outcome, result.reason, result.reading) == (Outcome.DIFFERS, Reason.NO_READING, "")
-    assert "nearest: output on given data: 1 of 1 elements outside the bound" in result.detail
+    assert "nearest: output on normal data: 1 of 1 elements outside the bound" in result.detail
 
 
 def test_readings_of_the_shipped_probes_are_told_apart() -> None:

@@ -87,12 +87,7 @@ class Probed:
 def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit:
     """Draws the verdict of a probe from all of its data sets."""
     judgements = {
-        reading.name: merge(
-            [
-                _judged(case, one, expected_of(reading, one.job, accumulators))
-                for one in probed
-            ]
-        )
+        reading.name: merge([_judged(case, one, expected_of(reading, one.job, accumulators)) for one in probed])
         for reading in case.readings
     }
     fitting = [name for name, judgement in judgements.items() if _fits(judgement)]
@@ -186,7 +181,8 @@ def _refused(job: Job, drawn: Expectations, expected: Expectations) -> bool:
     """Whether samples of one law, the same for the same case, are none of another."""
     format_ = FORMATS[job.format]
     got = {
-        name: Tensor(job.format, to_storage(array, format_)) for name, array in oracle.drawn(job, drawn.samples).items()
+        name: Tensor(job.format, to_storage(array, format_))
+        for name, array in oracle.drawn(job, drawn.samples).items()
     }
     found = compare_samples("outputs", job.data, got, expected.samples, job.format)
     return not all(comparison.within for comparison in found)

@@ -45,9 +45,7 @@ class TensorFlowLayers:
         self.log.write(f"layer.build({tuple(x.shape)!r})")
         lists = (f"[{', '.join(['{}'] * len(values))}]" for values in (trained, kept))
         told = "".join(f", {key}={value}" for key, value in mode.items())
-        self.log.write(
-            f"y, state = layer.stateless_call({', '.join(lists)}, {{}}{told})", *trained, *kept, x
-        )
+        self.log.write(f"y, state = layer.stateless_call({', '.join(lists)}, {{}}{told})", *trained, *kept, x)
         self.log.name(y, "y")
         for place, value in enumerate(state):
             self.log.name(value, f"state[{place}]")

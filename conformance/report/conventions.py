@@ -1,11 +1,13 @@
 """The conventions: which reading every target's own default or option follows, as it was measured.
 
-A row is a probe, a column a target; topics are the files that the probes come from. Where a target told something
+A row is a probe, a column a target that was asked one of its topic; topics are the files that the probes come from.
+Every two targets have what to mind in a port from one to the other. Where a target told something
 else the run before, on the same numbers and with the same readings to choose from, the cell says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from conformance.report.collection import Collection, Entry
 from conformance.run.result import NOTHING_OWN, Result
@@ -47,7 +49,21 @@ class Row:
     @property
     def apart(self) -> bool:
         """Targets follow different readings."""
-        return len({cell.told for cell in self.cells if cell is not None and cell.follows}) > 1
+        return len(self.camps) > 1
+
+    @property
+    def camps(self) -> tuple[tuple[str, ...], ...]:
+        """The targets that follow a reading, those of one reading together, the most first."""
+        found: dict[str, list[str]] = {}
+        for target, cell in zip(self.targets, self.cells, strict=True):
+            if cell is not None and cell.follows:
+                found.setdefault(cell.told, []).append(target)
+        return tuple(sorted(map(tuple, found.values()), key=lambda camp: -len(camp)))
+
+    @property
+    def divided(self) -> str:
+        """Who differs, in words; empty where nobody does."""
+        return " against ".join(map(_listed, self.camps)) if self.apart else ""
 
     @property
     def changed(self) -> bool:
@@ -62,6 +78,53 @@ class Topic:
     name: str
     targets: tuple[str, ...]
     rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A probe of which two targets follow different readings."""
+
+    row: Row
+    before: Cell
+    after: Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """What to mind between two targets.
+
+    Attributes:
+        one, other: the targets.
+        differences: the probes that they answer otherwise.
+        both: how many both follow a reading of.
+    """
+
+    one: str
+    other: str
+    differences: tuple[Difference, ...]
+    both: int
+
+
+def ports(found: Sequence[Topic]) -> tuple[Port, ...]:
+    """Every two targets that follow readings of the same probes."""
+    told: dict[tuple[str, str], list[Difference]] = {}
+    for row in (row for topic in found for row in topic.rows):
+        following = [
+            (target, cell)
+            for target, cell in zip(row.targets, row.cells, strict=True)
+            if cell is not None and cell.follows
+        ]
+        for (one, first), (other, second) in combinations(following, 2):
+            told.setdefault((one, other), []).append(Difference(row=row, before=first, after=second))
+    return tuple(
+        Port(
+            one=one,
+            other=other,
+            differences=tuple(each for each in asked if each.before.told != each.after.told),
+            both=len(asked),
+        )
+        for (one, other), asked in sorted(told.items())
+    )
 
 
 def topics(collection: Collection) -> tuple[Topic, ...]:
@@ -81,23 +144,47 @@ def topics(collection: Collection) -> tuple[Topic, ...]:
     }
     history = _history(collection, asked)
     rows: dict[str, list[Row]] = {}
-    for case, found in sorted(probes.items()):
-        topic, _, name = case.removeprefix("conventions/").rpartition("/")
+    of_topic: dict[str, tuple[str, ...]] = {}
+    for topic, cases in _by_topic(probes).items():
+        of_topic[topic] = tuple(
+            name for name in targets if any(entry.column.target == name for case in cases for entry in probes[case])
+        )
+    for case, found in probes.items():
+        topic, _, name = _placed(case)
         record = collection.cases.get(case)
-        by_target = {target: [entry for entry in found if entry.column.target == target] for target in targets}
+        shown = of_topic[topic]
+        by_target = {target: [entry for entry in found if entry.column.target == target] for target in shown}
         rows.setdefault(topic, []).append(
             Row(
                 case=case,
                 name=name,
                 about=record.about if record else "",
-                targets=targets,
+                targets=shown,
                 cells=tuple(
                     _cell(entries, history.get((case, target), ())) if entries else None
                     for target, entries in by_target.items()
                 ),
             )
         )
-    return tuple(Topic(name=_title(topic), targets=targets, rows=tuple(rows[topic])) for topic in sorted(rows))
+    return tuple(
+        Topic(name=_title(topic), targets=of_topic[topic], rows=tuple(rows[topic])) for topic in sorted(rows)
+    )
+
+
+def _placed(case: str) -> tuple[str, str, str]:
+    return case.removeprefix("conventions/").rpartition("/")
+
+
+def _by_topic(cases: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for case in cases:
+        found.setdefault(_placed(case)[0], []).append(case)
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _title(topic: str) -> str:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from conformance.report import charts, selfcheck
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
-from conformance.report.conventions import topics
+from conformance.report.conventions import ports, topics
 from conformance.report.payload import build
 from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
@@ -192,6 +192,7 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
     script = "\n".join(_asset(environment, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
     unexpected = [entry for entry in entries if entry.result.unexpected]
+    conventions = topics(collection)
     return environment.get_template("page.html.j2").render(
         style=Markup(_asset(environment, "style.css")),
         script=Markup(script),
@@ -210,7 +211,8 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         stale=_rows([entry for entry in entries if entry.result.stale]),
         known=_known(entries, deviations),
         refuted=_refuted(collection),
-        topics=topics(collection),
+        topics=conventions,
+        ports=ports(conventions),
         selfchecks=collection.selfchecks,
         build=reference_digest(),
         forms=[_form(form, records) for form, records in collection.training.items()],

@@ -23,7 +23,7 @@ from conformance.case.operators import OPERATORS
 from conformance.cli import app
 from conformance.errors import InvalidCases, NotTranslatable
 from conformance.report.collection import collect
-from conformance.report.conventions import Cell, Topic, topics
+from conformance.report.conventions import Cell, Row, Topic, ports, topics
 from conformance.report.page import write_report
 from conformance.run.engine import Session
 from conformance.run.execute import Request, select
@@ -583,9 +583,51 @@ def test_rows_where_targets_disagree_are_marked(tmp_path: Path, sessions: Callab
     assert not counted.apart
     assert {c.told for c in counted.cells if c} == {"no default"}
     text = write_report(tmp_path).read_text()
+    assert row.camps == (("one",), ("two",))
+    assert row.divided == "one against two"
+    assert counted.divided == ""
+    assert '<span class="divided">one against two</span>' in text
+    (port,) = ports(table(tmp_path))
+    assert (port.one, port.other, port.both) == ("one", "two", 1)
+    assert [(each.row.case, each.before.told, each.after.told) for each in port.differences] == [
+        (ODD_PIXEL.id, "at the end", "at the beginning")
+    ]
+    assert "differ in 1 of the 1 conventions that both have" in " ".join(text.split())
     assert '<a href="#view=conventions"' in text
     assert 'id="view-conventions"' in text
     assert text.count('<tr class="apart">') == 1
+
+
+def test_targets_that_read_alike_stand_together_and_those_without_a_reading_apart() -> None:
+    told = (("a", "x"), ("b", "y"), ("c", "x"), ("d", "x"), ("e", "z"))
+    cells = tuple(Cell(told=reading, follows=True) for _, reading in told)
+    row = Row(
+        case="conventions/topic/one",
+        name="one",
+        about="",
+        targets=(*(target for target, _ in told), "f", "g"),
+        cells=(*cells, Cell(told="no option", lacks=True), None),
+    )
+    assert row.divided == "a, c and d against b against e"
+    found = {(port.one, port.other): len(port.differences) for port in ports([_topic(row)])}
+    assert len(found) == 10
+    assert [pair for pair, count in found.items() if count == 0] == [("a", "c"), ("a", "d"), ("c", "d")]
+
+
+def _topic(row: Row) -> Topic:
+    return Topic(name="Topic", targets=row.targets, rows=(row,))
+
+
+def test_a_topic_has_the_targets_that_were_asked_one_of_it(tmp_path: Path, sessions: Callable[..., Session]) -> None:
+    other = replace(NAN, id="conventions/other/nan")
+    first = replace(ODD_PIXEL, id="conventions/one/odd")
+    for name, asked in (("one", (first, other)), ("two", (other,))):
+        session = sessions(fakes.Honest)
+        writer = RunWriter(tmp_path, name, session.description)
+        for each in asked:
+            writer.result(session.run(item(each)), case_record(each))
+        writer.close(complete=True)
+    assert {topic.name: topic.targets for topic in table(tmp_path)} == {"One": ("one",), "Other": ("one", "two")}
 
 
 def test_a_report_without_probes_has_no_such_page(tmp_path: Path, sessions: Callable[..., Session]) -> None:
@@ -595,14 +637,15 @@ def test_a_report_without_probes_has_no_such_page(tmp_path: Path, sessions: Call
 
 
 def test_a_target_that_was_not_asked_has_no_cell(tmp_path: Path, sessions: Callable[..., Session]) -> None:
-    for name, asked in (("one", ODD_PIXEL), ("two", NAN)):
+    pixel, nan = (replace(one, id=f"conventions/one/{n}") for n, one in enumerate((ODD_PIXEL, NAN)))
+    for name, asked in (("one", pixel), ("two", nan)):
         session = sessions(fakes.Honest)
         writer = RunWriter(tmp_path, name, session.description)
         result: Result = session.run(item(asked))
         writer.result(result, case_record(asked))
         writer.close(complete=True)
     rows = {row.case: row.cells for topic in table(tmp_path) for row in topic.rows}
-    assert [c is None for c in rows[ODD_PIXEL.id]] == [False, True]
+    assert [c is None for c in rows[pixel.id]] == [False, True]
 
 
 def test_what_is_kept_for_the_pictures_is_the_reading_that_fits(sessions: Callable[..., Session]) -> None:

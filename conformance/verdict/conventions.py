@@ -13,15 +13,16 @@ from typing import Final
 import numpy as np
 
 from conformance.case.expansion import did_you_mean
-from conformance.case.job import Answer, Job
+from conformance.case.job import Answer, Job, Tensor
 from conformance.case.model import Case, Check, Convention
 from conformance.errors import Problem
-from conformance.formats import FORMATS
+from conformance.formats import FORMATS, to_storage
 from conformance.verdict import oracle
 from conformance.verdict.compare import interval
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.verdict.sampling import compare_samples
 from conformance.verdict.variants import CUSTOMS, VARIANTS, Variant, evaluate
 
 # Outcomes of arrays that lie within a reading's bounds.
@@ -86,12 +87,7 @@ class Probed:
 def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit:
     """Draws the verdict of a probe from all of its data sets."""
     judgements = {
-        reading.name: merge(
-            [
-                judge(case, one.job, one.answer, expected_of(reading, one.job, accumulators), exact=one.exact)
-                for one in probed
-            ]
-        )
+        reading.name: merge([_judged(case, one, expected_of(reading, one.job, accumulators)) for one in probed])
         for reading in case.readings
     }
     fitting = [name for name, judgement in judgements.items() if _fits(judgement)]
@@ -115,17 +111,25 @@ def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit
 def expected_here(case: Case, one: Probed, accumulators: Accumulators) -> Expectations | MustRefuse:
     """What one data set of a probe must be under the first reading that fits it; under the first where none does."""
     expected = [expected_of(reading, one.job, accumulators) for reading in case.readings]
-    fitting = (found for found in expected if _fits(judge(case, one.job, one.answer, found, exact=one.exact)))
+    fitting = (found for found in expected if _fits(_judged(case, one, found)))
     return next(fitting, expected[0])
+
+
+def _judged(case: Case, one: Probed, expected: Expectations | MustRefuse) -> Judgement:
+    """A reading under which the question has no answer fits who refuses."""
+    if isinstance(expected, MustRefuse):
+        case = replace(case, expect=replace(case.expect, error="required"))
+    return judge(case, one.job, one.answer, expected, exact=one.exact)
 
 
 def _fits(judgement: Judgement) -> bool:
     return all(verdict.outcome in _FITTING for verdict in judgement.verdicts.values())
 
 
-def _distance(judgement: Judgement) -> tuple[int, int]:
-    """Checks that do not fit, then arrays."""
+def _distance(judgement: Judgement) -> tuple[int, int, int]:
+    """Checks that should have been refused, checks that do not fit, then arrays."""
     return (
+        sum(verdict.outcome is Outcome.ACCEPTED_INVALID for verdict in judgement.verdicts.values()),
         sum(verdict.outcome not in _FITTING for verdict in judgement.verdicts.values()),
         sum(not comparison.within for comparison in judgement.comparisons),
     )
@@ -159,6 +163,8 @@ def _exclude(one: Expectations | MustRefuse, other: Expectations | MustRefuse, j
     """Whether no answer to a job lies within both."""
     if isinstance(one, MustRefuse) or isinstance(other, MustRefuse):
         return type(one) is not type(other)
+    if one.samples and other.samples:
+        return _refused(job, one, other) and _refused(job, other, one)
     pairs: tuple[tuple[Mapping[str, Expectation], Mapping[str, Expectation]], ...] = (
         (one.outputs, other.outputs),
         (one.gradients, other.gradients),
@@ -169,6 +175,17 @@ def _exclude(one: Expectations | MustRefuse, other: Expectations | MustRefuse, j
         for name, expectation in first.items()
         if name in second
     )
+
+
+def _refused(job: Job, drawn: Expectations, expected: Expectations) -> bool:
+    """Whether samples of one law, the same for the same case, are none of another."""
+    format_ = FORMATS[job.format]
+    got = {
+        name: Tensor(job.format, to_storage(array, format_))
+        for name, array in oracle.drawn(job, drawn.samples).items()
+    }
+    found = compare_samples("outputs", job.data, got, expected.samples, job.format)
+    return not all(comparison.within for comparison in found)
 
 
 def _apart(one: Expectation, other: Expectation, job: Job) -> bool:

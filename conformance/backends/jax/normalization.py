@@ -1,5 +1,9 @@
-"""JAX's normalisations: Flax's recipes, with the variance in two passes."""
+"""JAX's normalisations: Flax's recipes, with the variance in two passes.
 
+Asked for its own, JAX answers with `jax.nn.standardize`, which has neither scale nor offset.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 from conformance.backends.base import Native, Natives, Recorded
@@ -18,8 +22,18 @@ class JaxNormalization:
     """A part of the adapter, which brings the framework's modules."""
 
     jnp: Recorded
+    nn: Recorded
     lax: Recorded
     _jax: Any
+    own: bool
+    compose: Callable[[str], None]
+
+    def _own(
+        self, x: Native, epsilon: float, scale: Native | None, offset: Native | None, **statistics: Any
+    ) -> Native:
+        if scale is not None or offset is not None:
+            self.compose("jax.nn.standardize has neither scale nor offset")
+        return self.nn.standardize(x, epsilon=epsilon, **statistics)
 
     def _normalized(
         self, x: Native, mean: Native, variance: Native, epsilon: float, scale: Native | None, offset: Native | None
@@ -57,6 +71,8 @@ class JaxNormalization:
         scale: Native | None = None,
         offset: Native | None = None,
     ) -> Native:
+        if self.own:
+            return self._own(x, attributes.epsilon, scale, offset, mean=mean, variance=variance)
         return self._normalized(x, mean, variance, attributes.epsilon, scale, offset)
 
     def batch_norm_training(
@@ -68,6 +84,7 @@ class JaxNormalization:
         scale: Native | None = None,
         offset: Native | None = None,
     ) -> Natives:
+        self.compose("JAX has no running statistics")
         a, axes = attributes, tuple(range(x.ndim - 1))
         new_mean, new_variance = self.jnp.mean(x, axis=axes), self.jnp.var(x, axis=axes)
         y = self._normalized(x, new_mean, new_variance, a.epsilon, scale, offset)
@@ -86,12 +103,15 @@ class JaxNormalization:
         self, attributes: LayerNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
         axes = tuple(axis + x.ndim if axis < 0 else axis for axis in attributes.axes)
+        if self.own:
+            return self._own(x, attributes.epsilon, scale, offset, axis=axes)
         shape = tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
         return self._standardized(x, axes, attributes.epsilon, scale, offset, shape)
 
     def group_norm(
         self, attributes: GroupNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
+        self.compose("JAX has no normalisation of groups")
         groups = attributes.groups
         parted = (*x.shape[:-1], groups, x.shape[-1] // groups)
         axes = (*range(1, x.ndim - 1), x.ndim)
@@ -103,9 +123,12 @@ class JaxNormalization:
         self, attributes: InstanceNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
         axes, row = tuple(range(1, x.ndim - 1)), (*(1 for _ in range(x.ndim - 1)), x.shape[-1])
+        if self.own:
+            return self._own(x, attributes.epsilon, scale, offset, axis=axes)
         return self._standardized(x, axes, attributes.epsilon, scale, offset, row)
 
     def local_response_norm(self, attributes: LocalResponseNorm, x: Native) -> Native:
+        self.compose("JAX has no local response normalisation")
         a = attributes
         smaller, larger = (a.size - 1) // 2, a.size // 2
         ends = (larger, smaller) if a.extra == "low" else (smaller, larger)

@@ -1,6 +1,7 @@
 """JAX's resizing, patches and the pools beside the ordinary ones."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -9,6 +10,7 @@ from conformance.case.families.convolution import TransposedConvolution
 from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Patches, Unpool, as_transposed
 from conformance.case.geometry import adaptive_spans, nearest_places, resolve_pads
+from conformance.case.job import is_native
 from conformance.errors import NotTranslatable
 
 
@@ -19,6 +21,8 @@ class JaxResizing:
     jnp: Recorded
     lax: Recorded
     image: Recorded
+    own: bool
+    compose: Callable[[str], None]
 
     @abstractmethod
     def conv2d_transpose(
@@ -27,6 +31,12 @@ class JaxResizing:
         """The operator of that name."""
 
     def resize2d(self, attributes: Resize, x: Native) -> Native:
+        if self.own:
+            if not is_native(attributes.coordinates) and attributes.coordinates != "half_pixel":
+                self.compose("jax.image.resize looks at half pixels alone")
+            # Its methods go by the harness's own names; what it does before it shrinks is left to it, too.
+            shape = (x.shape[0], *attributes.size, x.shape[-1])
+            return self.image.resize(x, shape, method=attributes.method)
         match attributes:
             case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
                 return self.image.resize(x, (x.shape[0], *attributes.size, x.shape[-1]), "nearest")
@@ -68,11 +78,13 @@ class JaxResizing:
             rhs_dilation=a.dilation,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        return (
-            patches if a.order == "channels_first" else self._patches_reordered(patches, x.shape[-1], prod(a.window))
-        )
+        if is_native(a.order) or a.order == "channels_first":
+            return patches
+        self.compose("JAX has the order channels_first alone")
+        return self._patches_reordered(patches, x.shape[-1], prod(a.window))
 
     def fold(self, attributes: Fold, x: Native) -> Native:
+        self.compose("JAX has no fold")
         # A transposed convolution whose kernel sets every number of a patch in its place.
         a = attributes
         elements, depth = prod(a.window), x.shape[-1]
@@ -94,12 +106,15 @@ class JaxResizing:
         return x
 
     def adaptive_average_pool2d(self, attributes: AdaptivePool, x: Native) -> Native:
+        self.compose("JAX has no adaptive pools")
         return self._window_reduced(x, attributes.size, "mean")
 
     def adaptive_max_pool2d(self, attributes: AdaptivePool, x: Native) -> Native:
+        self.compose("JAX has no adaptive pools")
         return self._window_reduced(x, attributes.size, "max")
 
     def lp_pool2d(self, attributes: LpPool, x: Native) -> Native:
+        self.compose("JAX has no power pools")
         a = attributes
         if a.p == 2:
             x = self.jnp.square(x)
@@ -110,6 +125,7 @@ class JaxResizing:
         return self.jnp.sqrt(sums) if a.p == 2 else sums
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:
+        self.compose("JAX has no unpooling")
         (batch, *_, channels), (height, width) = x.shape, attributes.size
         if attributes.indexed == "plane":
             indices = self.jnp.add(self.jnp.multiply(indices, channels), self.jnp.arange(channels))

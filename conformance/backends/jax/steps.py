@@ -44,7 +44,6 @@ class JaxSteps:
             "b2": attributes.beta2,
             "eps": translated(attributes.epsilon, lambda epsilon: epsilon / correction),
         }
-        settings = without_native(settings)
         results = self._step("adam", settings, attributes.step - 1, gradient, (parameter, m, v))
         return dict(zip(("parameter", "m", "v"), results, strict=True))
 
@@ -52,7 +51,7 @@ class JaxSteps:
         self, name: str, settings: Mapping[str, float], step: int, gradient: Native, state: tuple[Native, ...]
     ) -> tuple[Native, ...]:
         """One update of `jax.example_libraries.optimizers`, which counts steps from 0."""
-        library = self._jax.example_libraries.optimizers
+        library, settings = self._jax.example_libraries.optimizers, without_native(settings)
         _, update, _ = getattr(library, name)(**settings)
         packed = library.pack_optimizer_state(library.JoinPoint(state if len(state) > 1 else state[0]))
         results = library.unpack_optimizer_state(update(step, gradient, packed)).subtree
@@ -77,8 +76,9 @@ class JaxSteps:
     def sgd_momentum(self, attributes: Momentum, parameter: Native, gradient: Native, velocity: Native) -> Natives:
         a, jnp = attributes, self.jnp
         if a.weight_decay:
+            self.compose("JAX's momentum has no weight decay")
             gradient = jnp.add(gradient, jnp.multiply(parameter, a.weight_decay))
-        if a.velocity_of == "gradients" and not a.first and not a.dampening:
+        if (is_native(a.velocity_of) or a.velocity_of == "gradients") and not a.first and not a.dampening:
             settings = {"step_size": a.learning_rate, "mass": a.momentum}
             name = "nesterov" if a.nesterov else "momentum"
             moved, made = self._step(name, settings, 0, gradient, (parameter, velocity))
@@ -105,7 +105,11 @@ class JaxSteps:
         velocity: Native | None = None,
     ) -> Natives:
         a, jnp = attributes, self.jnp
-        if a.epsilon_inside and mean is None and (velocity is None or a.velocity_of == "steps"):
+        inside = is_native(a.epsilon_inside) or a.epsilon_inside
+        of_steps = velocity is None or is_native(a.velocity_of) or a.velocity_of == "steps"
+        if inside and mean is None and of_steps:
+            if is_native(a.learning_rate):
+                raise NotTranslatable("no default: JAX's rmsprop needs its step size")
             settings = {"step_size": a.learning_rate, "gamma": a.rho, "eps": a.epsilon}
             if velocity is None:
                 moved, square = self._step("rmsprop", settings, 0, gradient, (parameter, v))
@@ -126,7 +130,6 @@ class JaxSteps:
         if mean is not None:
             made["mean"] = kept(mean, gradient)
             square = jnp.subtract(square, jnp.square(made["mean"]))
-        inside = a.epsilon_inside
         divisor = jnp.sqrt(jnp.add(square, a.epsilon)) if inside else jnp.add(jnp.sqrt(square), a.epsilon)
         step = jnp.divide(gradient, divisor)
         if velocity is not None:

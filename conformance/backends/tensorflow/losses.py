@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from conformance.backends.base import CallLog, Native, Recorded
+from conformance.backends.base import CallLog, Native, Recorded, translated, without_native
 from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Loss
 from conformance.case.job import is_native
 
@@ -25,12 +25,14 @@ class TensorFlowLosses:
         self, attributes: CrossEntropy, logits: Native, labels: Native, weights: Native | None = None
     ) -> Native:
         a = attributes
-        if not a.smoothing and a.ignored is None and weights is None:
+        # Nothing is ignored by default.
+        ignored = None if is_native(a.ignored) else a.ignored
+        if not a.smoothing and ignored is None and weights is None:
             losses = self.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
             return self._reduced(a.reduction, losses)
         places = labels
-        if a.ignored is not None:  # whose weight does not matter; any class will do
-            places = self.tf.where(self.tf.equal(labels, a.ignored), self.tf.zeros_like(labels), labels)
+        if ignored is not None:  # whose weight does not matter; any class will do
+            places = self.tf.where(self.tf.equal(labels, ignored), self.tf.zeros_like(labels), labels)
         of_rows = None if weights is None else self.tf.gather(weights, places)
         if not a.smoothing:
             return self._keras(a, logits, labels, of_rows)
@@ -38,8 +40,8 @@ class TensorFlowLosses:
         shown = self.tf.one_hot(places, logits.shape[1], dtype=logits.dtype)
         losses = self._dense(a.smoothing, logits, shown, weights)
         counted = self.tf.ones_like(losses) if of_rows is None else of_rows
-        if a.ignored is not None:
-            counts = self.tf.cast(self.tf.not_equal(labels, a.ignored), logits.dtype)
+        if ignored is not None:
+            counts = self.tf.cast(self.tf.not_equal(labels, ignored), logits.dtype)
             losses, counted = self.tf.multiply(losses, counts), self.tf.multiply(counted, counts)
         if a.reduction != "mean":
             return self._reduced(a.reduction, losses)
@@ -47,8 +49,14 @@ class TensorFlowLosses:
 
     def _keras(self, a: CrossEntropy, logits: Native, labels: Native, of_rows: Native | None) -> Native:
         """Keras' loss ignores a class, and weighs rows."""
-        options = {"from_logits": True, "ignore_class": a.ignored, "reduction": _REDUCTIONS[a.reduction]}
-        options["dtype"] = logits.dtype.name
+        options = without_native(
+            {
+                "from_logits": True,
+                "ignore_class": a.ignored,
+                "reduction": translated(a.reduction, _REDUCTIONS.__getitem__),
+                "dtype": logits.dtype.name,
+            }
+        )
         loss = self._tf.keras.losses.SparseCategoricalCrossentropy(**options)
         result = loss(labels, logits, sample_weight=of_rows)
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
@@ -59,6 +67,7 @@ class TensorFlowLosses:
     def _dense(self, smoothing: float, logits: Native, labels: Native, weights: Native | None) -> Native:
         """Losses by row; only the smoothing has to be Keras'."""
         if weights is not None:
+            self.compose("TensorFlow's losses know no weights of classes")
             if smoothing:
                 classes = logits.shape[1]
                 labels = self.tf.add(self.tf.multiply(labels, 1 - smoothing), smoothing / classes)

@@ -1,6 +1,13 @@
-"""TensorFlow's normalisations: moments and `tf.nn.batch_normalization`, as Keras has them, and the fused kernels."""
+"""TensorFlow's normalisations: moments and `tf.nn.batch_normalization`, as Keras has them, and the fused kernels.
 
-from conformance.backends.base import Native, Natives, Recorded
+Asked for its own, TensorFlow answers with a layer of Keras: functions of `tf.nn` have neither defaults nor state.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from conformance.backends.base import Native, Natives, Recorded, translated
+from conformance.backends.tensorflow.layers import TensorFlowLayers
 from conformance.case.families.normalization import (
     BatchNorm,
     BatchNormTraining,
@@ -9,15 +16,34 @@ from conformance.case.families.normalization import (
     LayerNorm,
     LocalResponseNorm,
 )
+from conformance.case.job import is_native
 from conformance.case.model import Shape
 
 
-class TensorFlowNormalization:
+class TensorFlowNormalization(TensorFlowLayers):
     """A part of the adapter, which brings the framework's modules."""
 
     tf: Recorded
     nn: Recorded
     compat_nn: Recorded
+    own: bool
+    compose: Callable[[str], None]
+
+    def _affine_layer(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        x: Native,
+        scale: Native | None,
+        offset: Native | None,
+        kept: Sequence[Native] = (),
+        *,
+        training: bool | None = None,
+    ) -> tuple[Native, list[Native]]:
+        """A layer that has a scale and an offset where they are given."""
+        given = {"scale": scale is not None, "center": offset is not None, **settings}
+        trained = [value for value in (scale, offset) if value is not None]
+        return self._by_layer(name, given, x, trained, kept, training=training)
 
     def batch_norm(
         self,
@@ -28,6 +54,12 @@ class TensorFlowNormalization:
         scale: Native | None = None,
         offset: Native | None = None,
     ) -> Native:
+        if self.own:
+            settings = {"epsilon": attributes.epsilon}
+            y, _ = self._affine_layer(
+                "BatchNormalization", settings, x, scale, offset, (mean, variance), training=False
+            )
+            return y
         return self.nn.batch_normalization(x, mean, variance, offset, scale, attributes.epsilon)
 
     def batch_norm_training(
@@ -40,6 +72,14 @@ class TensorFlowNormalization:
         offset: Native | None = None,
     ) -> Natives:
         a = attributes
+        if self.own:
+            if not is_native(a.bessel) and a.bessel:
+                self.compose("Keras divides the running variance by n")
+            settings = {"momentum": a.momentum, "epsilon": a.epsilon}
+            y, (mean, variance) = self._affine_layer(
+                "BatchNormalization", settings, x, scale, offset, (mean, variance), training=True
+            )
+            return {"output": y, "mean": mean, "variance": variance}
         if a.bessel and len(x.shape) == 4 and x.dtype.name == "float32":
             # Keras 2's way for images; the kernel takes no other rank, and always divides by n - 1.
             y, mean, variance = self.compat_nn.fused_batch_norm(
@@ -87,6 +127,9 @@ class TensorFlowNormalization:
     ) -> Native:
         rank = len(x.shape)
         axes = [axis + rank if axis < 0 else axis for axis in attributes.axes]
+        if self.own:
+            settings = {"axis": axes, "epsilon": attributes.epsilon}
+            return self._affine_layer("LayerNormalization", settings, x, scale, offset)[0]
         shape = tuple(x.shape[axis] if axis in axes else 1 for axis in range(rank))
         return self._standardized(x, axes, attributes.epsilon, scale, offset, shape)
 
@@ -94,6 +137,9 @@ class TensorFlowNormalization:
         self, attributes: GroupNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
         rank, groups = len(x.shape), attributes.groups
+        if self.own:
+            settings = {"groups": groups, "epsilon": attributes.epsilon}
+            return self._affine_layer("GroupNormalization", settings, x, scale, offset)[0]
         parted = (*x.shape[:-1], groups, x.shape[-1] // groups)
         axes = [*range(1, rank - 1), rank]
         row = (*(1 for _ in range(rank - 1)), *parted[-2:])
@@ -104,18 +150,25 @@ class TensorFlowNormalization:
         self, attributes: InstanceNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
         rank = len(x.shape)
+        if self.own:  # Keras calls a group for every channel -1
+            settings = {"groups": -1, "epsilon": attributes.epsilon}
+            return self._affine_layer("GroupNormalization", settings, x, scale, offset)[0]
         row = (*(1 for _ in range(rank - 1)), x.shape[-1])
         return self._standardized(x, list(range(1, rank - 1)), attributes.epsilon, scale, offset, row)
 
     def local_response_norm(self, attributes: LocalResponseNorm, x: Native) -> Native:
         a = attributes
-        alpha = a.alpha / a.size if a.alpha_of == "mean" else a.alpha
-        if a.size % 2 == 0:
-            # The kernel has a radius: an even window is summed by hand.
+        alpha = a.alpha
+        if not is_native(a.alpha_of) and a.alpha_of == "mean":
+            self.compose("TensorFlow multiplies the sum by alpha")
+            alpha = a.alpha / a.size
+        if not is_native(a.size) and a.size % 2 == 0:
+            # An even window is summed by hand.
+            self.compose("TensorFlow's window has a radius, and so an odd size")
             return self._over_even_window(x, a, alpha)
         image = x if len(x.shape) == 4 else self.tf.reshape(x, (x.shape[0], 1, -1, x.shape[-1]))
         y = self.nn.local_response_normalization(
-            image, depth_radius=a.size // 2, bias=a.bias, alpha=alpha, beta=a.beta
+            image, depth_radius=translated(a.size, lambda size: size // 2), bias=a.bias, alpha=alpha, beta=a.beta
         )
         return y if len(x.shape) == 4 else self.tf.reshape(y, tuple(x.shape))
 

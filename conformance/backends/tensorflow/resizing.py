@@ -1,24 +1,31 @@
 """TensorFlow's resizing, patches and the pools beside the ordinary ones."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, Final
 
-from conformance.backends.base import Native, Recorded
+from conformance.backends.base import Native, Recorded, translated
+from conformance.backends.tensorflow.layers import TensorFlowLayers
 from conformance.case.families.convolution import TransposedConvolution
 from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Patches, Unpool, as_transposed
 from conformance.case.geometry import Pads, adaptive_spans, nearest_places, resolve_pads
+from conformance.case.job import is_native
 from conformance.errors import NotTranslatable
 
+METHODS: Final = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 
-class TensorFlowResizing:
+
+class TensorFlowResizing(TensorFlowLayers):
     """A part of the adapter, which brings the framework's modules."""
 
     tf: Recorded
     nn: Recorded
     image: Recorded
     image_v1: Recorded
+    own: bool
+    compose: Callable[[str], None]
 
     @abstractmethod
     def _pad(self, x: Native, pads: Pads, value: float = 0.0) -> Native:
@@ -35,6 +42,11 @@ class TensorFlowResizing:
         """The operator of that name."""
 
     def resize2d(self, attributes: Resize, x: Native) -> Native:
+        if any(map(is_native, (attributes.method, attributes.coordinates, attributes.coefficient))):
+            method = translated(attributes.method, METHODS.__getitem__)
+            if not is_native(attributes.coordinates) and attributes.coordinates != "half_pixel":
+                self.compose("tf.image.resize looks at half pixels alone")
+            return self.image.resize(x, attributes.size, method=method)
         aligned = attributes.coordinates == "align_corners"
         match attributes:
             case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
@@ -62,7 +74,8 @@ class TensorFlowResizing:
         return self.tf.cast(y, x.dtype)  # Keras's recipe: what interpolates is float32
 
     def _gathered(self, a: Resize, x: Native) -> Native:
-        """Rows and columns picked by index, where no option of TensorFlow picks the same ones."""
+        """Rows and columns picked by index."""
+        self.compose("no option of TensorFlow picks these elements")
         for axis, size in enumerate(a.size, start=1):
             x = self.tf.gather(x, nearest_places(x.shape[axis], size, a.coordinates, a.rounding), axis=axis)
         return x
@@ -73,12 +86,18 @@ class TensorFlowResizing:
         if a.padding == "same":
             padding = "SAME"
         else:
+            if a.padding != "valid":
+                self.compose("TensorFlow's patches have no explicit pads")
             x = self._pad(x, resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, a.dilation))
         window, stride, dilation = ((1, *sides, 1) for sides in (a.window, a.stride, a.dilation))
         patches = self.image.extract_patches(x, window, stride, dilation, padding)
-        return patches if a.order == "channels_last" else self._reordered(patches, prod(a.window), x.shape[-1])
+        if is_native(a.order) or a.order == "channels_last":
+            return patches
+        self.compose("TensorFlow has the order channels_last alone")
+        return self._reordered(patches, prod(a.window), x.shape[-1])
 
     def fold(self, attributes: Fold, x: Native) -> Native:
+        self.compose("TensorFlow has no fold")
         # A transposed convolution whose kernel sets every number of a patch in its place.
         a = attributes
         elements, depth = prod(a.window), x.shape[-1]
@@ -98,12 +117,17 @@ class TensorFlowResizing:
         return x
 
     def adaptive_average_pool2d(self, attributes: AdaptivePool, x: Native) -> Native:
+        if self.own:
+            return self._by_layer("AdaptiveAveragePooling2D", {"output_size": attributes.size}, x)[0]
         return self._window_reduced(x, attributes.size, "reduce_mean")
 
     def adaptive_max_pool2d(self, attributes: AdaptivePool, x: Native) -> Native:
+        if self.own:
+            return self._by_layer("AdaptiveMaxPooling2D", {"output_size": attributes.size}, x)[0]
         return self._window_reduced(x, attributes.size, "reduce_max")
 
     def lp_pool2d(self, attributes: LpPool, x: Native) -> Native:
+        self.compose("TensorFlow has no power pools")
         a = attributes
         x = self._pad(x, resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, (1, 1)))
         if a.p == 2:
@@ -114,6 +138,7 @@ class TensorFlowResizing:
         return self.tf.sqrt(sums) if a.p == 2 else sums
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:
+        self.compose("TensorFlow has no unpooling")
         (batch, *_, channels), (height, width) = x.shape, attributes.size
         if attributes.indexed == "plane":
             indices = self.tf.add(self.tf.multiply(indices, channels), self.tf.range(channels, dtype=indices.dtype))

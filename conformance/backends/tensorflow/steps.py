@@ -1,7 +1,11 @@
-"""TensorFlow's dropout and updates: the kernels of its optimizers, on variables."""
+"""TensorFlow's dropout and updates: the kernels of its optimizers, on variables.
+
+Asked for its own, TensorFlow answers with an optimizer of Keras.
+"""
 
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from conformance.backends.base import CallLog, Native, Natives, Recorded, without_native
@@ -15,13 +19,14 @@ class TensorFlowSteps:
     log: CallLog
     tf: Recorded
     _tf: Any
+    own: bool
     compose: Callable[[str], None]
 
     def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
         return self.tf.divide(self.tf.multiply(x, self.tf.cast(mask, x.dtype)), attributes.keep)
 
     def sgd(self, attributes: Sgd, parameter: Native, gradient: Native) -> Natives:
-        if is_native(attributes.learning_rate):
+        if self.own:
             return self._keras_update("SGD", {"learning_rate": attributes.learning_rate}, parameter, gradient)
         tf = self._tf
         variable = tf.Variable(parameter)
@@ -39,16 +44,8 @@ class TensorFlowSteps:
         return {"parameter": result}
 
     def adam(self, attributes: Adam, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
-        if any(map(is_native, (attributes.learning_rate, attributes.epsilon, attributes.epsilon_hat))):
-            if not is_native(attributes.epsilon_hat) and not attributes.epsilon_hat:
-                self.compose("Keras adds epsilon before the bias correction")
-            settings = {
-                "learning_rate": attributes.learning_rate,
-                "beta_1": attributes.beta1,
-                "beta_2": attributes.beta2,
-                "epsilon": attributes.epsilon,
-            }
-            return self._keras_update("Adam", settings, parameter, gradient, m, v, step=attributes.step)
+        if self.own:
+            return self._keras_adam("Adam", attributes, {}, parameter, gradient, m, v)
         # TensorFlow adds epsilon before the bias correction; the other form is the same with epsilon corrected too.
         tf = self._tf
         beta1_power, beta2_power = attributes.beta1**attributes.step, attributes.beta2**attributes.step
@@ -76,18 +73,41 @@ class TensorFlowSteps:
             self.log.name(result, f"variables[{place}].read_value()")
         return dict(zip(("parameter", "m", "v"), results, strict=True))
 
+    def _keras_adam(
+        self, name: str, a: Adam, more: Mapping[str, Any], parameter: Native, gradient: Native, m: Native, v: Native
+    ) -> Natives:
+        if not is_native(a.epsilon_hat) and not a.epsilon_hat:
+            self.compose("Keras adds epsilon before the bias correction")
+        settings = {
+            "learning_rate": a.learning_rate,
+            "beta_1": a.beta1,
+            "beta_2": a.beta2,
+            "epsilon": a.epsilon,
+            **more,
+        }
+        slots = {"m": ("_momentums", m), "v": ("_velocities", v)}
+        return self._keras_update(name, settings, parameter, gradient, slots, step=a.step)
+
     def _keras_update(
         self,
         name: str,
         settings: Mapping[str, Any],
         parameter: Native,
         gradient: Native,
-        m: Native = None,
-        v: Native = None,
+        slots: Mapping[str, tuple[str, Native]] = MappingProxyType({}),
         *,
         step: int = 1,
     ) -> Natives:
-        """One update by `tf.keras.optimizers`, the only ones that have defaults."""
+        """One update by `tf.keras.optimizers`, the only ones that have defaults.
+
+        Args:
+            name: the optimizer's class.
+            settings: its arguments; those that are left to the framework are left out.
+            parameter: the variable's value.
+            gradient: the variable's.
+            slots: by output, the optimizer's list of slots, and what stands in its only one.
+            step: counted from 1.
+        """
         tf, given = self._tf, without_native(settings)
         variable = tf.Variable(parameter)
         optimizer = getattr(tf.keras.optimizers, name)(**given)
@@ -96,11 +116,10 @@ class TensorFlowSteps:
         arguments = ", ".join(f"{key}={value!r}" for key, value in given.items())
         self.log.write(f"optimizer = tf.keras.optimizers.{name}({arguments})")
         self.log.write("optimizer.build([variable])")
-        slots = {} if m is None else {"m": ("_momentums[0]", m), "v": ("_velocities[0]", v)}
-        found = {key: getattr(optimizer, place.partition("[")[0])[0] for key, (place, _) in slots.items()}
+        found = {key: getattr(optimizer, place)[0] for key, (place, _) in slots.items()}
         for key, (place, value) in slots.items():
             found[key].assign(value)
-            self.log.write(f"optimizer.{place}.assign({{}})", value)
+            self.log.write(f"optimizer.{place}[0].assign({{}})", value)
         optimizer.iterations.assign(step - 1)
         self.log.write(f"optimizer.iterations.assign({step - 1})")
         optimizer.apply([gradient], [variable])
@@ -109,10 +128,13 @@ class TensorFlowSteps:
         self.log.name(results["parameter"], "variable.read_value()")
         for key, (place, _) in slots.items():
             results[key] = tf.convert_to_tensor(found[key])
-            self.log.name(results[key], f"tf.convert_to_tensor(optimizer.{place})")
+            self.log.name(results[key], f"tf.convert_to_tensor(optimizer.{place}[0])")
         return results
 
     def adamw(self, attributes: AdamW, parameter: Native, gradient: Native, m: Native, v: Native) -> Natives:
+        if self.own:
+            more = {"weight_decay": attributes.weight_decay}
+            return self._keras_adam("AdamW", attributes, more, parameter, gradient, m, v)
         # Keras' recipe: the decay, times the learning rate, is subtracted before the update.
         decay = self.tf.multiply(parameter, attributes.weight_decay * attributes.learning_rate)
         return self.adam(attributes, self.tf.subtract(parameter, decay), gradient, m, v)
@@ -147,6 +169,8 @@ class TensorFlowSteps:
 
     def sgd_momentum(self, attributes: Momentum, parameter: Native, gradient: Native, velocity: Native) -> Natives:
         a = attributes
+        if self.own:
+            return self._keras_momentum(a, parameter, gradient, velocity)
         if a.weight_decay:
             gradient = self.tf.add(gradient, self.tf.multiply(parameter, a.weight_decay))
         kernel = "ResourceApplyKerasMomentum" if a.velocity_of == "steps" else "ResourceApplyMomentum"
@@ -168,6 +192,17 @@ class TensorFlowSteps:
         )
         return {"parameter": results["var"], "velocity": results["accum"]}
 
+    def _keras_momentum(self, a: Momentum, parameter: Native, gradient: Native, velocity: Native) -> Natives:
+        if a.dampening or a.first or (not is_native(a.velocity_of) and a.velocity_of == "gradients"):
+            self.compose("Keras keeps a velocity of steps, without dampening and a first step of its own")
+        settings = {
+            "learning_rate": a.learning_rate,
+            "momentum": a.momentum,
+            "nesterov": a.nesterov,
+            "weight_decay": a.weight_decay,
+        }
+        return self._keras_update("SGD", settings, parameter, gradient, {"velocity": ("momentums", velocity)})
+
     def rmsprop(
         self,
         attributes: RmsProp,
@@ -178,6 +213,8 @@ class TensorFlowSteps:
         velocity: Native | None = None,
     ) -> Natives:
         a = attributes
+        if self.own:
+            return self._keras_rmsprop(a, parameter, gradient, v, mean, velocity)
         if not a.epsilon_inside or (velocity is not None and a.velocity_of == "gradients"):
             return self._rmsprop(a, parameter, gradient, v, mean, velocity)
         # TensorFlow's kernel always has a velocity, of steps.
@@ -194,6 +231,30 @@ class TensorFlowSteps:
         if velocity is not None:
             kept["velocity"] = results["mom"]
         return kept
+
+    def _keras_rmsprop(
+        self,
+        a: RmsProp,
+        parameter: Native,
+        gradient: Native,
+        v: Native,
+        mean: Native | None,
+        velocity: Native | None,
+    ) -> Natives:
+        if not is_native(a.epsilon_inside) and not a.epsilon_inside:
+            self.compose("Keras adds epsilon inside the root")
+        if velocity is not None and not is_native(a.velocity_of) and a.velocity_of == "gradients":
+            self.compose("Keras keeps a velocity of steps")
+        settings = {
+            "learning_rate": a.learning_rate,
+            "rho": a.rho,
+            "momentum": a.momentum,
+            "epsilon": a.epsilon,
+            "centered": mean is not None,
+        }
+        slots = {"v": ("_velocities", v), "mean": ("_average_gradients", mean), "velocity": ("_momentums", velocity)}
+        present = {name: (place, value) for name, (place, value) in slots.items() if value is not None}
+        return self._keras_update("RMSprop", settings, parameter, gradient, present)
 
     def _rmsprop(
         self,

@@ -1,8 +1,9 @@
 """PyTorch's normalisations: `torch.nn.functional` on channels-first tensors."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
-from conformance.backends.base import Native, Natives, Recorded
+from conformance.backends.base import Native, Natives, Recorded, translated
 from conformance.case.families.normalization import (
     BatchNorm,
     BatchNormTraining,
@@ -11,6 +12,7 @@ from conformance.case.families.normalization import (
     LayerNorm,
     LocalResponseNorm,
 )
+from conformance.case.job import is_native
 
 
 class TorchNormalization:
@@ -18,6 +20,8 @@ class TorchNormalization:
 
     torch: Recorded
     F: Recorded
+    own: bool
+    compose: Callable[[str], None]
 
     @abstractmethod
     def _first(self, x: Native) -> Native:
@@ -48,14 +52,16 @@ class TorchNormalization:
         scale: Native | None = None,
         offset: Native | None = None,
     ) -> Natives:
-        a, x, moved = attributes, self._first(x), 1 - attributes.momentum
+        a, x = attributes, self._first(x)
+        # torch's momentum is the share that comes; asked what its own means, it is given the number as it is.
+        moved = translated(a.momentum, lambda share: share if self.own else 1 - share)
         settings = {"weight": scale, "bias": offset, "training": True, "eps": a.epsilon}
-        if a.bessel:
+        if is_native(a.bessel) or a.bessel:
             # Both are changed in place.
             mean, variance = self.torch.clone(mean), self.torch.clone(variance)
             y = self.F.batch_norm(x, mean, variance, momentum=moved, **settings)
         else:
-            # PyTorch's own running variance always divides by n - 1.
+            self.compose("torch's running variance always divides by n - 1")
             y = self.F.batch_norm(x, None, None, **settings)
             axes = (0, *range(2, x.ndim))
             new_variance, new_mean = self.torch.var_mean(x, axes, correction=0)
@@ -91,11 +97,15 @@ class TorchNormalization:
         flat = x.ndim == 2
         if flat:  # at least one spatial axis is asked
             x = self.torch.unsqueeze(x, -1)
-        turned = a.extra == "high" and a.size % 2 == 0
-        if turned:  # the longer half of an even window lies before the channel
+        turned = not is_native(a.extra) and a.extra == "high" and a.size % 2 == 0
+        if turned:
+            self.compose("the longer half of torch's even windows lies before the channel")
             x = self.torch.flip(x, (1,))
-        alpha = a.alpha * a.size if a.alpha_of == "sum" else a.alpha
-        y = self.F.local_response_norm(x, a.size, alpha=alpha, beta=a.beta, k=a.bias)
+        alpha = a.alpha
+        if not is_native(a.alpha_of) and a.alpha_of == "sum":
+            self.compose("torch multiplies the mean by alpha")
+            alpha = a.alpha * a.size
+        y = self.F.local_response_norm(x, size=a.size, alpha=alpha, beta=a.beta, k=a.bias)
         if turned:
             y = self.torch.flip(y, (1,))
         return self._last(self.torch.squeeze(y, -1) if flat else y)

@@ -1,13 +1,18 @@
 """PyTorch's resizing, patches and the pools beside the ordinary ones."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from math import prod
+from typing import Any, Final
 
-from conformance.backends.base import Native, Recorded
+from conformance.backends.base import Native, Recorded, translated
 from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Patches, Unpool
 from conformance.case.geometry import Pads, nearest_places, resolve_pads
+from conformance.case.job import is_native
 from conformance.errors import NotTranslatable
+
+MODES: Final = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 
 
 class TorchResizing:
@@ -15,6 +20,7 @@ class TorchResizing:
 
     torch: Recorded
     F: Recorded
+    compose: Callable[[str], None]
 
     @abstractmethod
     def _first(self, x: Native) -> Native:
@@ -29,9 +35,16 @@ class TorchResizing:
         """With a number around the spatial axes."""
 
     def resize2d(self, attributes: Resize, x: Native) -> Native:
+        if any(map(is_native, (attributes.method, attributes.coordinates, attributes.coefficient))):
+            mode = translated(attributes.method, MODES.__getitem__)
+            # The modes that are not said decide about coordinates, too.
+            aligned = translated(attributes.coordinates, lambda name: name == "align_corners")
+            return self._last(
+                self.F.interpolate(self._first(x), size=attributes.size, mode=mode, align_corners=aligned)
+            )
         match attributes:
             case Resize(method="nearest", coordinates="asymmetric", rounding="floor"):
-                options: dict[str, str | bool] = {"mode": "nearest"}
+                options: dict[str, Any] = {"mode": "nearest"}
             case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
                 options = {"mode": "nearest-exact"}
             case Resize(method="nearest"):
@@ -53,7 +66,8 @@ class TorchResizing:
         return self._last(self.F.interpolate(self._first(x), size=attributes.size, **options))
 
     def _gathered(self, a: Resize, x: Native) -> Native:
-        """Rows and columns picked by index, where no mode of torch picks the same ones."""
+        """Rows and columns picked by index."""
+        self.compose("no mode of torch picks these elements")
         for axis, size in enumerate(a.size, start=1):
             places = nearest_places(x.shape[axis], size, a.coordinates, a.rounding)
             x = self.torch.index_select(x, axis, self.torch.tensor(places, device=x.device))
@@ -70,9 +84,11 @@ class TorchResizing:
         x = self._first(x)
         padding = tuple(low for low, _ in pads)
         if any(low != high for low, high in pads):
+            self.compose("torch's patches pad both ends alike")
             x, padding = self._pad(x, pads), (0, 0)
         columns = self.F.unfold(x, a.window, dilation=a.dilation, padding=padding, stride=a.stride)
-        if a.order == "channels_last":
+        if not is_native(a.order) and a.order == "channels_last":
+            self.compose("torch has the order channels_first alone")
             columns = self._reordered_columns(columns, channels, prod(a.window))
         return self._last(self.torch.reshape(columns, (batch, prod(a.window) * channels, *counts)))
 
@@ -81,14 +97,16 @@ class TorchResizing:
         pads = resolve_pads(a.padding, a.size, a.window, a.stride, a.dilation)
         elements = prod(a.window)
         columns = self.torch.flatten(self._first(x), 2)
-        if a.order == "channels_last":
+        if not is_native(a.order) and a.order == "channels_last":
+            self.compose("torch has the order channels_first alone")
             columns = self._reordered_columns(columns, elements, x.shape[-1] // elements)
         if all(low == high for low, high in pads):
             padding = tuple(low for low, _ in pads)
             return self._last(
                 self.F.fold(columns, a.size, a.window, dilation=a.dilation, padding=padding, stride=a.stride)
             )
-        # torch crops both ends alike: the whole padded image, then a slice of it.
+        self.compose("torch crops both ends of a folded image alike")
+        # The whole padded image, then a slice of it.
         whole = tuple(n + sum(pair) for n, pair in zip(a.size, pads, strict=True))
         y = self.F.fold(columns, whole, a.window, dilation=a.dilation, stride=a.stride)
         for axis, ((low, _), n) in enumerate(zip(pads, a.size, strict=True), start=2):
@@ -109,13 +127,17 @@ class TorchResizing:
     def lp_pool2d(self, attributes: LpPool, x: Native) -> Native:
         a = attributes
         pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, (1, 1))
-        x = self._pad(self._first(x), pads)
-        if a.p == 1 and not a.signed:  # torch takes the power of x as it is
+        x = self._first(x)
+        if any(map(any, pads)):
+            self.compose("torch's power pools have no padding")
+            x = self._pad(x, pads)
+        if a.p == 1 and not is_native(a.signed) and not a.signed:
+            self.compose("torch takes the power of x as it is")
             x = self.torch.abs(x)
         return self._last(self.F.lp_pool2d(x, a.p, a.window, stride=a.stride))
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:
-        if attributes.indexed != "plane":
+        if not is_native(attributes.indexed) and attributes.indexed != "plane":
             raise NotTranslatable("torch's indices count one plane")
         # A window that ends where the output does: torch checks the size against the pool's, and goes by the indices.
         window = tuple(n - count + 1 for n, count in zip(attributes.size, x.shape[1:-1], strict=True))

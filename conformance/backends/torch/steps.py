@@ -91,7 +91,7 @@ class TorchSteps:
 
     def sgd_momentum(self, attributes: Momentum, parameter: Native, gradient: Native, velocity: Native) -> Natives:
         a = attributes
-        if a.velocity_of == "steps":
+        if not is_native(a.velocity_of) and a.velocity_of == "steps":
             return self._of_steps(a, parameter, gradient, velocity)
         settings = {
             "lr": a.learning_rate,
@@ -126,7 +126,9 @@ class TorchSteps:
         velocity: Native | None = None,
     ) -> Natives:
         a = attributes
-        if a.epsilon_inside or (velocity is not None and a.velocity_of == "steps"):
+        inside = not is_native(a.epsilon_inside) and a.epsilon_inside
+        of_steps = velocity is not None and not is_native(a.velocity_of) and a.velocity_of == "steps"
+        if inside or of_steps:
             return self._rmsprop(a, parameter, gradient, v, mean, velocity)
         settings = {
             "lr": a.learning_rate,

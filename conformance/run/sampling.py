@@ -436,7 +436,7 @@ def _local_response_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
             extra=dice.one_of(("low", "high")),
         ),
         shapes={"x": (*x, 2 * channels)},
-        features=() if size % 2 else ("even",),
+        features=("odd" if size % 2 else "even",),
     )
 
 

@@ -253,11 +253,11 @@ def _rational(seed: int) -> Found:
     for operator in rational.DEFINITIONS:
         for number in range(EXACT_QUESTIONS):
             case = draw(operator, number, seed=seed, extent=SMALL)
-            if not rational.is_defined(operator, case.attributes):
-                continue
             for format_ in case.formats:
                 for data in case.data:
-                    total += examine(question_of(item_of(case, format_), data).job)
+                    job = question_of(item_of(case, format_), data).job
+                    if rational.is_defined(job):
+                        total += examine(job)
     figures = {
         "elements": total.elements,
         "operators": len(rational.DEFINITIONS),

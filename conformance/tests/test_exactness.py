@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.case.families.pooling import MaxPool
 from conformance.case.families.resizing import Resize
+from conformance.case.families.windows import LpPool
 from conformance.case.job import Job
-from conformance.case.model import Case
+from conformance.case.model import Case, TensorSpec
 from conformance.case.operators import OPERATORS, operand_of
 from conformance.reference.magnitude import Magnitude, Magnitudes
 from conformance.reference.operators import Reference
@@ -40,7 +42,7 @@ def test_every_operator_has_a_definition_or_a_reason_for_having_none() -> None:
 def defined(operator: str, *, seed: int, first: int = 0) -> Case:
     """The first random question of an operator that has a definition."""
     cases = (draw(operator, number, seed=seed, extent=SMALL) for number in count(first))
-    return next(case for case in cases if rational.is_defined(operator, case.attributes))
+    return next(case for case in cases if rational.is_defined(question_of(item_of(case, "float32"), "normal").job))
 
 
 def evaluated(job: Job, operands: Mapping[str, Array]) -> dict[Index, Fraction]:
@@ -98,6 +100,28 @@ def test_gradients_are_the_exact_slopes_of_the_values(operator: str) -> None:
         for term in terms
     )
     assert slope / STEP == by_rule
+
+
+def test_what_has_no_finite_rational_answer_has_no_definition() -> None:
+    norm = Case(
+        id="lp_pool2d/root",
+        operator="lp_pool2d",
+        attributes=LpPool(window=(2, 2), stride=(2, 2), p=2),
+        inputs={"x": TensorSpec(shape=(1, 4, 4, 1))},
+        where=CONV.where,
+    )
+    sums = replace(norm, attributes=replace(norm.attributes, p=1))
+    # Two taps, three apart, from the second pad on: both lie beyond the one element.
+    around = MaxPool(window=(2,), stride=(1,), dilation=(3,), padding=((2, 2),))
+    beside = Case(
+        id="max_pool1d/beside",
+        operator="max_pool1d",
+        attributes=around,
+        inputs={"x": TensorSpec(shape=(1, 1, 1))},
+        where=CONV.where,
+    )
+    jobs = [question_of(item_of(case, "float32"), "normal").job for case in (norm, sums, beside)]
+    assert [rational.is_defined(job) for job in jobs] == [False, True, False]
 
 
 @pytest.mark.parametrize(("coefficient", "edge"), [(-0.75, "clamp"), (-0.5, "renormalize"), (-0.3, "clamp")])

@@ -766,6 +766,16 @@ IRRATIONAL: Final[Mapping[str, str]] = MappingProxyType(
 """Every other operator, and why it is no sum of products of its operands."""
 
 
-def is_defined(operator: str, attributes: Any) -> bool:
-    """Whether an operator with these attributes is rational: a power pool's root is not, its sums are."""
-    return operator in DEFINITIONS and not (operator == "lp_pool2d" and attributes.p != 1)
+def is_defined(job: Job) -> bool:
+    """Whether a job's answer is rational and finite.
+
+    The root of a power pool is not, unlike its sums; nor is the maximum of a window that holds padding alone, as a
+    dilated one may.
+    """
+    if job.operator == "lp_pool2d":
+        return bool(job.attributes.p == 1)
+    if DEFINITIONS.get(job.operator) is _max_pool:
+        a = job.attributes
+        axes = _axes(job.operands["x"].shape[1:-1], a.window, a, ceil=a.ceil_mode)
+        return all(any(map(axis.inside, window)) for axis in axes for window in axis.windows)
+    return job.operator in DEFINITIONS

@@ -1,8 +1,8 @@
 """Random questions: attributes and shapes drawn from the operators' contracts, the same for the same seed everywhere.
 
-A sampler draws what may well be impossible. The operator's own shape function says which of it is a question, or the
-sampler itself where only roundings could give the answer (`ImpossibleShape`: it is drawn again). What was drawn stands
-in the case's id (`conv2d/random-7-same-stride-groups`), so that deviations on file can speak of it.
+A sampler draws what may well be impossible. The operator's own shape function says which of it is a question, or
+the sampler itself where only roundings could give the answer (`ImpossibleShape`: it is drawn again). What was drawn
+stands in the case's id (`conv2d/random-7-same-stride-groups`), so that deviations on file can speak of it.
 """
 
 import hashlib

@@ -33,7 +33,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.resizing import Resize
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.families.steps import Adam, Dropout, Sgd
-from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Patches, Unpool, patch_shapes
+from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Order, Patches, Unpool, patch_shapes
 from conformance.case.model import Case, Fill, FormatName, Shape, TensorSpec, Values, Where
 from conformance.case.operators import OPERATORS
 from conformance.errors import ImpossibleShape
@@ -486,7 +486,7 @@ def _undecided(n: int, m: int, coordinates: str, rounding: str) -> bool:
 def _patches(dice: Dice, extent: Extent, rank: int) -> Drawn:
     window, stride, dilation = _kernel(dice, rank)
     padding = _pads(dice, _spans(window, dilation), half=False)
-    order = dice.one_of(("channels_last", "channels_first"))
+    order: Order = dice.one_of(("channels_last", "channels_first"))
     return Drawn(
         attributes=Patches(window=window, stride=stride, dilation=dilation, padding=padding, order=order),
         shapes={"x": _data(dice, extent, rank, dice.integer(1, extent.channels))},
@@ -536,7 +536,7 @@ def _unpool(dice: Dice, extent: Extent, rank: int) -> Drawn:
     """Numbers anywhere in an image as large as their pool may have been."""
     images, rows, columns, channels = (dice.integer(1, most) for most in (extent.images, 4, 4, extent.channels))
     size = (rows * dice.integer(1, 3) + dice.integer(0, 1), columns * dice.integer(1, 3) + dice.integer(0, 1))
-    indexed = dice.one_of(("plane", "image"))
+    indexed: Literal["plane", "image"] = dice.one_of(("plane", "image"))
     numbers, room = rows * columns, size[0] * size[1]
     x = (images, rows, columns, channels)
     if indexed == "image":

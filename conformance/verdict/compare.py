@@ -150,12 +150,12 @@ def _blocks(shape: Shape) -> Iterator[tuple[Shape, Any]]:
 
     Along the axes, so that what is broadcast stays so.
     """
+    if math.prod(shape) <= BLOCK:
+        yield (0,) * len(shape), ...
+        return
     axis = 0
     while axis + 1 < len(shape) and math.prod(shape[axis + 1 :]) > BLOCK:
         axis += 1
-    if not shape:
-        yield (), ...
-        return
     step = max(1, BLOCK // max(1, math.prod(shape[axis + 1 :])))
     for lead in np.ndindex(shape[:axis]):
         for first in range(0, shape[axis], step):

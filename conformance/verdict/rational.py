@@ -390,6 +390,8 @@ def _space_to_depth(attributes: Any, given: Mapping[str, Array]) -> Defined:
 
 def _in_patch(attributes: Any, tap: Index, channel: int, channels: int) -> int:
     """Where a tap's channel lies in a patch."""
+    rows: int
+    columns: int
     (rows, columns), (i, j) = attributes.window, tap
     if attributes.order == "channels_last":
         return (i * columns + j) * channels + channel

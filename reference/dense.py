@@ -8,7 +8,16 @@ from math import prod
 
 import numpy as np
 
-from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs, exact
+from conformance.reference.magnitude import (
+    Array,
+    Gradients,
+    Magnitude,
+    Magnitudes,
+    Outputs,
+    Precision,
+    absolute_sums,
+    exact,
+)
 from conformance.reference.padding import InvalidShape, require_shape
 
 
@@ -45,18 +54,21 @@ def dense_vjp(cotangents: Outputs, *, x: Array, w: Array, b: Array | None = None
     return gradients
 
 
+@np.errstate(all="ignore")
 def dense_magnitude(cotangents: Outputs | None, *, x: Array, w: Array, b: Array | None = None) -> Magnitudes:
     """Counts `in` products (and the bias), `out` products, or one a row; arguments as for `dense_forward`."""
-    absolute_x, absolute_w, absolute_b = np.abs(x), np.abs(w), None if b is None else np.abs(b)
-    output = dense_forward(x=absolute_x, w=absolute_w, b=absolute_b)["output"]
-    inputs, units = w.shape
-    magnitudes = Magnitudes(outputs={"output": _summed(inputs + (b is not None), output)}, gradients={})
+    _check_dense(x, w, b)
+    rows, (inputs, units) = _rows(x), w.shape
+    most = inputs + (b is not None)
+    output = absolute_sums(_product, most, rows, w, bias=b).reshape(*x.shape[:-1], units)
+    magnitudes = Magnitudes(outputs={"output": _summed(most, output)}, gradients={})
     if cotangents is not None:
-        absolute_cotangents = {"output": np.abs(_dense_cotangent(cotangents, x, w))}
-        gradients = dense_vjp(absolute_cotangents, x=absolute_x, w=absolute_w, b=absolute_b)
-        rows = prod(x.shape[:-1])
-        lengths = {"x": units, "w": rows, "b": rows}
-        magnitudes.gradients.update({name: _summed(lengths[name], size) for name, size in gradients.items()})
+        cotangent = _rows(_dense_cotangent(cotangents, x, w))
+        count = len(rows)
+        magnitudes.gradients["x"] = _summed(units, absolute_sums(_product, units, cotangent, w.T).reshape(x.shape))
+        magnitudes.gradients["w"] = _summed(count, absolute_sums(_product, count, rows.T, cotangent))
+        if b is not None:
+            magnitudes.gradients["b"] = _summed(count, np.abs(cotangent).sum(axis=0))
     return magnitudes
 
 
@@ -170,6 +182,13 @@ def dropout_magnitude(cotangents: Outputs | None, *, x: Array, mask: Array, keep
 def _dropout_bound(x: Array, mask: Array, keep: float) -> Magnitude:
     size = dropout_forward(x=np.abs(x), mask=mask, keep=keep)["output"]
     return Magnitude(terms=np.asarray(4.0), absolute=size, underflow=np.asarray(1 + 1 / keep))
+
+
+def _product(first: Array, second: Array, *, bias: Array | None = None, precision: Precision = np.float64) -> Array:
+    total: Array = first @ second
+    if bias is not None:
+        total += bias
+    return total
 
 
 def _summed(terms: int, absolute: Array) -> Magnitude:

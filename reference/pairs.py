@@ -5,9 +5,20 @@ in each operand: bounds are gamma(n) S with n and S the operator itself on ones 
 Accuracy and Stability of Numerical Algorithms, 2nd edition, sections 3.1 and 3.5).
 """
 
+from functools import partial
+
 import numpy as np
 
-from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs, exact
+from conformance.reference.magnitude import (
+    Array,
+    Gradients,
+    Magnitude,
+    Magnitudes,
+    Outputs,
+    Precision,
+    absolute_sums,
+    exact,
+)
 from conformance.reference.padding import InvalidShape, require_shape
 
 
@@ -39,16 +50,21 @@ def matmul_vjp(cotangents: Outputs, *, x: Array, y: Array) -> Gradients:
     }
 
 
+@np.errstate(all="ignore")
 def matmul_magnitude(cotangents: Outputs | None, *, x: Array, y: Array) -> Magnitudes:
     """Counts k products, or n (m) and the repetitions; arguments as for `matmul_forward`."""
-    size = np.abs(x), np.abs(y)
-    output = matmul_forward(x=size[0], y=size[1])["output"]
+    shape = _matmul_shape(x, y)
+    output = absolute_sums(partial(_product, shape=shape), x.shape[-1], x, y)
     magnitudes = Magnitudes(outputs={"output": _summed(x.shape[-1], output)}, gradients={})
     if cotangents is not None:
-        gradients = matmul_vjp({"output": np.abs(cotangents["output"])}, x=size[0], y=size[1])
-        lengths = {"x": _repeats(output.shape[:-2], x.shape[:-2]) * output.shape[-1]}
-        lengths["y"] = _repeats(output.shape[:-2], y.shape[:-2]) * output.shape[-2]
-        magnitudes.gradients.update({name: _summed(lengths[name], total) for name, total in gradients.items()})
+        cotangent = require_shape("the cotangent of output", cotangents["output"], shape)
+        for name, operand, length, first, second in (
+            ("x", x, shape[-1], cotangent, y.swapaxes(-1, -2)),
+            ("y", y, shape[-2], x.swapaxes(-1, -2), cotangent),
+        ):
+            most = _repeats(shape[:-2], operand.shape[:-2]) * length
+            sums = absolute_sums(partial(_product, shape=operand.shape), most, first, second)
+            magnitudes.gradients[name] = _summed(most, sums)
     return magnitudes
 
 
@@ -148,6 +164,11 @@ def concat_magnitude(cotangents: Outputs | None, *, x: Array, y: Array, axis: in
     output = concat_forward(x=x, y=y, axis=axis)["output"]
     gradients = {} if cotangents is None else {"x": exact(x), "y": exact(y)}
     return Magnitudes(outputs={"output": exact(output)}, gradients=gradients)
+
+
+def _product(first: Array, second: Array, *, shape: tuple[int, ...], precision: Precision = np.float64) -> Array:
+    """The product of matrices, added over the axes that broadcast."""
+    return _folded(first @ second, shape)
 
 
 def _summed(terms: int, absolute: Array) -> Magnitude:

@@ -20,14 +20,14 @@ definition has no term at all, so whatever is not finite throughout is computed 
 of the operands' elements, or of the result's, whichever is cheaper to form.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product as cartesian
 from math import isfinite, prod
 
 import numpy as np
 
-from conformance.reference.magnitude import Array, Magnitude
+from conformance.reference.magnitude import Array, Magnitude, Precision, absolute_sums
 from conformance.reference.padding import Window
 
 # Elements of the column matrix that are gathered at a time (1 MiB of float64): it should still lie in the
@@ -52,15 +52,6 @@ FEWER = 4
 # Below, the bound is narrow anyway: in float32 gamma(4096) is 2^-12.
 MANY_TERMS = 4096
 MOSTLY_ZEROS = 4
-
-
-# Operands of so many elements together have their absolute sums formed in float32; below, the conversion costs more.
-SINGLE = 1 << 15
-
-Precision = type[np.float64] | type[np.float32]
-
-# Above, a product of two might overflow float32.
-LARGEST_SINGLE = 2.0**50
 
 
 @np.errstate(all="ignore")
@@ -132,7 +123,7 @@ def gather_magnitude(
     """Returns the magnitude of a gather: a term for each tap inside the large array and each channel of the group."""
     terms = positions([window.taps_inside() for window in over]) * kernel.shape[-2] + (bias is not None)
     most = float(terms.max(initial=0.0))
-    return _sum_of(terms, _absolute_sums(partial(gather, over=over, groups=groups), most, large, kernel, bias=bias))
+    return _sum_of(terms, absolute_sums(partial(gather, over=over, groups=groups), most, large, kernel, bias=bias))
 
 
 def scatter_magnitude(
@@ -142,7 +133,7 @@ def scatter_magnitude(
     channels = kernel.shape[-1] // groups
     terms = positions([window.outputs_seeing() for window in over]) * channels + (bias is not None)
     most = float(terms.max(initial=0.0))
-    return _sum_of(terms, _absolute_sums(partial(scatter, over=over, groups=groups), most, small, kernel, bias=bias))
+    return _sum_of(terms, absolute_sums(partial(scatter, over=over, groups=groups), most, small, kernel, bias=bias))
 
 
 def correlate_magnitude(large: Array, small: Array, over: Sequence[Window], *, groups: int) -> Magnitude:
@@ -153,34 +144,13 @@ def correlate_magnitude(large: Array, small: Array, over: Sequence[Window], *, g
     """
     correlated = partial(correlate, over=over, groups=groups)
     summed = large.shape[0] * prod(window.outputs for window in over)
-    absolute = _absolute_sums(correlated, float(summed), large, small)
+    absolute = absolute_sums(correlated, float(summed), large, small)
     nonzero = np.count_nonzero(large) * np.count_nonzero(small)
     if summed > MANY_TERMS and MOSTLY_ZEROS * nonzero < large.size * small.size:
         terms = correlated((large != 0).astype(np.float64), (small != 0).astype(np.float64))
     else:
         terms = positions([window.outputs_inside() for window in over])[..., None] * large.shape[0]
     return _sum_of(terms, absolute)
-
-
-def _absolute_sums(
-    sums: Callable[..., Array], most: float, first: Array, second: Array, *, bias: Array | None = None
-) -> Array:
-    """Returns sums of absolute products, of at most so many terms: large ones in float32, not below the exact ones.
-
-    A bound's S needs two digits, and float32 takes half the time. In it n terms lose at most gamma(n, 2^-24) of
-    themselves, and an underflow of an operand or a product at most 2^-125 of the largest operand, or of 1.
-    """
-    operands = [np.abs(first), np.abs(second)]
-    shift = {} if bias is None else {"bias": np.abs(bias)}
-    if first.size + second.size >= SINGLE:
-        peak = max(float(array.max(initial=0.0)) for array in (*operands, *shift.values()))
-        if peak < LARGEST_SINGLE and most * 2.0**-24 < 1 / 64:
-            single = [array.astype(np.float32) for array in operands]
-            absolute = sums(*single, **shift, precision=np.float32)
-            absolute *= np.float32(1 + (most + 8) * 2.0**-23)
-            absolute += np.float32((most + 1) * 2.0**-125 * max(peak, 1.0))
-            return absolute
-    return sums(*operands, **shift)
 
 
 def positions(along: Sequence[Array]) -> Array:

@@ -1,27 +1,40 @@
 """Random questions: attributes and shapes drawn from the operators' contracts, the same for the same seed everywhere.
 
-A sampler draws what may well be impossible; the operator's own shape function says which of it is a question. What
-was drawn stands in the case's id (`conv2d/random-7-same-stride-groups`), so that deviations on file can speak of it.
+A sampler draws what may well be impossible. The operator's own shape function says which of it is a question, or
+the sampler itself where only roundings could give the answer (`ImpossibleShape`: it is drawn again). What was drawn
+stands in the case's id (`conv2d/random-7-same-stride-groups`), so that deviations on file can speak of it.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
-from conformance.case.contract import NoAttributes
+from conformance.case.contract import NoAttributes, require
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.normalization import (
+    BatchNorm,
+    BatchNormTraining,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LocalResponseNorm,
+)
 from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.resizing import Resize
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.families.steps import Adam, Dropout, Sgd
-from conformance.case.model import Case, Fill, FormatName, Shape, TensorSpec, Where
+from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Order, Patches, Unpool, patch_shapes
+from conformance.case.model import Case, Fill, FormatName, Shape, TensorSpec, Values, Where
 from conformance.case.operators import OPERATORS
 from conformance.errors import ImpossibleShape
 
@@ -31,6 +44,8 @@ TRIES: Final = 200
 PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
 # Constants twice: frameworks have them wherever they have pads.
 PAD_MODES: Final[tuple[PadMode, ...]] = ("constant", "constant", "reflect", "symmetric", "edge", "wrap")
+# Of frameworks' defaults the largest and the smallest, and one beside which no variance is small.
+EPSILONS: Final = (1e-5, 1e-3, 0.5)
 HERE: Final = Where(path=Path("random.yaml"), line=1, column=1)
 
 
@@ -80,17 +95,26 @@ class Dice:
         """So many of them."""
         return tuple(self.integer(low, high) for _ in range(count))
 
+    def distinct(self, count: int, below: int) -> Shape:
+        """So many different numbers in 0..below-1, in any order (the beginning of Fisher and Yates's shuffle)."""
+        numbers = list(range(below))
+        for place in range(count):
+            other = self.integer(place, below - 1)
+            numbers[place], numbers[other] = numbers[other], numbers[place]
+        return tuple(numbers[:count])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A question as it was drawn; `features` are words for its id."""
+    """A question as it was drawn; `features` are words for its id, `fills` say what is in no data set."""
 
     attributes: Any
     shapes: Mapping[str, Shape]
     features: tuple[str, ...] = ()
-    fills: Mapping[str, Fill] = field(default_factory=dict)
+    fills: Mapping[str, Fill | Values] = field(default_factory=dict)
 
 
+# (dice, sizes, spatial axes) -> a question, which may be an impossible one.
 Sampler = Callable[[Dice, Extent, int], Drawn]
 
 
@@ -328,6 +352,206 @@ def _kernel_of_draws(dice: Dice, extent: Extent, rank: int) -> Drawn:
     return Drawn(attributes=NoAttributes(), shapes={"u": u})
 
 
+_AFFINE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"both": ("scale", "offset"), "plain": (), "scale-alone": ("scale",), "offset-alone": ("offset",)}
+)
+
+
+def _affine(dice: Dice, shape: Shape) -> tuple[dict[str, Shape], tuple[str, ...]]:
+    """Scale and offset of a normalisation, both of them in half of the questions, and a word for what is missing."""
+    kind = dice.one_of(("both", "both", "both", "plain", "scale-alone", "offset-alone"))
+    return dict.fromkeys(_AFFINE[kind], shape), () if kind == "both" else (kind,)
+
+
+def _set_words(images: int, numbers: int) -> tuple[str, ...]:
+    """Words for few images, and for sets of a single number, whose variance is 0."""
+    return (*(("one-image",) if images == 1 else ()), *(("single-value",) if numbers == 1 else ()))
+
+
+def _batch_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    affine, words = _affine(dice, x[-1:])
+    return Drawn(
+        attributes=BatchNorm(epsilon=dice.one_of(EPSILONS)),
+        shapes={"x": x, "mean": x[-1:], "variance": x[-1:], **affine},
+        features=words,
+    )
+
+
+def _batch_norm_training(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    affine, words = _affine(dice, x[-1:])
+    bessel = dice.chance(2)
+    return Drawn(
+        attributes=BatchNormTraining(
+            epsilon=dice.one_of(EPSILONS), momentum=dice.one_of((0.0, 0.5, 0.9, 0.99, 1.0)), bessel=bessel
+        ),
+        shapes={"x": x, "mean": x[-1:], "variance": x[-1:], **affine},
+        features=(("bessel" if bessel else "biased"), *_set_words(0, prod(x[:-1])), *words),
+    )
+
+
+def _layer_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    places = tuple(place for place in range(len(x)) if dice.chance(2)) or (len(x) - 1,)
+    affine, words = _affine(dice, tuple(x[place] for place in places))
+    axes = tuple(place - len(x) for place in places) if dice.chance(2) else places
+    return Drawn(
+        attributes=LayerNorm(axes=axes, epsilon=dice.one_of(EPSILONS)), shapes={"x": x, **affine}, features=words
+    )
+
+
+def _group_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    *x, channels = _any_shape(dice, extent)
+    groups = dice.integer(1, 3)
+    shape = (*x, channels * groups)
+    affine, words = _affine(dice, shape[-1:])
+    return Drawn(
+        attributes=GroupNorm(groups=groups, epsilon=dice.one_of(EPSILONS)),
+        shapes={"x": shape, **affine},
+        features=(*_set_words(x[0], prod(x[1:]) * channels), *words),
+    )
+
+
+def _instance_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _data(dice, extent, dice.integer(1, 2), dice.integer(1, extent.channels))
+    affine, words = _affine(dice, x[-1:])
+    return Drawn(
+        attributes=InstanceNorm(epsilon=dice.one_of(EPSILONS)),
+        shapes={"x": x, **affine},
+        features=(*_set_words(x[0], prod(x[1:-1])), *words),
+    )
+
+
+def _local_response_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    *x, channels = _any_shape(dice, extent)
+    size = dice.integer(1, 9)
+    return Drawn(
+        attributes=LocalResponseNorm(
+            size=size,
+            alpha=dice.one_of((1e-4, 0.5, 1.0)),
+            beta=dice.one_of((0.5, 0.75, 1.0)),
+            bias=dice.one_of((1.0, 2.0, 0.7)),
+            alpha_of=dice.one_of(("sum", "mean")),
+            extra=dice.one_of(("low", "high")),
+        ),
+        shapes={"x": (*x, 2 * channels)},
+        features=("odd" if size % 2 else "even",),
+    )
+
+
+def _resize(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _data(dice, extent, 2, dice.integer(1, extent.channels))
+    attributes = Resize(
+        size=(dice.integer(1, extent.sides[1]), dice.integer(1, extent.sides[1])),
+        method=dice.one_of(("nearest", "linear", "cubic")),
+        coordinates=dice.one_of(("half_pixel", "half_pixel", "align_corners", "asymmetric")),
+        rounding=dice.one_of(("floor", "ceil", "half_up", "half_down")),
+        coefficient=dice.one_of((-0.5, -0.75)),
+        edge=dice.one_of(("clamp", "renormalize")),
+    )
+    words: tuple[str, ...] = (attributes.method, attributes.coordinates)
+    pairs = tuple(zip(x[1:-1], attributes.size, strict=True))
+    if attributes.method == "nearest":
+        words = (*words, attributes.rounding)
+        require(
+            not any(_undecided(n, m, attributes.coordinates, attributes.rounding) for n, m in pairs),
+            "an output lies where the rounding of its coordinate decides",
+        )
+    elif attributes.method == "cubic":
+        words = (*words, "keys" if attributes.coefficient == -0.5 else "sharper", attributes.edge)
+    if any(m > 2 * n for n, m in pairs):
+        words = (*words, "more-than-double")
+    return Drawn(attributes=attributes, shapes={"x": x}, features=tuple(word.replace("_", "-") for word in words))
+
+
+def _undecided(n: int, m: int, coordinates: str, rounding: str) -> bool:
+    """Whether a coordinate lies exactly where its rounding jumps while a ratio in floating point lies beside it.
+
+    An honest framework multiplies by a rounded ratio, which then decides between two elements. Ratios that are
+    exact in binary decide nothing; neither does output 0, whose coordinate is 0 but for half pixels.
+    """
+    half = Fraction(1, 2)
+    ratio = Fraction(n - 1, max(m - 1, 1)) if coordinates == "align_corners" else Fraction(n, m)
+    if ratio.denominator.bit_count() == 1:
+        return False
+    jump = half if rounding.startswith("half") else Fraction(0)
+    shift = half if coordinates == "half_pixel" else Fraction(0)
+    return any(
+        ((o + shift) * ratio - shift - jump).denominator == 1
+        for o in range(0 if coordinates == "half_pixel" else 1, m)
+    )
+
+
+def _patches(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    window, stride, dilation = _kernel(dice, rank)
+    padding = _pads(dice, _spans(window, dilation), half=False)
+    order: Order = dice.one_of(("channels_last", "channels_first"))
+    return Drawn(
+        attributes=Patches(window=window, stride=stride, dilation=dilation, padding=padding, order=order),
+        shapes={"x": _data(dice, extent, rank, dice.integer(1, extent.channels))},
+        features=_said(padding, stride=max(stride) > 1, dilation=max(dilation) > 1, first=order == "channels_first"),
+    )
+
+
+def _fold(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    """The patches of some image, to be added up."""
+    image = _patches(dice, extent, 2)
+    a, (_, height, width, _) = image.attributes, image.shapes["x"]
+    return Drawn(
+        attributes=Fold(
+            size=(height, width),
+            window=a.window,
+            stride=a.stride,
+            dilation=a.dilation,
+            padding=a.padding,
+            order=a.order,
+        ),
+        shapes={"x": patch_shapes(a, image.shapes)["output"]},
+        features=image.features,
+    )
+
+
+def _adaptive(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    size = (dice.integer(1, extent.sides[1]), dice.integer(1, extent.sides[1]))
+    return Drawn(
+        attributes=AdaptivePool(size=size), shapes={"x": _data(dice, extent, 2, dice.integer(1, extent.channels))}
+    )
+
+
+def _lp_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    window, stride, _ = _kernel(dice, rank)
+    # Zeros alone have a norm without a derivative, so that no window may lie in the padding.
+    padding = _pads(dice, window, half=True)
+    p: Literal[1, 2] = dice.one_of((1, 2))
+    signed = dice.chance(2)
+    return Drawn(
+        attributes=LpPool(window=window, stride=stride, padding=padding, p=p, signed=signed),
+        shapes={"x": _data(dice, extent, rank, dice.integer(1, extent.channels))},
+        features=(f"norm{p}", *_said(padding, signed=signed, stride=max(stride) > 1)),
+    )
+
+
+def _unpool(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    """Numbers anywhere in an image as large as their pool may have been."""
+    images, rows, columns, channels = (dice.integer(1, most) for most in (extent.images, 4, 4, extent.channels))
+    size = (rows * dice.integer(1, 3) + dice.integer(0, 1), columns * dice.integer(1, 3) + dice.integer(0, 1))
+    indexed: Literal["plane", "image"] = dice.one_of(("plane", "image"))
+    numbers, room = rows * columns, size[0] * size[1]
+    x = (images, rows, columns, channels)
+    if indexed == "image":
+        places = tuple(place for _ in range(images) for place in dice.distinct(numbers * channels, room * channels))
+    else:
+        planes = [[dice.distinct(numbers, room) for _ in range(channels)] for _ in range(images)]
+        places = tuple(plane[pixel] for image in planes for pixel in range(numbers) for plane in image)
+    return Drawn(
+        attributes=Unpool(size=size, indexed=indexed),
+        shapes={"x": x, "indices": x},
+        features=(indexed,),
+        fills={"indices": Values(values=tuple(map(float, places)))},
+    )
+
+
 def _polynomial(dice: Dice) -> Polynomial:
     return Polynomial(coefficients=tuple(dice.integer(-16, 16) / 8 for _ in range(dice.integer(2, 5))))
 
@@ -384,15 +608,32 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "softplus": _spread_of(_plain),
         "softsign": _spread_of(_plain),
         "log_sigmoid": _spread_of(_plain),
+        "batch_norm": _batch_norm,
+        "batch_norm_training": _batch_norm_training,
+        "layer_norm": _layer_norm,
+        "group_norm": _group_norm,
+        "instance_norm": _instance_norm,
+        "local_response_norm": _local_response_norm,
         "softmax_cross_entropy": _cross_entropy,
         "polynomial": _spread_of(_polynomial),
         "dropout": _dropout,
         "sgd": _update(_sgd, "parameter", "gradient"),
         "adam": _update(_adam, "parameter", "gradient", "m", "v"),
         "glorot_uniform": _kernel_of_draws,
+        "resize2d": _resize,
+        "extract_patches": _patches,
+        "fold": _fold,
+        "adaptive_average_pool2d": _adaptive,
+        "adaptive_max_pool2d": _adaptive,
+        "lp_pool2d": _lp_pool,
+        "max_unpool2d": _unpool,
     }
 )
-"""How each operator's questions are drawn; one that is missing here is not asked at random, and that is told."""
+"""How each operator's questions are drawn; a test tells of one that is missing here.
+
+A line will do for what goes element by element (`_spread_of`) and for updates (`_update`); for the rest a function
+that draws attributes and shapes, without asking whether they fit.
+"""
 
 
 def undrawn() -> tuple[str, ...]:
@@ -416,9 +657,9 @@ def draw(
     contract = OPERATORS[operator]
     dice = Dice(seed, f"{operator} {number} {extent}")
     for _ in range(TRIES):
-        drawn = SAMPLERS[operator](dice, extent, contract.rank)
-        attributes = contract.resolve(drawn.attributes)
         try:
+            drawn = SAMPLERS[operator](dice, extent, contract.rank)
+            attributes = contract.resolve(drawn.attributes)
             contract.shapes(attributes, drawn.shapes)
         except ImpossibleShape:
             continue

@@ -255,7 +255,9 @@ def _rational(seed: int) -> Found:
             case = draw(operator, number, seed=seed, extent=SMALL)
             for format_ in case.formats:
                 for data in case.data:
-                    total += examine(question_of(item_of(case, format_), data).job)
+                    job = question_of(item_of(case, format_), data).job
+                    if rational.is_defined(job):
+                        total += examine(job)
     figures = {
         "elements": total.elements,
         "operators": len(rational.DEFINITIONS),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conformance.case.geometry import nearest_places
 from conformance.case.loading import load
 from conformance.case.operators import OPERATORS
 from conformance.report.selfcheck import fuzz_text
@@ -17,6 +18,7 @@ from conformance.run.plan import REFERENCE, question_of
 from conformance.run.sampling import ORDINARY, SAMPLERS, SMALL, Dice, Drawn, draw, drawn, undrawn
 from conformance.tests import fakes
 from conformance.tests.questions import item
+from conformance.verdict import oracle
 from conformance.verdict.deviations import Deviation
 from conformance.verdict.model import Outcome
 
@@ -24,7 +26,7 @@ Sessions = Callable[..., Session]
 
 
 def test_every_operator_is_drawn() -> None:
-    assert undrawn() == ()
+    assert not undrawn(), f"SAMPLERS in conformance/run/sampling.py lacks an entry for {', '.join(undrawn())}"
     assert set(SAMPLERS) < set(OPERATORS)
 
 
@@ -63,6 +65,37 @@ def test_a_convolution_shows_every_feature_in_its_id() -> None:
     attributes = [draw("conv2d", number).attributes for number in range(60)]
     assert {a.groups for a in attributes} == {1, 2, 3}
     assert any(a.stride[0] != a.stride[1] for a in attributes)
+
+
+def test_nearest_neighbours_are_asked_where_no_rounding_of_a_ratio_decides() -> None:
+    asked = [case for number in range(150) if (case := draw("resize2d", number)).attributes.method == "nearest"]
+    pairs = {(case.attributes.coordinates, case.attributes.rounding) for case in asked}
+    # The last aligned coordinate is an integer, which a rounded ratio may miss: floor and ceil of those are rare.
+    assert len(pairs | {("align_corners", "floor"), ("align_corners", "ceil")}) == 12
+    for case in asked:
+        a = case.attributes
+        for n, m in zip(case.inputs["x"].shape[1:-1], a.size, strict=True):
+            exactly = nearest_places(n, m, a.coordinates, a.rounding)
+            single = np.float32(n - 1) / np.float32(max(m - 1, 1)) if a.coordinates == "align_corners" else None
+            ratio = np.float32(n) / np.float32(m) if single is None else single
+            shift = np.float32(0.5 if a.coordinates == "half_pixel" else 0)
+            place = (np.arange(m, dtype=np.float32) + shift) * ratio - shift
+            jump = np.float32({"half_up": 0.5, "half_down": -0.5}.get(a.rounding, 0))
+            found = (np.floor if a.rounding in ("floor", "half_up") else np.ceil)(place + jump)
+            assert np.clip(found, 0, n - 1).astype(int).tolist() == list(exactly)
+
+
+def test_numbers_are_put_back_into_places_of_their_own() -> None:
+    for number in range(30):
+        case = draw("max_unpool2d", number)
+        oracle.answer(question_of(item(case), "normal").job)  # raises if an index lies outside or occurs twice
+
+
+def test_dice_draw_without_putting_back() -> None:
+    dice = Dice(0, "distinct")
+    drawn_ = [dice.distinct(3, 5) for _ in range(1000)]
+    assert all(len(set(numbers)) == 3 and 0 <= min(numbers) <= max(numbers) < 5 for numbers in drawn_)
+    assert len(set(drawn_)) == 5 * 4 * 3
 
 
 def test_dice_are_fair_enough() -> None:
@@ -104,14 +137,15 @@ def test_an_honest_backend_gives_no_alarm(sessions: Sessions) -> None:
 def test_five_lost_bits_are_an_alarm_with_its_case_to_paste(sessions: Sessions, tmp_path: Path) -> None:
     found = asked(sessions(fakes.TooFewBits), keyword="relu or dense")
     assert {alarm.result.operator for alarm in found.alarms} == {"relu", "dense"}
-    assert all(alarm.result.outcome is Outcome.DIFFERS for alarm in found.alarms)
+    # Some of it is what a known shorter arithmetic would give.
+    assert {alarm.result.outcome for alarm in found.alarms} == {Outcome.DIFFERS, Outcome.LOW_PRECISION}
     alarm = found.alarms[0]
     assert alarm.yaml in fuzz_text(found)
     path = tmp_path / f"{alarm.result.operator}.yaml"
     path.write_text(alarm.yaml)
     (pasted,) = load([path])
     again = sessions(fakes.TooFewBits).run(item(pasted, alarm.result.format))  # type: ignore[arg-type]
-    assert again.outcome is Outcome.DIFFERS
+    assert again.outcome is alarm.result.outcome
     assert again.digest == alarm.result.digest
 
 

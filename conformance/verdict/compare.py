@@ -28,6 +28,8 @@ VACUOUS_SHARE: Final = 1 / 16
 BLOCK: Final = 1 << 14
 # An error up to this share of its bound does not exceed it by the roundings of its own measurement.
 SURELY: Final = 1 - 2.0**-50
+# Float64's smallest normal number: smaller bounds are taken for as much where an error is divided by them.
+SMALLEST: Final = 2.0**-1022
 
 
 def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectation, format_name: str) -> Comparison:
@@ -56,7 +58,7 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
         reason = _difference(found.got_outside, found.expected_outside)
     elif found.astray:
         reason, outside = Reason.SIGN, found.astray
-    elif not found.differs or not (expectation.bound > 0).any():
+    elif not found.differs or not (expectation.bound[found.worst] > 0 or (expectation.bound > 0).any()):
         reason = Reason.EXACT
     elif _vacuous(expectation):
         reason = Reason.VACUOUS
@@ -113,11 +115,12 @@ class _Found:
             if wrong is not None:
                 astray += int(wrong.sum())
                 first_astray = first_astray or _place(start, int(np.argmax(wrong)), wrong.shape)
-            if np.array_equal(got, value):
+            error = _distance(got, value)
+            largest = float(error.max())
+            if not largest or (not math.isfinite(largest) and np.array_equal(got, value)):
                 continue  # infinities are equal, too; there is no room to be measured
             differs = True
-            bound = expectation.bound[at]
-            inside, error, ratio = _measure(got, value, bound, format_)
+            inside, ratio = _measure(got, value, expectation.bound[at], error, format_)
             relative = max(relative, _relative(error, value, expectation, at))
             place = int(np.argmax(ratio))
             if ratio.flat[place] > worst_ratio:
@@ -147,12 +150,12 @@ def _blocks(shape: Shape) -> Iterator[tuple[Shape, Any]]:
 
     Along the axes, so that what is broadcast stays so.
     """
+    if math.prod(shape) <= BLOCK:
+        yield (0,) * len(shape), ...
+        return
     axis = 0
     while axis + 1 < len(shape) and math.prod(shape[axis + 1 :]) > BLOCK:
         axis += 1
-    if not shape:
-        yield (), ...
-        return
     step = max(1, BLOCK // max(1, math.prod(shape[axis + 1 :])))
     for lead in np.ndindex(shape[:axis]):
         for first in range(0, shape[axis], step):
@@ -172,29 +175,41 @@ def _relative(error: Float64, value: Float64, expectation: Expectation, at: Any)
         scale = expectation.scale[at]
         if expectation.root is not None:
             scale = np.fmax(np.abs(value) * expectation.root[at], scale)
-        return float(np.divide(error, scale, out=np.zeros_like(error), where=error > 0).max())
+        # What no number measures is left out.
+        return float(np.fmax.reduce(_over(error, scale), axis=None, initial=0.0))
 
 
-def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> tuple[Any, Float64, Float64]:
-    """By element: whether it lies within, its error, and the error over its bound.
-
-    Where the bound alone does not hold it, the error is set over the room up to the rounded end instead, so that the
-    ratio is at most 1 exactly where it lies within; a difference that no number measures counts as infinite.
-    """
+def _distance(got: Float64, value: Float64) -> Float64:
+    """The error by element; 0 where infinities are equal is for `_measure` to say."""
     with np.errstate(all="ignore"):
         error = np.asarray(got - value)  # of no axes, too: numpy would give a number
         np.abs(error, out=error)
+    return error
+
+
+def _over(error: Float64, size: Float64) -> Float64:
+    """A quotient that is 0 where the error is, whatever the size: dividing everything is faster than some of it."""
+    return np.asarray(error / np.fmax(size, SMALLEST))
+
+
+def _measure(got: Float64, value: Float64, bound: Float64, error: Float64, format_: Format) -> tuple[Any, Float64]:
+    """By element: whether it lies within, and the error over its bound.
+
+    Where the bound alone does not hold it, the error is set over the room up to the rounded end instead, so that the
+    ratio is at most 1 exactly where it lies within; a difference that no number measures counts as infinite. The
+    error becomes 0 where infinities or NaN are equal.
+    """
+    with np.errstate(all="ignore"):
+        inside = np.asarray(error <= bound * SURELY)
         measured = np.isfinite(error)
-        if measured.all():
-            inside = np.asarray(error <= bound * SURELY)
-        else:
+        if not measured.all():
             # Equality covers infinities; NaN is right only where NaN is expected.
             same = (got == value) | (np.isnan(got) & np.isnan(value))
             error[same] = 0.0
-            inside = np.asarray(same | (measured & (error <= bound * SURELY)))
-        ratio = np.divide(error, bound, out=np.zeros_like(error), where=error > 0)
+            inside = np.asarray(same | (measured & inside))
+        ratio = _over(error, bound)
         if inside.all():
-            return inside, error, ratio
+            return inside, ratio
         rest = ~inside
         low, high = interval(value[rest], bound[rest], format_)
         held = (low <= got[rest]) & (got[rest] <= high)
@@ -203,7 +218,7 @@ def _measure(got: Float64, value: Float64, bound: Float64, format_: Format) -> t
         beyond = np.where(np.isnan(beyond), np.inf, beyond)
     inside[rest] = held
     ratio[rest] = np.where(held, np.fmin(beyond, 1.0), np.fmax(beyond, 1.0))
-    return inside, error, ratio
+    return inside, ratio
 
 
 def _misplaced_signs(got: Float64, expectation: Expectation, at: Any) -> NDArray[np.bool_] | None:
@@ -223,7 +238,9 @@ def element_ratios(got: Tensor, expectation: Expectation, format_name: str) -> F
     if got.shape != expectation.value.shape or got.format != format_name:
         return None
     format_ = FORMATS[format_name]
-    return _measure(from_storage(got.data, format_), expectation.value, expectation.bound, format_)[2]
+    numbers = from_storage(got.data, format_)
+    error = _distance(numbers, expectation.value)
+    return _measure(numbers, expectation.value, expectation.bound, error, format_)[1]
 
 
 def outside(got: Tensor, expectation: Expectation, format_name: str) -> Any | None:
@@ -232,7 +249,8 @@ def outside(got: Tensor, expectation: Expectation, format_name: str) -> Any | No
         return None
     format_ = FORMATS[format_name]
     numbers = from_storage(got.data, format_)
-    inside = _measure(numbers, expectation.value, expectation.bound, format_)[0]
+    error = _distance(numbers, expectation.value)
+    inside = _measure(numbers, expectation.value, expectation.bound, error, format_)[0]
     astray = _misplaced_signs(numbers, expectation, ...)
     return np.logical_not(inside) if astray is None else np.logical_not(inside) | astray
 

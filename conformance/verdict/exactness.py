@@ -35,7 +35,7 @@ EMULATED: Final = 8
 # sums here have fewer than 2^20 terms.
 SUM_ERROR: Final = Fraction(1, 2**32)
 # Operators whose bound weighs every term by its own number of roundings: their S is a mean of such weights.
-WEIGHED: Final = frozenset({"hard_sigmoid", "hard_swish", "leaky_relu", "prelu", "sgd"})
+WEIGHED: Final = frozenset({"hard_sigmoid", "hard_swish", "leaky_relu", "prelu", "resize2d", "sgd"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,5 +173,5 @@ def _gamma(n: Fraction, format_: Format) -> Fraction:
 
 
 def covered(operators: Mapping[str, Any]) -> tuple[str, ...]:
-    """Which of these operators are rational."""
+    """Which of these operators are rational, with some of their attributes at least."""
     return tuple(name for name in operators if name in rational.DEFINITIONS)

@@ -385,6 +385,162 @@ def _space_to_depth(attributes: Any, given: Mapping[str, Array]) -> Defined:
     }
 
 
+# Windows beside the pools -------------------------------------------------------------------------------------------
+
+
+def _in_patch(attributes: Any, tap: Index, channel: int, channels: int) -> int:
+    """Where a tap's channel lies in a patch."""
+    rows: int
+    columns: int
+    (rows, columns), (i, j) = attributes.window, tap
+    if attributes.order == "channels_last":
+        return (i * columns + j) * channels + channel
+    return (channel * rows + i) * columns + j
+
+
+def _extract_patches(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    images, *sizes, channels = given["x"].shape
+    axes = _axes(tuple(sizes), attributes.window, attributes)
+    counts = tuple(len(axis.windows) for axis in axes)
+    elements: dict[Index, tuple[Product, ...]] = {}
+    for image, *window, channel in indices((images, *counts, channels)):
+        for tap, position in _looked_at(axes, tuple(window)):
+            if _inside(axes, position):
+                to = (image, *window, _in_patch(attributes, tap, channel, channels))
+                elements[to] = (Product((("x", (image, *position, channel)),)),)
+    return (images, *counts, prod(attributes.window) * channels), elements
+
+
+def _fold(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    images, *counts, depth = given["x"].shape
+    channels = depth // prod(attributes.window)
+    axes = _axes(attributes.size, attributes.window, attributes)
+    elements: dict[Index, list[Product]] = {}
+    for image, *window, channel in indices((images, *counts, channels)):
+        for tap, position in _looked_at(axes, tuple(window)):
+            if _inside(axes, position):
+                read = (image, *window, _in_patch(attributes, tap, channel, channels))
+                elements.setdefault((image, *position, channel), []).append(Product((("x", read),)))
+    return (images, *attributes.size, channels), {at: tuple(products) for at, products in elements.items()}
+
+
+def _shares(n: int, m: int, window: int) -> list[int]:
+    """The elements of which a part lies in a window, when n elements are cut into m equal windows."""
+    begin, end = Fraction(window * n, m), Fraction((window + 1) * n, m)
+    return [place for place in range(n) if place + 1 > begin and place < end]
+
+
+def _adaptive(attributes: Any, x: Index) -> Iterator[tuple[Index, list[Index]]]:
+    """Every output of an adaptive pool, and the elements that it sees, in row-major order."""
+    for at in indices((x[0], *attributes.size, x[-1])):
+        rows, columns = (_shares(*sizes) for sizes in zip(x[1:-1], attributes.size, at[1:-1], strict=True))
+        yield at, [(at[0], i, j, at[-1]) for i in rows for j in columns]
+
+
+def _adaptive_average_pool(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    x = given["x"].shape
+    return (x[0], *attributes.size, x[-1]), {
+        at: tuple(Product((("x", place),), divisor=Fraction(len(seen))) for place in seen)
+        for at, seen in _adaptive(attributes, x)
+    }
+
+
+def _adaptive_max_pool(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    x = given["x"]
+    return (x.shape[0], *attributes.size, x.shape[-1]), {
+        at: (Product((("x", max(seen, key=x.__getitem__)),)),)  # of equals the first
+        for at, seen in _adaptive(attributes, x.shape)
+    }
+
+
+def _lp_pool(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    """Sums of numbers or of absolute values; the root of a sum of squares is not rational."""
+    x = given["x"]
+    axes = _axes(x.shape[1:-1], attributes.window, attributes)
+    shape = (x.shape[0], *(len(axis.windows) for axis in axes), x.shape[-1])
+    elements = {}
+    for at in indices(shape):
+        seen = [(at[0], *p, at[-1]) for _, p in _looked_at(axes, at[1:-1]) if _inside(axes, p)]
+        elements[at] = tuple(
+            Product((("x", place),), -ONE if x[place] < 0 and not attributes.signed else ONE)
+            for place in seen
+            if x[place] or attributes.signed
+        )
+    return shape, elements
+
+
+def _max_unpool(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    x, places = given["x"].shape, given["indices"]
+    columns, channels = attributes.size[1], x[-1]
+    elements: dict[Index, tuple[Product, ...]] = {}
+    for at in indices(x):
+        pixel, channel = int(places[at]), at[-1]
+        if attributes.indexed == "image":
+            pixel, channel = divmod(pixel, channels)
+        elements[at[0], *divmod(pixel, columns), channel] = (Product((("x", at),)),)
+    return (x[0], *attributes.size, channels), elements
+
+
+# Resizing -----------------------------------------------------------------------------------------------------------
+
+_HALF: Final = Fraction(1, 2)
+
+
+def _coordinate(n: int, m: int, output: int, coordinates: str) -> Fraction:
+    if coordinates == "half_pixel":
+        return (output + _HALF) * n / m - _HALF
+    if coordinates == "asymmetric":
+        return Fraction(output * n, m)
+    return Fraction(output * (n - 1), m - 1) if m > 1 else ZERO
+
+
+def _to_integer(number: Fraction, rounding: str) -> int:
+    below = number.numerator // number.denominator
+    beyond = number - below
+    up = {"floor": False, "ceil": beyond > 0, "half_up": beyond >= _HALF, "half_down": beyond > _HALF}[rounding]
+    return below + up
+
+
+def _kernel_at(distance: Fraction, attributes: Any) -> Fraction:
+    """The triangle, or Keys' two cubic pieces as he factors them by their roots."""
+    d, a = abs(distance), Fraction(attributes.coefficient)
+    if attributes.method == "linear":
+        return max(1 - d, ZERO)
+    if d < 1:
+        return (1 - d) * (1 + d - (a + 2) * d**2)
+    return a * (d - 1) * (d - 2) ** 2 if d < 2 else ZERO
+
+
+def _weights(n: int, m: int, output: int, attributes: Any) -> list[tuple[int, Fraction]]:
+    """The elements of one axis that an output is made of, and what they weigh; the edge's may occur several times."""
+    at = _coordinate(n, m, output, attributes.coordinates)
+    if attributes.method == "nearest":
+        return [(min(max(_to_integer(at, attributes.rounding), 0), n - 1), ONE)]
+    around = range(_to_integer(at, "floor") - 2, _to_integer(at, "floor") + 4)
+    weights = [(place, weight) for place in around if (weight := _kernel_at(at - place, attributes))]
+    if (attributes.method, attributes.edge) == ("cubic", "renormalize"):
+        weights = [(place, weight) for place, weight in weights if 0 <= place < n]
+        total = sum(weight for _, weight in weights)
+        return [(place, weight / total) for place, weight in weights]
+    return [(min(max(place, 0), n - 1), weight) for place, weight in weights]
+
+
+def _resize(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    images, *sizes, channels = given["x"].shape
+    down, across = (
+        [_weights(n, m, output, attributes) for output in range(m)]
+        for n, m in zip(sizes, attributes.size, strict=True)
+    )
+    return (images, *attributes.size, channels), {
+        (image, i, j, channel): tuple(
+            Product((("x", (image, row, column, channel)),), by_row * by_column)
+            for row, by_row in down[i]
+            for column, by_column in across[j]
+        )
+        for image, i, j, channel in indices((images, *attributes.size, channels))
+    }
+
+
 # Products and sums --------------------------------------------------------------------------------------------------
 
 
@@ -566,6 +722,13 @@ DEFINITIONS: Final[Mapping[str, Definition]] = MappingProxyType(
         "flatten": _flatten,
         "depth_to_space": _depth_to_space,
         "space_to_depth": _space_to_depth,
+        "extract_patches": _extract_patches,
+        "fold": _fold,
+        "adaptive_average_pool2d": _adaptive_average_pool,
+        "adaptive_max_pool2d": _adaptive_max_pool,
+        "lp_pool2d": _lp_pool,
+        "max_unpool2d": _max_unpool,
+        "resize2d": _resize,
         "dense": _dense,
         "bias_add": _bias_add,
         "matmul": _matmul,
@@ -585,4 +748,36 @@ DEFINITIONS: Final[Mapping[str, Definition]] = MappingProxyType(
         "sgd": _sgd,
     }
 )
-"""Operators whose values and gradients are rational in their operands, by name."""
+"""Operators whose values and gradients are rational in their operands, by name; see `is_defined`."""
+
+_TRANSCENDENTAL: Final = "exponentials or logarithms"
+_ROOTS: Final = "the root of a variance divides"
+IRRATIONAL: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("sigmoid", "tanh", "softmax", "log_softmax", "elu", "selu"), _TRANSCENDENTAL),
+        **dict.fromkeys(("gelu", "silu", "mish", "softplus", "log_sigmoid"), _TRANSCENDENTAL),
+        "softmax_cross_entropy": _TRANSCENDENTAL,
+        **dict.fromkeys(("batch_norm", "batch_norm_training", "layer_norm", "group_norm", "instance_norm"), _ROOTS),
+        "adam": "the root of a mean of squares divides",
+        "glorot_uniform": "the root of a sum of sizes is a factor",
+        "softsign": "what is added divides, so that it is no sum of products",
+        "local_response_norm": "a power of what is added divides",
+        "chain": "made of operators that are held to their definitions one by one",
+    }
+)
+"""Every other operator, and why it is no sum of products of its operands."""
+
+
+def is_defined(job: Job) -> bool:
+    """Whether a job's answer is rational and finite.
+
+    The root of a power pool is not, unlike its sums; nor is the maximum of a window that holds padding alone, as a
+    dilated one may.
+    """
+    if job.operator == "lp_pool2d":
+        return bool(job.attributes.p == 1)
+    if DEFINITIONS.get(job.operator) is _max_pool:
+        a = job.attributes
+        axes = _axes(job.operands["x"].shape[1:-1], a.window, a, ceil=a.ceil_mode)
+        return all(any(map(axis.inside, window)) for axis in axes for window in axis.windows)
+    return job.operator in DEFINITIONS

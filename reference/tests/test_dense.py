@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.reference import dense
+from conformance.reference import dense, pairs
 from conformance.reference.magnitude import Array
 from conformance.reference.padding import InvalidShape
 from conformance.reference.tests.products import Products, integers, normal32, radius
@@ -171,3 +171,36 @@ def test_impossible_questions_are_refused() -> None:
     for keep in (0.0, -0.5, 1.5, float("nan")):
         with pytest.raises(InvalidShape, match="keep"):
             dense.dropout_forward(x=x, mask=np.ones((2, 3), dtype=bool), keep=keep)
+
+
+def test_large_absolute_sums_in_float32_are_no_less_than_the_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of dense layers and matrices, a batch repeated; numbers over sixty orders of magnitude, and zeros."""
+    rng = np.random.default_rng(7)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape) * 10.0 ** rng.integers(-60, 8, shape) * rng.integers(0, 2, shape)
+
+    layer, matrices = (
+        {"x": drawn(3, 70, 300), "w": drawn(300, 90), "b": drawn(90)},
+        {
+            "x": drawn(5, 60, 110),
+            "y": drawn(1, 110, 330),
+        },
+    )
+    cotangents = {"output": drawn(3, 70, 90)}, {"output": drawn(5, 60, 330)}
+
+    def both() -> list[Any]:
+        return [
+            dense.dense_magnitude(cotangents[0], **layer),
+            pairs.matmul_magnitude(cotangents[1], **matrices),
+        ]
+
+    single = both()
+    monkeypatch.setattr("conformance.reference.magnitude.SINGLE", 1 << 60)
+    for short, exact in zip(single, both(), strict=True):
+        assert short.outputs["output"].absolute.dtype == np.float32
+        for name, one in (short.outputs | short.gradients).items():
+            other = (exact.outputs | exact.gradients)[name]
+            assert one.terms == other.terms
+            assert (one.absolute >= other.absolute * (1 - 1e3 * 2.0**-53)).all(), name
+            assert np.median(one.absolute) <= np.median(other.absolute) * (1 + 1e-3), name

@@ -33,6 +33,8 @@ from conformance.verdict.variants.reading import (
 )
 
 Spans = Sequence[tuple[int, int]]
+# Of the table from which TensorFlow reads its cubic weights, between two elements (kTableSize of its kernel).
+TABLE_STEPS: Final = 1024
 
 # Resizing -----------------------------------------------------------------------------------------------------------
 
@@ -89,12 +91,16 @@ def _cubic(distance: Array, a: float) -> Array:
     return np.asarray(np.where(distance < 1, inner, np.where(distance < 2, outer, 0.0)))
 
 
-def _weights(job: Job, n: int, m: int, ratio: float, *, smooth: bool = False) -> Array:
-    """(outputs, elements): what the elements of an axis weigh, by a ratio of its own; `smooth` widens the kernel."""
+def _weights(job: Job, n: int, m: int, ratio: float, *, smooth: bool = False, steps: int = 0) -> Array:
+    """(outputs, elements): what the elements of an axis weigh, by a ratio of its own.
+
+    `smooth` widens the kernel; coordinates are rounded to so many `steps` an element, where there are any.
+    """
     a = job.attributes
     if a.method == "nearest":
         return np.asarray(np.array(nearest_places(n, m, a.coordinates, a.rounding))[:, None] == np.arange(n), float)
     at = (np.arange(m) + 0.5) * ratio - 0.5 if a.coordinates == "half_pixel" else np.arange(m) * ratio
+    at = np.rint(at * steps) / steps if steps else at
     width = max(ratio, 1.0) if smooth else 1.0
     reach = int(np.ceil((2 if a.method == "cubic" else 1) * width)) + 1
     places = np.floor(at)[:, None].astype(np.int64) + np.arange(-reach, reach + 1)
@@ -162,6 +168,17 @@ def _smoothed(job: Job) -> Reading | None:
     if a.method == "nearest" or a.coordinates != "half_pixel" or all(m >= n for n, m in _pairs(job)):
         return None
     return _weighed(job, *(_weights(job, n, m, n / m, smooth=True) for n, m in _pairs(job)))
+
+
+def _tabulated(job: Job) -> Reading | None:
+    if job.attributes.method != "cubic":
+        return None
+    exact, stepped = (
+        [_weights(job, n, m, _ratio(job, n, m), steps=steps) for n, m in _pairs(job)] for steps in (0, TABLE_STEPS)
+    )
+    if all(np.allclose(one, other, rtol=0, atol=2.0**-40) for one, other in zip(exact, stepped, strict=True)):
+        return None  # but for what rounding leaves
+    return _weighed(job, *stepped)
 
 
 def _last_output_alone(job: Job) -> Reading | None:
@@ -595,6 +612,13 @@ VARIANTS: Final = (
         about="TensorFlow 2 and JAX leave out the weights beyond the edge, and scale the others.",
         seen_by=f"{_CUBIC_EDGE}, clamped",
         read=partial(_other_edge, given="clamp", other="renormalize"),
+    ),
+    Variant(
+        name="cubic weights from a table of 1024 steps",
+        operators=_RESIZE,
+        about="TensorFlow's kernel rounds a coordinate to a multiple of 1/1024 and looks its weights up.",
+        seen_by="cubic, and a coordinate that is no multiple of 1/1024",
+        read=_tabulated,
     ),
     Variant(
         name="ratios of rows and columns exchanged",

@@ -139,6 +139,8 @@ class OnnxRuntimeBackend(OnnxActivations, OnnxNormalization, OnnxWindows, Backen
         return self._paired("Mul", x, y)
 
     def concat(self, attributes: Concat, x: Native, y: Native) -> Native:
+        if is_native(attributes.axis):
+            raise NotTranslatable("no default: ONNX's Concat must have its axis")
         g = self._graph("concat")
         return g.last(g.node("Concat", g.input("x", x), g.input("y", y), axis=attributes.axis))
 

@@ -1,11 +1,12 @@
 """ONNX's normalisations, on channels-first tensors; a scale or offset that ONNX must have is 1 or 0."""
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 
 from conformance.backends.base import Idiom, Native, Natives, translated
-from conformance.backends.onnxruntime.graph import Graph
+from conformance.backends.onnxruntime.graph import Graph, Onnx
 from conformance.case.families.normalization import (
     BatchNorm,
     BatchNormTraining,
@@ -14,10 +15,13 @@ from conformance.case.families.normalization import (
     LayerNorm,
     LocalResponseNorm,
 )
+from conformance.errors import NotTranslatable
 
 
 class OnnxNormalization(Idiom):
     """A part of the adapter, which brings new models and the layout."""
+
+    onnx: Onnx
 
     @abstractmethod
     def _graph(self, name: str) -> Graph:
@@ -105,13 +109,13 @@ class OnnxNormalization(Idiom):
     ) -> Native:
         a = attributes
         g = self._graph("layer_norm")
-        axes = tuple(axis % x.ndim for axis in a.axes)
+        axes = tuple(axis + x.ndim if axis < 0 else axis for axis in a.axes)
         order = (*(axis for axis in range(x.ndim) if axis not in axes), *axes)
         ordered = order == tuple(range(x.ndim))
         image = g.input("x", x)
         if not ordered:  # ONNX takes the last axes alone
             image = g.node("Transpose", image, perm=order)
-        sizes = tuple(x.shape[axis] for axis in axes)
+        sizes = tuple(n for axis, n in enumerate(x.shape) if axis in axes)
         inputs = [image, g.parameter("scale", np.ones(sizes, x.dtype) if scale is None else scale)]
         if offset is not None:
             inputs.append(g.parameter("offset", offset))
@@ -127,9 +131,10 @@ class OnnxNormalization(Idiom):
         g = self._graph("group_norm")
         affine = self._affine(g, x, scale, offset)
         image = g.input("x", self._first(x))
-        return self._last(
-            g.last(g.node("GroupNormalization", image, *affine, num_groups=a.groups, epsilon=a.epsilon))
-        )
+        settings: dict[str, Any] = {"num_groups": a.groups, "epsilon": a.epsilon}
+        if x.dtype == np.float64:  # left out, the statistics are float32
+            settings["stash_type"] = self.onnx.element_type(x.dtype)
+        return self._last(g.last(g.node("GroupNormalization", image, *affine, **settings)))
 
     def instance_norm(
         self, attributes: InstanceNorm, x: Native, scale: Native | None = None, offset: Native | None = None
@@ -141,17 +146,9 @@ class OnnxNormalization(Idiom):
 
     def local_response_norm(self, attributes: LocalResponseNorm, x: Native) -> Native:
         a = attributes
+        if a.extra == "low" and a.size % 2 == 0:
+            raise NotTranslatable("ONNX's even windows have one channel more behind")
         g = self._graph("local_response_norm")
-        channels = x.shape[-1]
-        image = g.input("x", self._first(x))
-        turned = a.extra == "low" and a.size % 2 == 0
-        backwards = ""
-        if turned:  # the longer half of an even window lies behind the channel
-            self.compose("ONNX's even windows have one channel more behind")
-            backwards = g.integers("backwards", range(channels - 1, -1, -1))
-            image = g.node("Gather", image, backwards, axis=1)
         alpha = translated(a.alpha, lambda alpha: alpha * a.size if a.alpha_of == "sum" else alpha)
-        y = g.node("LRN", image, size=a.size, alpha=alpha, beta=a.beta, bias=a.bias)
-        if turned:
-            y = g.node("Gather", y, backwards, axis=1)
-        return self._last(g.last(y))
+        image = g.input("x", self._first(x))
+        return self._last(g.last(g.node("LRN", image, size=a.size, alpha=alpha, beta=a.beta, bias=a.bias)))

@@ -23,10 +23,10 @@ from conformance.case.job import Answer, Description, Job, Outputs, Refused, Ten
 from conformance.case.operators import OPERATORS, Chain, Layer
 from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage
 from conformance.reference.magnitude import Magnitude, once
-from conformance.reference.operators import OPERATORS as REFERENCE
 from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
 from conformance.verdict.model import Expectation
+from conformance.verdict.references import REFERENCE
 
 REFERENCE_UNIT: Final = 2.0**-53
 # How many roundings of a norm's size a transform algorithm's error may have.

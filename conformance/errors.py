@@ -49,8 +49,8 @@ class InvalidOperator(ConformanceError):
     def __init__(self, what: str, name: str) -> None:
         self.name = name
         super().__init__(
-            f"two {what} are called {name!r}. An operator of the group conformance.operators needs a name of its own, "
-            "and so does the class of its attributes"
+            f"two {what} are called {name!r}. An operator of the group conformance.operators needs a name of its "
+            "own, and so does the class of its attributes"
         )
 
 

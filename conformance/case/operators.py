@@ -1,8 +1,9 @@
 """The contract of every operator, by name; and chains of them.
 
 To add an operator, give its family's module in `families` its attributes (if no dataclass there has them), its shape
-function and an entry; `reference/operators.py` names the same operators. An installed package adds its own by an entry
-point of the group `conformance.operators`, whose value is a tuple of them; it imports `contract`, not this module.
+function and an entry; `reference/operators.py` names the same operators. An installed package adds its own by an
+entry point of the group `conformance.operators`, whose value is a tuple of them; it imports `contract`, not this
+module.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

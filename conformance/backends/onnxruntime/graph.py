@@ -85,9 +85,7 @@ class Graph:
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         written = Recorded(model, log.called(model), log).SerializeToString()
-        session = self._onnx.runtime.InferenceSession(
-            written, self._onnx.options, providers=["CPUExecutionProvider"]
-        )
+        session = self._onnx.runtime.InferenceSession(written, self._onnx.options, providers=["CPUExecutionProvider"])
         results: list[NDArray[np.generic]] = Recorded(session, log.called(session), log).run(None, self._fed)
         return results
 

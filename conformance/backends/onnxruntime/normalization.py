@@ -83,9 +83,7 @@ class OnnxNormalization(Idiom):
         image = g.input("x", self._first(x))
         settings = {"epsilon": a.epsilon, "training_mode": 1}
         if not a.bessel:
-            outputs = g.nodes(
-                "BatchNormalization", 3, image, *affine, *statistics, momentum=a.momentum, **settings
-            )
+            outputs = g.nodes("BatchNormalization", 3, image, *affine, *statistics, momentum=a.momentum, **settings)
         else:
             self.compose("ONNX's running variance divides by n")
             # With momentum 0 the new statistics are the batch's.
@@ -101,8 +99,8 @@ class OnnxNormalization(Idiom):
             ):
                 moved = g.node("Mul", new, g.scalar(name, share, x))
                 outputs.append(g.node("Add", g.node("Mul", old, kept), moved))
-        y, mean, variance = g.run(*outputs)
-        return {"output": self._last(y), "mean": mean, "variance": variance}
+        normalised, new_mean, new_variance = g.run(*outputs)
+        return {"output": self._last(normalised), "mean": new_mean, "variance": new_variance}
 
     def layer_norm(
         self, attributes: LayerNorm, x: Native, scale: Native | None = None, offset: Native | None = None

@@ -139,9 +139,7 @@ class OnnxWindows(Idiom):
             self.compose("ONNX's norms take absolute values")
             g = self._graph("sum_pool")
             image = g.input("x", self._first(x))
-            mean = g.node(
-                "AveragePool", image, kernel_shape=a.window, strides=a.stride, count_include_pad=1, **pads
-            )
+            mean = g.node("AveragePool", image, kernel_shape=a.window, strides=a.stride, count_include_pad=1, **pads)
             return self._last(g.last(g.node("Mul", mean, g.scalar("elements", prod(a.window), x))))
         return self._pooled("LpPool", x, kernel_shape=a.window, strides=a.stride, p=a.p, **pads)
 

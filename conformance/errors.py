@@ -2,6 +2,7 @@
 
     ConformanceError
     |-- InvalidCases          case files that cannot be run: every problem at once, each with its place
+    |-- InvalidOperator       an operator of an installed package that has another one's name
     |-- ImpossibleShape       an operator asked about shapes that have no answer
     |-- TargetError
     |   |-- InvalidTarget     a target that cannot be read: "torch:cuda+fast?"
@@ -40,6 +41,17 @@ class InvalidCases(ConformanceError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class InvalidOperator(ConformanceError):
+    """An operator that an installed package offers under a name that another one has."""
+
+    def __init__(self, what: str, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"two {what} are called {name!r}. An operator of the group conformance.operators needs a name of its "
+            "own, and so does the class of its attributes"
+        )
 
 
 class ImpossibleShape(ConformanceError, ValueError):

@@ -77,6 +77,10 @@ class CallLog:
         """Says that a value is called as another one that is in the lines already."""
         self.name(value, self._text(other))
 
+    def called(self, value: Native) -> str:
+        """How a value is called in the lines."""
+        return self._text(value)
+
     def record(self, callee: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Native) -> None:
         """Writes down one call and names its result."""
         name = f"t{len(self._lines) + 1}"
@@ -120,6 +124,8 @@ class CallLog:
         if isinstance(value, (tuple, list)):
             inside = ", ".join(self._text(item) for item in value)
             return f"({inside}{',' if len(value) == 1 else ''})" if isinstance(value, tuple) else f"[{inside}]"
+        if isinstance(value, dict):
+            return f"{{{', '.join(f'{key!r}: {self._text(item)}' for key, item in value.items())}}}"
         if isinstance(value, np.dtype):
             return repr(value.name)
         if callable(value):
@@ -171,6 +177,11 @@ class Recorded:
         self._module = module
         self._name = name
         self._log = log
+
+    @property
+    def unrecorded(self) -> Any:
+        """The module itself, for what a script need not show."""
+        return self._module
 
     def __getattr__(self, attribute: str) -> Callable[..., Native]:
         function = getattr(self._module, attribute)

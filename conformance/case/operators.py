@@ -1,18 +1,21 @@
 """The contract of every operator, by name; and chains of them.
 
 To add an operator, give its family's module in `families` its attributes (if no dataclass there has them), its shape
-function and an entry; `reference/operators.py` names the same operators.
+function and an entry; `reference/operators.py` names the same operators. An installed package adds its own by an
+entry point of the group `conformance.operators`, whose value is a tuple of them; it imports `contract`, not this
+module.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from types import MappingProxyType
 from typing import Any, Final
 
 from conformance.case.contract import Operand, Operator, Shapes, X
 from conformance.case.families import FAMILIES
 from conformance.case.model import Shape
-from conformance.errors import ImpossibleShape
+from conformance.errors import ImpossibleShape, InvalidOperator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +49,31 @@ def chain_shapes(attributes: Chain, shapes: Shapes) -> dict[str, Shape]:
     return outputs
 
 
-OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
-    {
-        operator.name: operator
-        for operator in (
-            *(operator for family in FAMILIES for operator in family.OPERATORS),
-            Operator(name="chain", attributes=Chain, operands=(X,), shapes=chain_shapes, data=("normal",)),
-        )
-    }
+def offered() -> Iterator[Operator]:
+    """The operators of other installed packages."""
+    for entry in metadata.entry_points(group="conformance.operators"):
+        yield from entry.load()
+
+
+def by_name(operators: Iterable[Operator]) -> Mapping[str, Operator]:
+    """A table of operators.
+
+    Raises:
+        InvalidOperator: if two have one name.
+    """
+    table: dict[str, Operator] = {}
+    for operator in operators:
+        if table.setdefault(operator.name, operator) is not operator:
+            raise InvalidOperator("operators", operator.name)
+    return MappingProxyType(table)
+
+
+OPERATORS: Final[Mapping[str, Operator]] = by_name(
+    (
+        *(operator for family in FAMILIES for operator in family.OPERATORS),
+        Operator(name="chain", attributes=Chain, operands=(X,), shapes=chain_shapes, data=("normal",)),
+        *offered(),
+    )
 )
 
 

@@ -18,7 +18,7 @@ class Cell:
     """What a target told.
 
     Attributes:
-        told: the reading, "no option", "no default", or what came of it otherwise.
+        told: the reading, "no option", "no default", "no gradients", or what came of it otherwise.
         why: what the framework lacks, or what it does instead.
         follows: one of the probe's readings fits.
         lacks: the framework has nothing of its own to ask.

@@ -18,7 +18,7 @@ from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 Evidence = Mapping[str, NDArray[np.generic] | Float64]
 
 # How adapters begin where a framework has no answer of its own to a probe.
-NOTHING_OWN: Final = ("no option", "no default")
+NOTHING_OWN: Final = ("no option", "no default", "no gradients")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -470,6 +470,14 @@ def test_several_readings_that_fit_are_inconclusive(ask: Ask) -> None:
     assert result.unexpected
 
 
+def test_readings_of_gradients_ask_nothing_of_a_framework_without_them(ask: Ask) -> None:
+    result = ask(fakes.HasNoGradients, TIES)
+    assert (result.outcome, result.told) == (Outcome.UNSUPPORTED, "no gradients")
+    assert result.detail == "no gradients: 'first' and 'last' and 'all' and 'shared' differ in nothing else"
+    assert not result.unexpected
+    assert ask(fakes.HasNoGradients, ODD_PIXEL).reading == "at the end"
+
+
 def test_an_adapter_that_composes_has_no_option_and_that_is_no_fault(ask: Ask) -> None:
     same = replace(
         COUNTED,

@@ -98,6 +98,7 @@ def test_what_is_not_covered_is_unexpected(other: dict[str, Any]) -> None:
     ("narrowed", "covered", "elsewhere"),
     [
         ({"device": "cuda"}, {"target": "tf:cuda"}, {"target": "tf"}),
+        ({"mode": "eager"}, {"target": "tf+fast+eager"}, {"target": "tf+fast"}),
         ({"formats": ("bfloat16",)}, {"format_": "bfloat16"}, {"format_": "float32"}),
         ({"checks": ("outputs", "gradients")}, {"check": "gradients"}, {"target": "torch"}),
         ({"cpu_features": ("avx512f",)}, {}, {"description": replace(DESCRIPTION, cpu_features=("avx2",))}),

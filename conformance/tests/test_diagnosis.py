@@ -121,6 +121,18 @@ ASYMMETRIC = (
 )
 
 
+@pytest.mark.parametrize("case_id", ["batch_norm/image", "batch_norm_training/image", "layer_norm/image"])
+def test_a_variant_has_nothing_to_say_of_what_another_one_reads_as_another_operator(case_id: str) -> None:
+    (case,) = (case for case in load([default_root() / "operators"]) if case.id == case_id)
+    job = replace(question_of(item(case, "float32"), case.data[0]).job, cotangents={})
+    for first in variants_of(case.operator):
+        read = first.read(job)
+        for second in variants_of(case.operator):
+            found = evaluate((first, second), job, lambda job, exact: oracle.values(job))
+            if read is None or not second.covers(read.job.operator):
+                assert found is None
+
+
 # A busy machine takes its time; what is recognised does not depend on it.
 PATIENCE = 30.0
 

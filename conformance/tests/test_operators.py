@@ -7,6 +7,7 @@ import pytest
 
 from conformance.backends.base import Backend
 from conformance.backends.jax.backend import JaxBackend
+from conformance.backends.onnxruntime.backend import OnnxRuntimeBackend
 from conformance.backends.tensorflow.backend import TensorFlowBackend
 from conformance.backends.torch.backend import TorchBackend
 from conformance.case.operators import OPERATORS
@@ -35,6 +36,14 @@ def test_a_method_takes_attributes_and_operands_by_name(adapter: type[Backend], 
         return
     parameters = list(inspect.signature(getattr(adapter, name)).parameters)
     assert parameters == ["self", "attributes", *(operand.name for operand in OPERATORS[name].operands)]
+
+
+def test_a_partial_adapter_takes_attributes_and_operands_by_name_too() -> None:
+    names = [name for name in OnnxRuntimeBackend.operators() if name != "chain"]
+    assert len(names) >= 50
+    for name in names:
+        parameters = list(inspect.signature(getattr(OnnxRuntimeBackend, name)).parameters)
+        assert parameters == ["self", "attributes", *(operand.name for operand in OPERATORS[name].operands)]
 
 
 @pytest.mark.parametrize("name", OPERATED)

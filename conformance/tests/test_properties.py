@@ -121,6 +121,12 @@ def test_a_shape_that_cannot_be_is_a_broken_property() -> None:
     assert [comparison.within for comparison in compared] == [False]
 
 
+def test_a_backend_of_wrong_shapes_alone_breaks_a_property_too(sessions: Sessions) -> None:
+    compared = try_property(sessions(fakes.WrongShape), BY_NAME["shift"], CONV, ("float32",))
+    assert compared
+    assert not any(comparison.within for comparison in compared)
+
+
 def test_what_a_property_says_nothing_about_is_passed_over() -> None:
     assert BY_NAME["groups"].jobs(job_of(CONV)) is None
     assert not BY_NAME["linearity"].covers(RELU.operator)

@@ -96,8 +96,7 @@ def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit
         agrees = all(verdict.outcome is Outcome.AGREES for verdict in judgement.verdicts.values())
         return Fit(judgement=judgement, reading=fitting[0] if agrees else "")
     if fitting:
-        detail = f"fits {_listed(fitting)}: the case cannot tell them apart here"
-        several = Verdict(outcome=Outcome.INCONCLUSIVE, reason=Reason.SEVERAL_READINGS, detail=detail)
+        several = _several(case, probed, fitting)
         judgement = judgements[fitting[0]]
         return Fit(judgement=replace(judgement, verdicts=dict.fromkeys(judgement.verdicts, several)))
     nearest = min(judgements.values(), key=_distance)
@@ -106,6 +105,15 @@ def fit(case: Case, probed: Sequence[Probed], accumulators: Accumulators) -> Fit
         for check, verdict in nearest.verdicts.items()
     }
     return Fit(judgement=replace(nearest, verdicts=verdicts))
+
+
+def _several(case: Case, probed: Sequence[Probed], fitting: Sequence[str]) -> Verdict:
+    """What no single reading explains: because no gradient could be asked, or because the case tells too little."""
+    if "gradients" in case.checks and not any(one.job.cotangents for one in probed):
+        detail = f"no gradients: {_listed(fitting)} differ in nothing else"
+        return Verdict(outcome=Outcome.UNSUPPORTED, reason=Reason.NO_COUNTERPART, detail=detail)
+    detail = f"fits {_listed(fitting)}: the case cannot tell them apart here"
+    return Verdict(outcome=Outcome.INCONCLUSIVE, reason=Reason.SEVERAL_READINGS, detail=detail)
 
 
 def expected_here(case: Case, one: Probed, accumulators: Accumulators) -> Expectations | MustRefuse:

@@ -42,6 +42,7 @@ class Deviation:
         cases: globs over case ids.
         backend: whose it is.
         device: where; any if empty.
+        mode: a mode that the target must have; any, and none, if empty.
         formats: which; any if empty.
         checks: outputs, gradients, or both.
         versions: a requirement such as `tensorflow>=2.19,<2.22`; any if empty.
@@ -59,6 +60,7 @@ class Deviation:
     about: str
     checks: tuple[Check, ...] = ("outputs",)
     device: str = ""
+    mode: str = ""
     formats: tuple[FormatName, ...] = ()
     versions: Annotated[str, AfterValidator(_requirement)] = ""
     cpu_features: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class Deviation:
         return (
             self.backend == target.backend
             and self.device in ("", target.device)
+            and self.mode in ("", *target.modes)
             and check in self.checks
             and (not self.formats or format_name in self.formats)
             and set(self.cpu_features) <= set(description.cpu_features)

@@ -27,10 +27,10 @@ from conformance.formats import FORMATS, Float64, Format, from_storage, round_to
 from conformance.reference.laws import Law
 from conformance.reference.magnitude import Magnitude, once
 from conformance.reference.operators import LAWS
-from conformance.reference.operators import OPERATORS as REFERENCE
 from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
 from conformance.verdict.model import Drawn, Expectation, Sample, Thinned
+from conformance.verdict.references import REFERENCE
 
 REFERENCE_UNIT: Final = 2.0**-53
 # How many roundings of a norm's size a transform algorithm's error may have.

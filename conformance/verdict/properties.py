@@ -289,9 +289,11 @@ def _shift_equivariance(job: Job, found: Sequence[Measured]) -> Sequence[Compari
     before, after = (side(measured, "output") for measured in found)
     if before is None or after is None:
         return []
+    by = _shift(job)[1]
     if before.value.shape != after.value.shape:
         return agree("shifted", job.data, after, before)
-    by = _shift(job)[1]
+    if before.value.ndim != len(by) + 2:  # both have a shape that cannot be, and would equal each other
+        return agree("shifted", job.data, after, Side(value=np.zeros(1), room=np.zeros(1)))
     kept = tuple(slice(s, None) for s in by)
     moved = tuple(slice(None, n - s) for n, s in zip(before.value.shape[1:-1], by, strict=True))
     return agree("shifted", job.data, after[:, *kept], before[:, *moved])

@@ -5,7 +5,7 @@ Only the message types listed here travel. Arrays are a format's name, a shape a
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -13,12 +13,26 @@ import numpy as np
 
 from conformance.case import job, operators
 from conformance.case.job import NATIVE, Native, Tensor
+from conformance.errors import InvalidOperator
 
 _TAG: Final = "type"
 
-_MESSAGES: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind
-    for kind in (
+
+def by_name(kinds: Iterable[type[Any]]) -> dict[str, type[Any]]:
+    """What travels, by the name under which it does.
+
+    Raises:
+        InvalidOperator: if two classes have one name.
+    """
+    table: dict[str, type[Any]] = {}
+    for kind in kinds:
+        if table.setdefault(kind.__name__, kind) is not kind:
+            raise InvalidOperator("classes of attributes, or of messages,", kind.__name__)
+    return table
+
+
+_MESSAGES: Final = by_name(
+    (
         job.Job,
         job.Outputs,
         job.Unsupported,
@@ -36,7 +50,7 @@ _MESSAGES: Final[dict[str, type[Any]]] = {
         operators.Chain,
         *(operator.attributes for operator in operators.OPERATORS.values()),
     )
-}
+)
 _FIELDS: Final = {name: tuple(field.name for field in fields(kind)) for name, kind in _MESSAGES.items()}
 
 

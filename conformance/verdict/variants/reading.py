@@ -110,6 +110,8 @@ def evaluate(variants: Sequence[Variant], job: Job, ask: Ask) -> Expectations | 
 def _evaluate(variants: Sequence[Variant], job: Job, ask: Ask, *, exact: bool) -> Expectations | MustRefuse | None:
     if not variants:
         return ask(job, exact)
+    if not variants[0].covers(job.operator, job.format):
+        return None  # the variant before it reads the job as another operator's
     if isinstance(fitting(job), MustRefuse):
         return None  # geometry asks the contract, which is narrower than the reference at some edges
     reading = variants[0].read(job)

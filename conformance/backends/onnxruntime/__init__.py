@@ -1,0 +1,1 @@
+"""ONNX Runtime: the backend, and its operators by family."""

@@ -1,0 +1,1 @@
+"""A backend, an operator and cases outside of the harness."""

@@ -386,7 +386,7 @@ def _comparison(record: Mapping[str, Any]) -> Comparison:
 
 
 def _description(record: Mapping[str, Any]) -> Description:
-    tuples = {key: tuple(record.get(key, ())) for key in ("cpu_features", "absent", "operators", "transforms")}
+    tuples = {key: tuple(record.get(key, ())) for key in ("cpu_features", "absent", "operators", "transforms", "modes")}
     return Description(**{**record, **tuples, "accumulators": tuple(tuple(row) for row in record["accumulators"])})
 
 

@@ -80,6 +80,12 @@ class Mode:
     costly: bool = False
     trains: bool = True
 
+    @property
+    def text(self) -> str:
+        """The mode in one line."""
+        where = f" ({', '.join(self.devices)})" if self.devices else ""
+        return self.about + where + ("; asked little below --tier full" if self.costly else "")
+
 
 def variable(name: str) -> str:
     """A tensor's name as a script has it: `first/w` is `first_w`."""

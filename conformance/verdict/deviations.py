@@ -188,8 +188,9 @@ def assess(
 ) -> Assessment:
     """Whether a verdict is expected: it agrees, is on file, or the backend is known to lack the operator.
 
-    Where a mode allows less precision, that is a note. A question without an answer that an adapter cannot even put to its framework was not accepted either; and a
-    framework need not have the option that a probe asks about (`may_lack` both).
+    Where a mode allows less precision, that is a note. A question without an answer that an adapter cannot even put
+    to its framework was not accepted either; and a framework need not have the option that a probe asks about
+    (`may_lack` both).
     """
     for deviation in deviations:
         if deviation.covers(case_id, target, format_name, check, description):

@@ -14,6 +14,8 @@ from conformance.verdict.compare import compare
 from conformance.verdict.model import Comparison, Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Expectations, MustRefuse, to_float64
 
+# What single numbers have wrong: where they change from answer to answer, that is what is wrong with them.
+_NUMBERS: Final = (Reason.VALUE, Reason.NAN, Reason.INFINITY, Reason.SIGN)
 AGREEING: Final = (Reason.EXACT, Reason.WITHIN_BOUND, Reason.NORM_WISE, Reason.REFUSED_AS_EXPECTED)
 
 
@@ -98,7 +100,7 @@ def steadied(judgement: Judgement, job: Job, answer: Outputs, again: Sequence[An
         detail = next(filter(None, (_changed(check, job, answer, other) for other in again)), "")
         if detail:
             unstable = Verdict(outcome=Outcome.UNSTABLE, reason=Reason.REPEATED, detail=detail)
-            verdicts[check] = unstable if verdict.reason is Reason.VALUE else _worse(verdict, unstable)
+            verdicts[check] = unstable if verdict.reason in _NUMBERS else _worse(verdict, unstable)
     for other in again:
         if not isinstance(other, Outputs):
             verdicts["outputs"] = _worse(verdicts["outputs"], _failure(other))

@@ -116,9 +116,7 @@ def trains(target: Target) -> bool:
 def costly(target: Target) -> bool:
     """Whether one question to a target takes seconds, so that only a few are asked."""
     adapter = find_adapter(target.backend)
-    return adapter is not None and any(
-        adapter.offers[mode].costly for mode in target.modes if mode in adapter.offers
-    )
+    return adapter is not None and any(adapter.offers[mode].costly for mode in target.modes if mode in adapter.offers)
 
 
 def environment_of(target: Target) -> dict[str, str]:

@@ -79,8 +79,10 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxResizing, Backend):
     )
     native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
     offers: ClassVar[Mapping[str, Mode]] = {
-        "eager": Mode(about="operation by operation, with jax_disable_jit"),
-        "tf32": Mode(about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)),
+        "eager": Mode(about="operation by operation, with jax_disable_jit", costly=True, trains=False),
+        "tf32": Mode(
+            about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
+        ),
         STOCK: Mode(about="no switch is set: without x64, precision and threads as JAX has them"),
     }
 

@@ -21,7 +21,6 @@ from conformance.backends.base import (
     Recorded,
     Trainer,
     cpu_flags,
-    kind_of,
     one_at_a_time,
     variable,
     without_native,
@@ -58,11 +57,16 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, TensorFl
     dtype: ClassVar[str] = "<dtype: '{format}'>"
     offers: ClassVar[Mapping[str, Mode]] = {
         "function": Mode(about="every question through tf.function", trains=False),
-        "xla": Mode(about="every question through tf.function(jit_compile=True)", excludes=("function",), trains=False),
-        "noonednn": Mode(
-            about="the kernels are Eigen's, without oneDNN", environment={"TF_ENABLE_ONEDNN_OPTS": "0"}
+        "xla": Mode(
+            about="every question through tf.function(jit_compile=True)",
+            excludes=("function",),
+            costly=True,
+            trains=False,
         ),
-        "tf32": Mode(about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)),
+        "noonednn": Mode(about="the kernels are Eigen's, without oneDNN", environment={"TF_ENABLE_ONEDNN_OPTS": "0"}),
+        "tf32": Mode(
+            about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
+        ),
         STOCK: Mode(about="no switch is set: threads, TF32, placement and determinism as TensorFlow has them"),
     }
 
@@ -199,7 +203,9 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, TensorFl
 
         self._lines = ()
         outputs, gradients = run(operands, cotangents)
-        return {name: outputs[name] for name in order}, {name: gradients[name] for name in sources if name in gradients}
+        return {name: outputs[name] for name in order}, {
+            name: gradients[name] for name in sources if name in gradients
+        }
 
     def calls(self, outputs: Natives) -> tuple[str, ...]:
         return self._lines if self._function else super().calls(outputs)

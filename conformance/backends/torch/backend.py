@@ -73,7 +73,9 @@ class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend)
         "compile": Mode(
             about="every question through torch.compile with its default compiler", costly=True, trains=False
         ),
-        "tf32": Mode(about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)),
+        "tf32": Mode(
+            about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
+        ),
         STOCK: Mode(about="no switch is set: threads, TF32 and determinism as torch has them"),
     }
 
@@ -174,9 +176,7 @@ class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend)
         except Exception:
             return outputs, one_at_a_time(sources, lambda name: pull(name)[0])
 
-    def _run_compiled(
-        self, program: Program, operands: Natives, sources: tuple[str, ...]
-    ) -> tuple[Natives, Natives]:
+    def _run_compiled(self, program: Program, operands: Natives, sources: tuple[str, ...]) -> tuple[Natives, Natives]:
         """Runs a program through the compiler.
 
         Returns:

@@ -78,7 +78,9 @@ def run(
     summary: Annotated[
         Path | None, typer.Option("--summary", help="Markdown for CI: counts, and what is unexpected.")
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one answer may take.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds that one answer may take; five times that in costly modes.")
+    ] = 120.0,
     repeat: Repeat = 1,
     config: Config = None,
     training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,

@@ -37,9 +37,12 @@ from conformance.verdict.judge import Judgement, judge, merge, steadied
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.precision import explained
-from conformance.worker.gateway import Worker
+from conformance.worker.gateway import Worker, costly
 
 JOB_SECONDS: Final = 120.0
+# A mode that compiles every question takes seconds for it on an idle machine, a minute where its C++ compiler waits
+# for others' work: so many times the usual time-out.
+COSTLY_TIMES: Final = 5
 # Arrays of at most this many elements are kept even where everything agrees, so that the report can show them.
 SHOWN_ELEMENTS: Final = 4096
 # Beyond this no arrays are kept at all: nobody reads a heat map of a million squares.
@@ -77,7 +80,7 @@ class Session:
         Args:
             target: who is asked; `REFERENCE` is answered in this process.
             deviations: differences on file.
-            timeout: seconds that one answer may take.
+            timeout: seconds that one answer may take; more where the target's mode is costly.
             repeat: how often a question is asked; every answer must have the bits of the first.
             path: the adapter as `module:Class`, looked up among the entry points if empty.
 
@@ -86,7 +89,7 @@ class Session:
         """
         self.target = target
         self.deviations = deviations
-        self._timeout = timeout
+        self._timeout = timeout * (COSTLY_TIMES if costly(target) else 1)
         self._repeat = repeat
         self.worker = None if target == REFERENCE else Worker(target, path)
         self.description = describe_reference() if self.worker is None else self.worker.start()

@@ -161,7 +161,7 @@ def _changed(check: Check, job: Job, first: Outputs, other: Answer) -> str:
                 np.ascontiguousarray(one.data).view(word) != np.ascontiguousarray(two.data).view(word)
             )
             at = tuple(places[0].tolist())
-            was, then = to_float64(one)[at], to_float64(two)[at]
+            was, then = float(to_float64(one)[at]), float(to_float64(two)[at])
             return f"{what}: {len(places)} elements with other bits, first at {list(at)}: {was!r}, then {then!r}"
     return ""
 

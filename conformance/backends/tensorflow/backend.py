@@ -188,7 +188,8 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, TensorFl
         """Traces a program, which writes down its native calls and the order of its outputs, and runs the graph."""
         order: list[str] = []
 
-        @self._tf.function(jit_compile=True if self._function == "xla" else None)  # type: ignore[untyped-decorator]
+        # No branch or loop of the adapter's is the framework's to rewrite: without AutoGraph.
+        @self._tf.function(jit_compile=self._function == "xla" or None, autograph=False)  # type: ignore[untyped-decorator]
         def run(operands: Natives, cotangents: Natives) -> tuple[Natives, Natives]:
             self.log = CallLog()
             for name, value in operands.items():

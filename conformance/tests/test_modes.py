@@ -36,7 +36,7 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "why"),
     [
         ("torch+compil", "torch has no mode 'compil'; it has compile, stock, tf32. Did you mean 'compile'?"),
-        ("tf+funktion", "Did you mean 'function'?"),
+        ("tf+functions", "Did you mean 'function'?"),
         ("jax+jit", "jax has no mode 'jit'; it has eager, stock, tf32."),
         ("scipy+eager", "scipy has no mode 'eager'; it has none."),
         ("torch+tf32", "the mode 'tf32' is for cuda, got the device 'cpu'"),

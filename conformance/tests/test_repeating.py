@@ -74,7 +74,7 @@ def test_an_answer_then_none_is_unstable() -> None:
     whole = asked(fakes.AnswersEverySecondTime, CONV, 2)  # asked without cotangents, it answers once more
     assert whole.verdicts["outputs"].outcome is Outcome.AGREES
     assert verdicts(whole)["gradients"] == UNSTABLE
-    assert "gradient of x on normal data: an array in one answer, none in the other" in whole.detail
+    assert "gradient of x on wide data: an array in one answer, none in the other" in whole.detail
 
 
 # Elsewhere

@@ -193,7 +193,8 @@ class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend)
             for name in sources
             if name not in operands and name in eager
         }
-        self.torch, self.F = Direct(torch), Direct(torch.nn.functional)
+        self.torch = Direct(torch)  # type: ignore[assignment]
+        self.F = Direct(torch.nn.functional)  # type: ignore[assignment]
 
         def run(values: Natives, probes: Natives) -> Natives:
             return program.run(self, values, lambda name, y: y + probes[name] if name in probes else y)

@@ -68,7 +68,10 @@ def test_every_format_is_spelled_out_where_none_is_named(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[targets.a]\nbackend = "torch"\ndevices = "mps"', "targets.a.devices: there is no such key; expected one of"),
+        (
+            '[targets.a]\nbackend = "torch"\ndevices = "mps"',
+            "targets.a.devices: there is no such key; expected one of",
+        ),
         ('[targets.a]\nbackend = "torch"\ndevices = "mps"', "Did you mean 'device'?"),
         ('[target.a]\nbackend = "torch"', "target: there is no such key; expected one of targets. Did you mean"),
         ('[targets.a]\ndevice = "mps"', "targets.a.backend: is missing"),

@@ -29,11 +29,26 @@ Paths = Annotated[
 Targets = Annotated[
     list[str] | None,
     typer.Option(
-        "-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER]; repeatable. Every installed one if none."
+        "-t",
+        "--target",
+        help="BACKEND[:DEVICE][+MODE][@INTERPRETER], or a name of conformance.toml; repeatable. Every installed one "
+        "if none. `conformance doctor` lists modes.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Names targets; conformance.toml of the current folder, if there is one."),
+]
+Repeat = Annotated[
+    int,
+    typer.Option(
+        "--repeat", min=1, help="Ask every question so often: other bits are UNSTABLE. Full asks once more."
     ),
 ]
 Keyword = Annotated[str, typer.Option("-k", "--keyword", help="Only items whose names match, as in pytest.")]
-TierName = Annotated[str, typer.Option("--tier", help="smoke (seconds), core, or full.")]
+TierName = Annotated[
+    str, typer.Option("--tier", help="smoke (seconds), core, or full: all, where a mode is costly, too.")
+]
 Formats = Annotated[str, typer.Option("--formats", help="Only these, comma-separated: float32,float64.")]
 Out = Annotated[Path, typer.Option("--out", help="Where runs and the report go.")]
 
@@ -82,17 +97,19 @@ def existing(paths: Sequence[Path] | None) -> tuple[Path, ...]:
     return tuple(paths or ())
 
 
-def targets_of(texts: Sequence[str] | None) -> "tuple[Target, ...]":
-    """Targets, each text one or several with commas between.
+def targets_of(texts: Sequence[str] | None, config: Path | None = None) -> "tuple[Target, ...]":
+    """Targets, each text one or several with commas between; `config` names some, else `conformance.toml` here.
 
     Raises:
         InvalidTarget: if one cannot be read.
+        InvalidCases: with every problem of the file that names targets.
     """
     if not texts:
         return ()  # listing cases needs no NumPy, which messages bring along
-    from conformance.case.job import Target
+    from conformance.run.configuration import load_targets, target_of
 
-    return tuple(Target.parse(text.strip()) for joined in texts for text in joined.split(","))
+    named = load_targets(config)
+    return tuple(target_of(text.strip(), named) for joined in texts for text in joined.split(","))
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

@@ -21,10 +21,12 @@ from conformance.arguments import (
     NOTHING,
     UNEXPECTED,
     WRONG,
+    Config,
     Formats,
     Keyword,
     Out,
     Paths,
+    Repeat,
     Targets,
     TierName,
     cache_folder,
@@ -76,7 +78,11 @@ def run(
     summary: Annotated[
         Path | None, typer.Option("--summary", help="Markdown for CI: counts, and what is unexpected.")
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one answer may take.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds that one answer may take; five times that in costly modes.")
+    ] = 120.0,
+    repeat: Repeat = 1,
+    config: Config = None,
     training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,
     mnist_dir: Annotated[
         Path | None,
@@ -94,7 +100,7 @@ def run(
     with told_plainly():
         request = Request(
             paths=existing(paths),
-            targets=targets_of(target),
+            targets=targets_of(target, config),
             keyword=keyword,
             tier=tier_of(tier),
             formats=formats_of(formats),
@@ -102,6 +108,7 @@ def run(
             deviations=tuple(deviations or ()),
             floor=floor,
             timeout=timeout,
+            repeat=repeat,
             training=training,
             mnist=mnist_dir,
         )
@@ -148,7 +155,10 @@ def _print_execution(execution: "Execution", report: Path) -> None:
         counts = sorted(run.counts.items(), key=lambda item: item[0].severity)
         table.add_row(
             escape(run.target.name),
-            "\n".join(f"{count} {outcome}" for outcome, count in counts),
+            "\n".join(
+                [f"{count} {outcome}" for outcome, count in counts]
+                + ([f"{run.not_asked} not asked"] if run.not_asked else [])
+            ),
             str(sum(result.unexpected for result in run.results)),
             "\n".join(f"{name} {version}" for name, version in versions.items() if name != "python"),
         )
@@ -399,14 +409,17 @@ def badge(
 
 @app.command("check-backend")
 def check_backend(
-    name: Annotated[str, typer.Argument(help="A target: a backend's name, perhaps with device and interpreter.")],
+    name: Annotated[
+        str, typer.Argument(help="A target: a backend's name, perhaps with device, modes and interpreter.")
+    ],
+    config: Config = None,
 ) -> None:
     """Runs the contract that every backend keeps over an installed one."""
     from conformance.worker.contract import check_contract
     from conformance.worker.gateway import Worker
 
     with told_plainly():
-        worker = Worker(targets_of([name])[0])
+        worker = Worker(targets_of([name], config)[0])
         try:
             clauses = check_contract(worker)
         finally:
@@ -474,6 +487,7 @@ def fuzz(
     seed: Annotated[int, typer.Option("--seed", help="Draws the same questions again.")] = 0,
     keyword: Keyword = "",
     formats: Formats = "float32,float64",
+    config: Config = None,
 ) -> None:
     """Asks a target random questions: whatever does not agree is a false alarm, or a fault that nobody knew."""
     from conformance.report.selfcheck import fuzz_text
@@ -482,7 +496,7 @@ def fuzz(
     from conformance.verdict.deviations import shipped_deviations
 
     with told_plainly():
-        (asked,) = targets_of([target])
+        (asked,) = targets_of([target], config)
         session = Session(asked, shipped_deviations())
         try:
             found = fuzzed(session, elements=elements, seed=seed, keyword=keyword, formats=formats_of(formats))

@@ -27,7 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--target",
         action="append",
         default=[],
-        help="BACKEND[:DEVICE][+MODE][@INTERPRETER]; repeatable; every installed backend if none",
+        help="BACKEND[:DEVICE][+MODE][@INTERPRETER], or a name of conformance.toml; repeatable; every installed "
+        "backend if none",
     )
     group.addoption("--tier", default="core", choices=("smoke", "core", "full"), help="smoke, core or full cases")
     group.addoption("--reports", default="reports", help="where runs and the HTML report go (default: reports)")
@@ -67,10 +68,11 @@ class CaseFile(pytest.File):
     def collect(self) -> "Iterator[CaseItem]":
         """Every case times target times format; a wrong file is a collection error with all its problems."""
         from conformance.case.loading import load
+        from conformance.case.operators import operators_of
         from conformance.errors import InvalidCases
-        from conformance.run.plan import REFERENCE, plan
+        from conformance.run.plan import REFERENCE, is_listed, plan
         from conformance.run.probes import require_variants
-        from conformance.worker.gateway import covers
+        from conformance.worker.gateway import costly, covers
 
         runs = runs_of(self.config)
         try:
@@ -78,8 +80,10 @@ class CaseFile(pytest.File):
             require_variants(cases)
         except InvalidCases as error:
             raise self.CollectError(str(error)) from error
-        for item in plan(cases, (REFERENCE, *runs.targets), tier=self.config.option.tier, covers=covers):
-            yield CaseItem.from_parent(self, name=item.name, question=item)
+        targets = (REFERENCE, *runs.targets)
+        for item in plan(cases, targets, tier=self.config.option.tier, covers=covers, costly=costly):
+            if is_listed(item.target, operators_of(item.case.operator, item.case.attributes)):
+                yield CaseItem.from_parent(self, name=item.name, question=item)
 
 
 class CaseItem(pytest.Item):
@@ -175,11 +179,12 @@ class Runs:
     def targets(self) -> "tuple[Target, ...]":
         """Who is asked: what the command line says, else every installed backend."""
         if self._targets is None:
-            from conformance.case.job import Target
+            from conformance.run.configuration import load_targets, target_of
             from conformance.worker.gateway import installed_backends
 
             texts = [text for joined in self._config.option.target for text in joined.split(",")]
-            self._targets = tuple(map(Target.parse, texts or installed_backends()))
+            named = load_targets() if texts else {}
+            self._targets = tuple(target_of(text, named) for text in texts or installed_backends())
         return self._targets
 
     def session(self, target: "Target") -> "Session":
@@ -188,7 +193,8 @@ class Runs:
             from conformance.run.engine import Session
             from conformance.verdict.deviations import shipped_deviations
 
-            self._sessions[target] = Session(target, shipped_deviations())
+            repeat = 2 if self._config.option.tier == "full" else 1
+            self._sessions[target] = Session(target, shipped_deviations(), repeat=repeat)
         return self._sessions[target]
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -200,7 +206,10 @@ class Runs:
 
         result, case, description = unpack(measured)
         if result.target not in self._writers:
-            self._writers[result.target] = RunWriter(Path(self._config.option.reports), result.target, description)
+            backend = next((target.backend for target in self.targets if target.name == result.target), "")
+            self._writers[result.target] = RunWriter(
+                Path(self._config.option.reports), result.target, description, backend=backend
+            )
         self._writers[result.target].result(result, case)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:

@@ -5,12 +5,13 @@ as the operator, `conv2d(self, attributes, x, w, b=None)`, which calls the frame
 method is the answer `Unsupported`; a framework that raises is the answer `Refused`.
 """
 
+import difflib
 import math
 import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -33,6 +34,7 @@ from conformance.case.job import (
     Unsupported,
     is_native,
 )
+from conformance.case.model import Check
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operand_of
 from conformance.errors import NotTranslatable
 
@@ -53,6 +55,36 @@ CPU_FLAGS: Final = (
     "amx_bf16",
     "amx_fp16",
 )
+
+# The mode in which nothing is set, in the process's environment neither: what users run.
+STOCK: Final = "stock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """A way to drive a framework, other than strict and as the adapter does by default.
+
+    Attributes:
+        about: what it does, for lists.
+        devices: where it means something; anywhere if empty.
+        excludes: modes of which it says the contrary.
+        environment: variables that the framework reads when it is imported.
+        costly: one question takes seconds, so that only a few are asked below the tier `full`.
+        trains: trainings are driven so, too; else they are not asked.
+    """
+
+    about: str
+    devices: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    costly: bool = False
+    trains: bool = True
+
+    @property
+    def text(self) -> str:
+        """The mode in one line."""
+        where = f" ({', '.join(self.devices)})" if self.devices else ""
+        return self.about + where + ("; asked little below --tier full" if self.costly else "")
 
 
 def variable(name: str) -> str:
@@ -297,6 +329,7 @@ class Backend(Idiom, ABC):
         install: the line that installs it.
         absent: operators (globs), or `operator:gradients`, that the framework is known not to have.
         partial: covers chosen operators only; questions about others are not asked at all.
+        offers: the modes that it can be driven in, by name.
         prelude: what a script of recorded calls starts with: imports under the names that the calls use, switches.
             No script can be written where it is empty.
         native: a script's tensor out of `{values}`, nested lists or a NumPy array, in `{format}`.
@@ -308,6 +341,7 @@ class Backend(Idiom, ABC):
     install: ClassVar[str]
     absent: ClassVar[tuple[str, ...]] = ()
     partial: ClassVar[bool] = False
+    offers: ClassVar[Mapping[str, Mode]] = {}
     prelude: ClassVar[tuple[str, ...]] = ()
     native: ClassVar[str] = 'np.array({values}, "{format}")'
     numbers: ClassVar[str] = "np.asarray({tensor}, np.float64)"
@@ -319,10 +353,44 @@ class Backend(Idiom, ABC):
         Raises:
             NotTranslatable: if there is no such device or mode here.
         """
+        self.require_modes(device, modes)
         self.device = device
         self.modes = modes
         self.log = CallLog()
         self._trainer: Trainer | None = None
+
+    @classmethod
+    def require_modes(cls, device: str, modes: tuple[str, ...]) -> None:
+        """Refuses modes that the backend has not, has not on this device, or not together.
+
+        Raises:
+            NotTranslatable: with the nearest mode and all that there are.
+        """
+        for mode in modes:
+            if mode not in cls.offers:
+                close = difflib.get_close_matches(mode, cls.offers, 1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise NotTranslatable(
+                    f"{cls.module} has no mode {mode!r}; it has {', '.join(sorted(cls.offers)) or 'none'}.{hint}"
+                )
+            devices = cls.offers[mode].devices
+            if devices and kind_of(device) not in devices:
+                raise NotTranslatable(f"the mode {mode!r} is for {', '.join(devices)}, got the device {device!r}")
+            for other in cls.offers[mode].excludes:
+                if other in modes:
+                    raise NotTranslatable(f"the modes {mode!r} and {other!r} exclude each other: name one of them")
+
+    @property
+    def strict(self) -> bool:
+        """Whether switches are set to what is exact and can be repeated."""
+        return STOCK not in self.modes
+
+    def device_of(self, native: Native) -> str:
+        """The device that a native tensor is on, called as it was asked for where it is that one.
+
+        An adapter that does not say so leaves it open: a framework that computes elsewhere is then not noticed.
+        """
+        return self.device
 
     @abstractmethod
     def describe(self) -> Description:
@@ -410,8 +478,17 @@ class Backend(Idiom, ABC):
                 for name, value in operands.items()
                 if self.get(value).data.tobytes() != job.operands[name].data.tobytes()
             ),
+            elsewhere=(*self._elsewhere("outputs", outputs), *self._elsewhere("gradients", gradients)),
             seconds=seconds,
         )
+
+    def _elsewhere(self, check: Check, arrays: Mapping[str, Native | Failure]) -> list[tuple[Check, str, str]]:
+        """The arrays that are not on the device asked, and where they are."""
+        return [
+            (check, name, device)
+            for name, value in arrays.items()
+            if not isinstance(value, (Unsupported, Refused)) and (device := self.device_of(value)) != self.device
+        ]
 
     def trainer(self, build: BuildNetwork) -> Trainer:
         """A network of this framework, ready to be trained.
@@ -439,6 +516,11 @@ class Backend(Idiom, ABC):
     def calls(self, outputs: Natives) -> tuple[str, ...]:
         """The native calls of the last evaluation, as lines of a script."""
         return self.log.lines(outputs)
+
+
+def kind_of(device: str) -> str:
+    """A device's kind, without its number: `cuda` of `cuda:1`."""
+    return device.partition(":")[0]
 
 
 def one_at_a_time(sources: Sequence[str], pull: Callable[[str], Native]) -> Gradients:

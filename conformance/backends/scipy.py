@@ -29,8 +29,6 @@ class ScipyBackend(Backend):
         import scipy.special
 
         self._scipy = scipy
-        if modes:
-            raise NotTranslatable(f"SciPy has no mode {modes[0]!r} here")
         if device != "cpu":
             raise NotTranslatable(f"SciPy has no device {device!r} here")
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.case.model import DataSet, FormatName, Layout, Shape
+from conformance.case.model import Check, DataSet, FormatName, Layout, Shape
 from conformance.errors import InvalidTarget, NotTranslatable
 
 
@@ -59,18 +59,30 @@ class Target:
     Attributes:
         backend: the entry point's name in the group `conformance.backends`.
         interpreter: the Python that has the framework; empty for this one.
-        device: `cpu` or `cuda`.
+        device: `cpu`, `cuda`, or any other name that the framework knows.
         modes: how the framework is driven; none is its strict, eager default (jitted for JAX).
+        label: what `conformance.toml` calls it; empty for a target that was typed.
+        imports: modules that the worker imports before the adapter: devices register themselves so.
+        environment: variables of the worker's process, in front of the gateway's own.
+        operators: globs; questions about others are not asked. All if empty.
+        accumulators: what this device sums in, in front of what the adapter declares; see `Description`.
     """
 
     backend: str
     interpreter: str = ""
     device: str = "cpu"
     modes: tuple[str, ...] = ()
+    label: str = ""
+    imports: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    operators: tuple[str, ...] = ()
+    accumulators: tuple[tuple[str, str, str, str], ...] = ()
 
     @property
     def name(self) -> str:
         """The target's text, as a user types it; also the name of its folder of runs."""
+        if self.label:
+            return self.label
         text = self.backend
         if self.device != "cpu":
             text += f":{self.device}"
@@ -98,6 +110,8 @@ class Target:
                 raise InvalidTarget(text, what)
         if not all(modes):
             raise InvalidTarget(text, "a mode's name is missing")
+        if len(set(modes)) < len(modes):
+            raise InvalidTarget(text, "a mode is named twice")
         return cls(backend=backend, interpreter=interpreter, device=device or "cpu", modes=tuple(modes))
 
 
@@ -181,6 +195,7 @@ class Outputs:
         gradients: with respect to each differentiable operand, or why there is none.
         calls: the native calls as they were really made, in order.
         mutated: operands that changed while the framework had them.
+        elsewhere: arrays that were not on the device asked: (check, name, the device they were on).
         seconds: the framework's own time, for the harness's overhead.
     """
 
@@ -188,6 +203,7 @@ class Outputs:
     gradients: Mapping[str, Tensor | Failure] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
     mutated: tuple[str, ...] = ()
+    elsewhere: tuple[tuple[Check, str, str], ...] = ()
     seconds: float = 0.0
 
 
@@ -281,6 +297,7 @@ class Description:
         operators: every operator that the adapter has.
         transforms: operators (globs) that may be computed by Winograd's algorithms or FFT in float32, whose errors
             follow norms.
+        modes: how it is driven.
     """
 
     backend: str
@@ -292,3 +309,4 @@ class Description:
     absent: tuple[str, ...]
     operators: tuple[str, ...]
     transforms: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()

@@ -42,6 +42,7 @@ GLYPHS: Final[Mapping[str, str]] = {
     Outcome.UNSUPPORTED: "\N{EN DASH}",
     Outcome.REFUSED: "R",
     Outcome.LOW_PRECISION: "\N{DOWNWARDS ARROW}",
+    Outcome.FELL_BACK: "\N{LEFTWARDS ARROW WITH HOOK}",
     Outcome.UNSTABLE: "~",
     Outcome.DIFFERS: "\N{NOT EQUAL TO}",
     Outcome.ACCEPTED_INVALID: "!",

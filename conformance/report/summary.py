@@ -15,7 +15,7 @@ def json_summary(execution: "Execution", report: Path | str) -> dict[str, Any]:
     Returns:
         `{"targets": {NAME: {"versions", "verdicts": {VERDICT: count}}}, "unexpected": [{"case", "target", "format",
         "verdict", "detail"}], "report": PATH}`, plain values alone. A target that could not be used has an `error`
-        too.
+        too, one that was not asked everything has `not_asked`.
     """
     return {
         "targets": {
@@ -23,6 +23,7 @@ def json_summary(execution: "Execution", report: Path | str) -> dict[str, Any]:
                 "versions": dict(run.description.versions) if run.description else {},
                 "verdicts": {outcome.value: run.counts[outcome] for outcome in Outcome if run.counts[outcome]},
                 **({"error": run.error} if run.error else {}),
+                **({"not_asked": run.not_asked} if run.not_asked else {}),
             }
             for run in execution.runs
         },
@@ -60,6 +61,7 @@ def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
     if len(unexpected) > most:
         lines.append(f"- and {len(unexpected) - most} more, in the report")
     lines += [f"- {plain(run.target.name)}: {plain(run.error)}" for run in execution.runs if run.error]
+    lines += [f"- {plain(run.target.name)}: {run.not_asked} not asked" for run in execution.runs if run.not_asked]
     return "\n".join(lines) + "\n"
 
 

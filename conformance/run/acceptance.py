@@ -54,10 +54,11 @@ def _of_run(run: Measured, about: str) -> list[Deviation]:
     for (case, seen), names in sorted(formats.items()):
         cases.setdefault((seen, tuple(sorted(names, reverse=True))), []).append(case)
     backend, device, versions = _who(run)
+    modes = run.header.description.modes
     pinned = versions.replace("==", "-")
     return [
         Deviation(
-            id=_slug("accepted", backend, device, pinned, seen.check, seen.outcome, seen.reason, *names),
+            id=_slug("accepted", backend, device, *modes, pinned, seen.check, seen.outcome, seen.reason, *names),
             cases=tuple(map(_exactly, ids)),
             backend=backend,
             device=device,
@@ -66,6 +67,7 @@ def _of_run(run: Measured, about: str) -> list[Deviation]:
             about=about,
             checks=(seen.check,),
             formats=cast(Any, names),
+            modes=modes,
             versions=versions,
         )
         for (seen, names), ids in sorted(cases.items())
@@ -76,9 +78,11 @@ def _who(run: Measured) -> tuple[str, str, str]:
     """The backend's and the device's name, and the framework pinned to its version."""
     description = run.header.description
     device = description.device.partition(" ")[0]
-    backend = re.split(r"[@+]", run.header.target)[0]
-    if device != "cpu":  # the folder's name of `torch:cuda` is `torch-cuda`
-        backend = backend.removesuffix(f"-{device}")
+    backend = run.header.backend
+    if not backend:  # runs of earlier versions do not tell it; none of their targets had a name of its own
+        backend = re.split(r"[@+]", run.header.target)[0]
+        if device != "cpu":  # the folder's name of `torch:cuda` is `torch-cuda`
+            backend = backend.removesuffix(f"-{device}")
     # A backend names its framework before what that stands on.
     name, version = next(iter(description.versions.items()))
     return backend, device, f"{name}=={version.partition('+')[0]}"

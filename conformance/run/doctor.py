@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from conformance.case.job import Target
 from conformance.errors import BackendMissing, TargetError
-from conformance.worker.gateway import Worker, known_backends
+from conformance.worker.gateway import Worker, find_adapter, known_backends
 
 DISTRIBUTION: Final = "cnn-conformance"
 # Distributions that offer the same import package: installing one over another breaks both.
@@ -43,7 +43,10 @@ def examine() -> Iterator[Finding]:
             worker.close()
         versions = ", ".join(f"{package} {version}" for package, version in told.versions.items())
         switches = ", ".join(f"{switch} {state}" for switch, state in told.switches.items())
+        adapter = find_adapter(name)
         yield Finding(f"{name}: {versions} on {told.device}; {switches or 'no switches'}")
+        for mode, offered in (adapter.offers if adapter is not None else {}).items():
+            yield Finding(f"    {name}+{mode}: {offered.text}")
 
 
 def replaced_by_extras(extras: dict[str, list[Requirement]], installed: dict[str, str]) -> list[str]:

@@ -33,13 +33,16 @@ from conformance.verdict.conventions import Fit, Probed, expected_here, fit
 from conformance.verdict.deviations import Deviation, assess, is_absent
 from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.free_running import FreeRun, free_run
-from conformance.verdict.judge import Judgement, judge, merge
+from conformance.verdict.judge import Judgement, judge, merge, steadied
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.precision import explained
-from conformance.worker.gateway import Worker
+from conformance.worker.gateway import Worker, costly
 
 JOB_SECONDS: Final = 120.0
+# A mode that compiles every question takes seconds for it on an idle machine, a minute where its C++ compiler waits
+# for others' work: so many times the usual time-out.
+COSTLY_TIMES: Final = 5
 # Arrays of at most this many elements are kept even where everything agrees, so that the report can show them.
 SHOWN_ELEMENTS: Final = 4096
 # Beyond this no arrays are kept at all: nobody reads a heat map of a million squares.
@@ -48,12 +51,16 @@ KEPT_ELEMENTS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answered:
-    """One question with its numbers, what came back, and what must; `exact` says that no number was rounded."""
+    """One question with its numbers, what came back, and what must; `exact` says that no number was rounded.
+
+    `again` is what came back when it was repeated.
+    """
 
     job: Job
     answer: Answer
     expected: Expectations | MustRefuse
     exact: bool
+    again: tuple[Answer, ...] = ()
 
 
 class Session:
@@ -65,6 +72,7 @@ class Session:
         deviations: Sequence[Deviation] = (),
         *,
         timeout: float = JOB_SECONDS,
+        repeat: int = 1,
         path: str = "",
     ) -> None:
         """Starts the target's worker and lets it describe itself.
@@ -72,7 +80,8 @@ class Session:
         Args:
             target: who is asked; `REFERENCE` is answered in this process.
             deviations: differences on file.
-            timeout: seconds that one answer may take.
+            timeout: seconds that one answer may take; more where the target's mode is costly.
+            repeat: how often a question is asked; every answer must have the bits of the first.
             path: the adapter as `module:Class`, looked up among the entry points if empty.
 
         Raises:
@@ -80,9 +89,12 @@ class Session:
         """
         self.target = target
         self.deviations = deviations
-        self._timeout = timeout
+        self._timeout = timeout * (COSTLY_TIMES if costly(target) else 1)
+        self._repeat = repeat
         self.worker = None if target == REFERENCE else Worker(target, path)
         self.description = describe_reference() if self.worker is None else self.worker.start()
+        declared = (*target.accumulators, *self.description.accumulators)
+        self.description = replace(self.description, accumulators=declared)
         self._accumulators = Accumulators.from_description(self.description)
 
     def close(self) -> None:
@@ -106,6 +118,8 @@ class Session:
             asked = self.ask(item, data)
             job, answer = asked.job, asked.answer
             judgement = judge(case, job, answer, asked.expected, exact=asked.exact)
+            if isinstance(answer, Outputs):
+                judgement = steadied(judgement, job, answer, asked.again)
             judgements.append(judgement)
             probed.append(Probed(job=job, answer=answer, exact=asked.exact))
             digests.append(digest(job.operands, job.cotangents))
@@ -172,10 +186,13 @@ class Session:
         )
         asked = question_of(item, data, gradients=gradients)
         answer, expected = self._ask(asked.job, asked.sent)
+        again: list[Answer] = []
+        if isinstance(answer, Outputs) and self.worker is not None and not item.case.readings:
+            again = [self._answer(asked.sent) for _ in range(self._repeat - 1)]
         if item.case.readings:
             probed = Probed(job=asked.job, answer=answer, exact=asked.exact)
             expected = expected_here(item.case, probed, self._accumulators)
-        return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact)
+        return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact, again=tuple(again))
 
     def ask_job(self, job: Job) -> "Answered":
         """Asks a job that may stand for no case, and what the answer must be."""
@@ -190,10 +207,20 @@ class Session:
             return answer, self._expect(job, answer)
         self.worker.send(sent)
         expected = None if job.operator == "chain" else oracle.expect(job, self._accumulators)
-        answer = self.worker.receive(self._timeout)
-        if job.cotangents and not isinstance(answer, (Outputs, Unsupported)):
-            answer = self._ask_again(sent, answer)
+        answer = self._received(sent)
         return answer, expected if expected is not None else self._expect(job, answer)
+
+    def _answer(self, sent: Job) -> Answer:
+        assert self.worker is not None
+        self.worker.send(sent)
+        return self._received(sent)
+
+    def _received(self, sent: Job) -> Answer:
+        assert self.worker is not None
+        answer: Answer = self.worker.receive(self._timeout)
+        if sent.cotangents and not isinstance(answer, (Outputs, Unsupported)):
+            answer = self._ask_again(sent, answer)
+        return answer
 
     def _ask_again(self, job: Job, first: Failure) -> Answer:
         assert self.worker is not None

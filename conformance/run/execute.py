@@ -4,7 +4,7 @@ Whoever calls it prints; it prints nothing itself.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,21 @@ from conformance.case.job import Description, Target
 from conformance.case.listing import default_root, suite_version
 from conformance.case.loading import load
 from conformance.case.model import Case, Check, FormatName, Tier
+from conformance.case.operators import operators_of
 from conformance.case.training import Training, load_trainings
 from conformance.case.yaml12 import read
 from conformance.errors import InvalidCases, Problem, TargetError
 from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
 from conformance.run.keyword import compile_keyword
-from conformance.run.plan import REFERENCE, Item, plan
+from conformance.run.plan import REFERENCE, Item, is_listed, plan
 from conformance.run.probes import require_variants
 from conformance.run.result import Result
 from conformance.run.store import RunWriter, case_record, cases_digest
 from conformance.run.training import train, training_record
 from conformance.verdict.deviations import Deviation, load_deviations, require_present_names, shipped_deviations
 from conformance.verdict.model import Outcome
-from conformance.worker.gateway import covers, installed_backends, require_known, trains
+from conformance.worker.gateway import costly, covers, installed_backends, require_known, trains
 
 Floors = dict[str, dict[Check, int]]
 
@@ -45,6 +46,7 @@ class Request:
         deviations: files of accepted differences beside the shipped ones.
         floor: a file of least counts of AGREES.
         timeout: seconds that one answer may take.
+        repeat: how often every question is asked; the tier `full` asks once more.
         training: whether networks are trained too.
         mnist: the folder of the official files, instead of the vendored subset.
     """
@@ -58,19 +60,21 @@ class Request:
     deviations: tuple[Path, ...] = ()
     floor: Path | None = None
     timeout: float = JOB_SECONDS
+    repeat: int = 1
     training: bool = True
     mnist: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetRun:
-    """What came of one target."""
+    """What came of one target; `not_asked` counts what its own list of operators left out."""
 
     target: Target
     description: Description | None = None
     results: tuple[Result, ...] = ()
     error: str = ""
     below_floor: tuple[str, ...] = ()
+    not_asked: int = 0
 
     @property
     def counts(self) -> Counter[Outcome]:
@@ -106,6 +110,7 @@ class Selection:
     items: tuple[Item, ...]
     targets: tuple[Target, ...]
     floors: Floors = field(default_factory=dict)
+    not_asked: Mapping[Target, int] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -122,7 +127,7 @@ def select(request: Request) -> Selection:
     Raises:
         InvalidCases: with everything that is wrong with the files.
         InvalidData: if the digits are not what they must be.
-        UnknownBackend: if nobody offers a target's backend.
+        UnknownBackend, InvalidTarget: if nobody offers a target's backend or modes.
         ValueError: if the keyword expression cannot be read.
     """
     for target in request.targets:
@@ -138,13 +143,17 @@ def select(request: Request) -> Selection:
         tier=request.tier,
         keyword=request.keyword,
         covers=covers,
+        costly=costly,
     )
+    unlisted = Counter(item.target for item in items if not _is_listed(item))
     matches = compile_keyword(request.keyword)
     trainings = tuple(
         (training, target)
         for training in (load_trainings(paths) if request.training and request.tier != "smoke" else ())
         for target in targets
-        if trains(target) and matches(f"{training.id}[{target.name}]")
+        if trains(target)
+        and is_listed(target, operators_of("chain", training.network))
+        and matches(f"{training.id}[{target.name}]")
     )
     # A user's own word on a result comes before what is shipped.
     deviations = (*load_deviations(request.deviations), *shipped_deviations())
@@ -157,10 +166,15 @@ def select(request: Request) -> Selection:
         cases=cases,
         trainings=trainings,
         deviations=deviations,
-        items=items,
+        items=tuple(item for item in items if _is_listed(item)),
         targets=tuple(targets),
         floors=load_floors(request.floor) if request.floor else {},
+        not_asked=unlisted,
     )
+
+
+def _is_listed(item: Item) -> bool:
+    return is_listed(item.target, operators_of(item.case.operator, item.case.attributes))
 
 
 def execute(request: Request, selection: Selection, progress: Progress) -> Execution:
@@ -173,6 +187,8 @@ def execute(request: Request, selection: Selection, progress: Progress) -> Execu
     for target in (REFERENCE, *selection.targets):
         items = [item for item in selection.items if item.target == target]
         trainings = [training for training, who in selection.trainings if who == target]
+        if not items and not trainings and selection.not_asked.get(target):
+            runs.append(TargetRun(target=target, not_asked=selection.not_asked[target]))
         if items or trainings:
             runs.append(_execute_target(request, selection, target, items, trainings, progress))
     return Execution(runs=tuple(runs), complete=all(not run.error for run in runs))
@@ -189,12 +205,14 @@ def _execute_target(
     total = len(items) + len(trainings)
     progress(target, 0, total, None)
     try:
-        session = Session(target, selection.deviations, timeout=request.timeout)
+        repeat = request.repeat + (request.tier == "full")
+        session = Session(target, selection.deviations, timeout=request.timeout, repeat=repeat)
     except TargetError as error:
         return TargetRun(target=target, error=str(error))
     results: list[Result] = []
     suite = suite_version(request.paths)
-    writer = RunWriter(request.out, target.name, session.description, cases_digest(selection.cases), suite)
+    digest = cases_digest(selection.cases)
+    writer = RunWriter(request.out, target.name, session.description, digest, suite, target.backend)
     complete = False
     try:
         for item in items:
@@ -219,6 +237,7 @@ def _execute_target(
         description=session.description,
         results=tuple(results),
         below_floor=below_floor(target, results, selection.floors),
+        not_asked=selection.not_asked.get(target, 0),
     )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Final
 
 from conformance.case.inputs import Question
 from conformance.case.job import NATIVE, Job, Target, Tensor
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
-from conformance.case.operators import OPERATORS, Chain, gradient_names
+from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
 from conformance.errors import ImpossibleShape
 from conformance.run.keyword import compile_keyword
 
@@ -96,6 +97,7 @@ def plan(
     tier: Tier = "core",
     keyword: str = "",
     covers: Callable[[Target, Case], bool] = lambda target, case: True,
+    costly: Callable[[Target], bool] = lambda target: False,
 ) -> tuple[Item, ...]:
     """Every result to be had, target by target.
 
@@ -105,6 +107,7 @@ def plan(
         formats: only these; all that a case has if empty.
         tier: cases of this tier and the smaller ones.
         covers: whether a case is asked of a target at all.
+        costly: whether a target is asked only a few below the tier `full`; see `few`.
         keyword: a `-k` expression over the items' names: words with `and`, `or`, `not` and parentheses.
 
     Raises:
@@ -112,17 +115,41 @@ def plan(
     """
     allowed = TIERS[: TIERS.index(tier) + 1]
     wanted = compile_keyword(keyword)
-    return tuple(
-        item
-        for target in targets
-        for case in cases
-        if case.tier in allowed and covers(target, case)
-        for format_ in case.formats
-        if not formats or format_ in formats
-        for layout in case.layouts
-        for item in (Item(case=case, target=target, format=format_, layout=layout),)
-        if (target != REFERENCE or states_something(case)) and wanted(item.name)
-    )
+
+    def of(target: Target) -> tuple[Item, ...]:
+        items = tuple(
+            item
+            for case in cases
+            if case.tier in allowed and covers(target, case)
+            for format_ in case.formats
+            if not formats or format_ in formats
+            for layout in case.layouts
+            for item in (Item(case=case, target=target, format=format_, layout=layout),)
+            if (target != REFERENCE or states_something(case)) and wanted(item.name)
+        )
+        return few(items) if tier != "full" and costly(target) else items
+
+    return tuple(item for target in targets for item in of(target))
+
+
+def few(items: Sequence[Item]) -> tuple[Item, ...]:
+    """What a target is asked where every question costs seconds: the first of every operator that slides a window.
+
+    The first chain with such a layer is among them; probes and questions without an answer are not.
+    """
+    chosen: dict[str, Item] = {}
+    for item in items:
+        case = item.case
+        slides = any(OPERATORS[name].rank for name in operators_of(case.operator, case.attributes))
+        if slides and not case.readings and case.expect.error == "no":
+            chosen.setdefault(case.operator, item)
+    return tuple(chosen.values())
+
+
+def is_listed(target: Target, operators: Sequence[str]) -> bool:
+    """Whether a target's own list has all of a question's operators, a chain's layers; without a list it has all."""
+    globs = target.operators
+    return not globs or all(any(fnmatchcase(name, glob) for glob in globs) for name in operators if name != "chain")
 
 
 def states_something(case: Case) -> bool:

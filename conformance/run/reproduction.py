@@ -86,6 +86,8 @@ def reproduce(
         )
     if target.device != "cpu":
         raise CannotReproduce(f"scripts are written for the CPU, got {target.name}")
+    if target.modes:
+        raise CannotReproduce(f"scripts are written for the mode without a name, got {target.name}")
     item = Item(case=case, target=target, format=format_, layout=case.layouts[0])
     session = Session(target, path=path)
     try:

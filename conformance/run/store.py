@@ -48,6 +48,7 @@ class Header:
         description: what the backend told of itself.
         cases_digest: names the set of cases, so that runs over different ones are told apart.
         suite: the version of the shipped cases; empty for others.
+        backend: the target's, by the name of its entry point.
     """
 
     target: str
@@ -55,6 +56,7 @@ class Header:
     description: Description
     cases_digest: str
     suite: str = ""
+    backend: str = ""
     version: int = VERSION
 
 
@@ -138,7 +140,13 @@ class RunWriter:
     """Writes one run as it happens."""
 
     def __init__(
-        self, folder: Path, target: str, description: Description, digest: str = "", suite: str = ""
+        self,
+        folder: Path,
+        target: str,
+        description: Description,
+        digest: str = "",
+        suite: str = "",
+        backend: str = "",
     ) -> None:
         """Opens the files and writes the header.
 
@@ -148,6 +156,7 @@ class RunWriter:
             description: what the backend told of itself.
             digest: of the cases that are asked, where all are known beforehand.
             suite: the version of the shipped cases, where all are of them.
+            backend: the target's, by the name of its entry point.
         """
         now = datetime.now(UTC)
         self._target = name = folder_name(target)
@@ -163,6 +172,7 @@ class RunWriter:
             description=description,
             cases_digest=digest,
             suite=suite,
+            backend=backend,
         )
         self._write("header", to_plain(header))
 
@@ -386,7 +396,9 @@ def _comparison(record: Mapping[str, Any]) -> Comparison:
 
 
 def _description(record: Mapping[str, Any]) -> Description:
-    tuples = {key: tuple(record.get(key, ())) for key in ("cpu_features", "absent", "operators", "transforms")}
+    tuples = {
+        key: tuple(record.get(key, ())) for key in ("cpu_features", "absent", "operators", "transforms", "modes")
+    }
     return Description(**{**record, **tuples, "accumulators": tuple(tuple(row) for row in record["accumulators"])})
 
 

@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from conformance.backends.base import Backend, Gradients, Names, Native, Natives, Program, Recorded
+from conformance.backends.base import Backend, Gradients, Mode, Names, Native, Natives, Program, Recorded
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
@@ -45,6 +45,7 @@ class Array:
 
     format: str
     numbers: np.ndarray
+    device: str = "cpu"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,8 +139,6 @@ class Honest(Backend):
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
-        if modes:
-            raise NotTranslatable(f"this fake has no mode {modes[0]!r}")
         if device != "cpu":
             raise NotTranslatable(f"this fake has no device {device!r}")
         self.tape: list[tuple[Array, dict[str, Array], PullBack]] = []
@@ -154,7 +153,11 @@ class Honest(Backend):
             accumulators=self.accumulators,
             absent=self.absent,
             operators=self.operators(),
+            modes=self.modes,
         )
+
+    def device_of(self, native: Native) -> str:
+        return native.device
 
     def put(self, tensor: Tensor) -> Native:
         if tensor.format not in ARITHMETIC:
@@ -518,6 +521,87 @@ class InfinityForNumber(ChangesOutput):
         numbers = output.numbers.copy()
         numbers[(0,) * numbers.ndim] = np.inf
         return Array(output.format, numbers)
+
+
+class AnswersFromElsewhere(ChangesOutput):
+    """Computes what it should, on another device."""
+
+    def changed(self, output: Array) -> Array:
+        return replace(output, device="abacus")
+
+
+class PullsBackElsewhere(Honest):
+    """Its outputs are where they should be, its gradients on another device; those of w are right, the others not."""
+
+    def evaluate(self, *asked: Any) -> tuple[Natives, Gradients]:
+        outputs, gradients = super().evaluate(*asked)
+        wrong = {name: replace(value, numbers=value.numbers + 1) for name, value in gradients.items() if name != "w"}
+        return outputs, {name: replace(value, device="abacus") for name, value in {**gradients, **wrong}.items()}
+
+
+class DrawsLowBits(ChangesOutput):
+    """Every element's last bit is drawn anew."""
+
+    def changed(self, output: Array) -> Array:
+        up = np.random.default_rng().random(output.shape) < 0.5
+        return Array(
+            output.format,
+            np.where(up, np.nextafter(output.numbers, np.inf, dtype=output.numbers.dtype), output.numbers),
+        )
+
+
+class DrawsGradientBits(Honest):
+    """The last bits of the weights' gradients are drawn anew."""
+
+    def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        up = np.random.default_rng().random(gradient.shape) < 0.5
+        return np.where(up, np.nextafter(gradient, np.inf, dtype=gradient.dtype), gradient)
+
+
+class AnswersEverySecondTime(Honest):
+    """Refuses a question that it has just answered."""
+
+    answered = False
+
+    def answer(self, job: Job) -> Outputs:
+        self.answered = not self.answered
+        check(self.answered, "not twice")
+        return super().answer(job)
+
+
+class ZeroOfEitherSign(Honest):
+    """The sign of its zeros alternates."""
+
+    turn: ClassVar[float] = 1.0
+
+    def relu(self, attributes: NoAttributes, x: Native) -> Native:
+        type(self).turn *= -1
+        y = super().relu(attributes, x)
+        y.numbers[y.numbers == 0] = np.copysign(0.0, self.turn)
+        return y
+
+
+class Driven(Honest):
+    """Can be driven in several modes, and tells its environment."""
+
+    offers: ClassVar[Mapping[str, Mode]] = {
+        "quick": Mode(about="quicker", environment={"NPROC": "7"}, excludes=("slow",)),
+        "slow": Mode(about="slower", costly=True, trains=False),
+        "far": Mode(about="on the abacus alone", devices=("abacus",)),
+        "stock": Mode(about="as it is"),
+    }
+
+    def describe(self) -> Description:
+        return replace(super().describe(), switches={name: os.environ.get(name, "") for name in ENVIRONMENT})
+
+
+class Registered(Honest):
+    """Is there only where a module that registers it was imported first."""
+
+    def __init__(self, device: str, modes: tuple[str, ...]) -> None:
+        if os.environ.get("REGISTERED") != "yes":
+            raise NotTranslatable("no device has registered")
+        super().__init__(device, modes)
 
 
 class WrongShape(ChangesOutput):

@@ -170,7 +170,6 @@ def test_targets_that_cannot_start_are_3_and_told_while_the_others_go_on(
         "lacks": "cannot import 'no_such_framework'. Install it with: pip install no-such-framework",
         "breaks": "RuntimeError: the driver is too old",
         "honest:cuda": "this fake has no device 'cuda'",
-        "honest+compile": "this fake has no mode 'compile'",
         "honest@/no/such/python": "the worker did not start",
     }
     targets = [argument for target in told for argument in ("-t", target)]
@@ -190,6 +189,15 @@ def test_an_unknown_backend_is_2_with_what_was_meant_and_nothing_is_written(
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("no backend is named 'onest'; installed are ")
     assert ended.err.endswith("Did you mean 'honest'?\n")
+    assert sorted(path.name for path in folder.iterdir()) == ["cases"]
+
+
+def test_an_unknown_mode_is_2_with_those_that_there_are_and_nothing_is_written(
+    installed: Installation, folder: Path
+) -> None:
+    ended = installed.conformance("run", "cases", "-t", "honest+compile", "-t", "honest", cwd=folder)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("target 'honest+compile': numpy has no mode 'compile'; it has none.")
     assert sorted(path.name for path in folder.iterdir()) == ["cases"]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from packaging.requirements import Requirement
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
@@ -24,6 +24,8 @@ from conformance.errors import InvalidCases, Problem
 from conformance.verdict.model import Outcome, Verdict
 
 Standing = Literal["expected", "unexpected", "stale"]
+# Modes in which a framework may compute with less than was asked.
+INEXACT_MODES: Final = ("stock", "tf32")
 
 
 def _requirement(text: str) -> str:
@@ -48,6 +50,8 @@ class Deviation:
         versions: a requirement such as `tensorflow>=2.19,<2.22`; any if empty.
         cpu_features: all of these must be among those that the backend tells of.
         machine: the processor architecture, as `platform.machine()` says; any if empty.
+        modes: all of these must be among the target's.
+        except_modes: none of these may be.
         outcome, reason: what every matched result must show; any reason if empty.
         about: one sentence of fact.
         link: where it is reported or documented.
@@ -65,6 +69,8 @@ class Deviation:
     versions: Annotated[str, AfterValidator(_requirement)] = ""
     cpu_features: tuple[str, ...] = ()
     machine: str = ""
+    modes: tuple[str, ...] = ()
+    except_modes: tuple[str, ...] = ()
     reason: str = ""
     link: str = ""
 
@@ -83,6 +89,8 @@ class Deviation:
             and (not self.formats or format_name in self.formats)
             and set(self.cpu_features) <= set(description.cpu_features)
             and self.machine in ("", platform.machine())
+            and set(self.modes) <= set(target.modes)
+            and not set(self.except_modes) & set(target.modes)
             and any(fnmatchcase(case_id, glob) for glob in self.cases)
         )
 
@@ -183,8 +191,9 @@ def assess(
 ) -> Assessment:
     """Whether a verdict is expected: it agrees, is on file, or the backend is known to lack the operator.
 
-    A question without an answer that an adapter cannot even put to its framework was not accepted either; and a
-    framework need not have the option that a probe asks about (`may_lack` both).
+    Where a mode allows less precision, that is a note. A question without an answer that an adapter cannot even put
+    to its framework was not accepted either; and a framework need not have the option that a probe asks about
+    (`may_lack` both).
     """
     for deviation in deviations:
         if deviation.covers(case_id, target, format_name, check, description):
@@ -193,6 +202,8 @@ def assess(
             standing: Standing = "stale" if verdict.outcome is Outcome.AGREES else "unexpected"
             return Assessment(standing=standing, deviation=deviation.id)
     if verdict.outcome is Outcome.AGREES:
+        return Assessment(standing="expected")
+    if verdict.outcome is Outcome.LOW_PRECISION and set(INEXACT_MODES) & set(target.modes):
         return Assessment(standing="expected")
     if verdict.outcome is Outcome.UNSUPPORTED and (may_lack or is_absent(operators, check, description)):
         return Assessment(standing="expected")

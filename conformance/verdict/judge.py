@@ -12,9 +12,11 @@ from conformance.case.model import Case, Check, Claim, Stated
 from conformance.formats import FORMATS
 from conformance.verdict.compare import compare
 from conformance.verdict.model import Comparison, Expectation, Outcome, Reason, Verdict
-from conformance.verdict.oracle import Expectations, MustRefuse
+from conformance.verdict.oracle import Expectations, MustRefuse, to_float64
 from conformance.verdict.sampling import compare_samples
 
+# What single numbers have wrong: where they change from answer to answer, that is what is wrong with them.
+_NUMBERS: Final = (Reason.VALUE, Reason.NAN, Reason.INFINITY, Reason.SIGN)
 AGREEING: Final = (Reason.EXACT, Reason.WITHIN_BOUND, Reason.NORM_WISE, Reason.REFUSED_AS_EXPECTED)
 
 
@@ -81,7 +83,31 @@ def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRef
     for reason, detail in objections:
         differs = Verdict(outcome=Outcome.DIFFERS, reason=reason, detail=detail)
         verdicts["outputs"] = _worse(verdicts["outputs"], differs)
+    verdicts |= _fallen_back(answer)
     return Judgement(comparisons=tuple(comparisons), claims=claims, verdicts=verdicts)
+
+
+def steadied(judgement: Judgement, job: Job, answer: Outputs, again: Sequence[Answer]) -> Judgement:
+    """A judgement that says so where the same question, asked again, got other bits.
+
+    That is `UNSTABLE`, also where the first answer's numbers differ: those of the next would differ otherwise.
+
+    Args:
+        judgement: of the first answer.
+        job: what was asked.
+        answer: the first one.
+        again: the later ones.
+    """
+    verdicts = dict(judgement.verdicts)
+    for check, verdict in judgement.verdicts.items():
+        detail = next(filter(None, (_changed(check, job, answer, other) for other in again)), "")
+        if detail:
+            unstable = Verdict(outcome=Outcome.UNSTABLE, reason=Reason.REPEATED, detail=detail)
+            verdicts[check] = unstable if verdict.reason in _NUMBERS else _worse(verdict, unstable)
+    for other in again:
+        if not isinstance(other, Outputs):
+            verdicts["outputs"] = _worse(verdicts["outputs"], _failure(other))
+    return replace(judgement, verdicts=verdicts)
 
 
 def merge(judgements: Sequence[Judgement]) -> Judgement:
@@ -106,6 +132,45 @@ def _worse(one: Verdict, other: Verdict) -> Verdict:
         return verdict.outcome.severity, verdict.reason not in AGREEING, verdict.reason is Reason.WITHIN_BOUND
 
     return max(one, other, key=badness)
+
+
+def _fallen_back(answer: Outputs) -> dict[Check, Verdict]:
+    """Of arrays that were elsewhere than on the device asked: whatever their numbers, they say nothing about it."""
+    told: dict[Check, list[str]] = {}
+    for check, name, device in answer.elsewhere:
+        told.setdefault(check, []).append(f"{_named(check, name)} was on {device}, not on the device asked")
+    return {
+        check: Verdict(outcome=Outcome.FELL_BACK, reason=Reason.DEVICE, detail="; ".join(lines))
+        for check, lines in told.items()
+    }
+
+
+def _changed(check: Check, job: Job, first: Outputs, other: Answer) -> str:
+    """The first array of a check that another answer has with other bits; empty if there is none."""
+    if not isinstance(other, Outputs):
+        return f"on {job.data} data: an answer, then none when asked again" if check == "outputs" else ""
+    before, after = (first.outputs, other.outputs) if check == "outputs" else (first.gradients, other.gradients)
+    for name in dict.fromkeys((*before, *after)):
+        one, two = before.get(name), after.get(name)
+        what = f"{_named(check, name)} on {job.data} data"
+        if not (isinstance(one, Tensor) and isinstance(two, Tensor)):
+            if type(one) is not type(two):
+                return f"{what}: an array in one answer, none in the other"
+        elif (one.format, one.shape) != (two.format, two.shape):
+            return f"{what}: {one.format} of shape {one.shape}, then {two.format} of shape {two.shape}"
+        elif one.data.tobytes() != two.data.tobytes():
+            word = f"u{one.data.dtype.itemsize}"  # bits, so that NaN and the sign of a zero count
+            places = np.argwhere(
+                np.ascontiguousarray(one.data).view(word) != np.ascontiguousarray(two.data).view(word)
+            )
+            at = tuple(places[0].tolist())
+            was, then = float(to_float64(one)[at]), float(to_float64(two)[at])
+            return f"{what}: {len(places)} elements with other bits, first at {list(at)}: {was!r}, then {then!r}"
+    return ""
+
+
+def _named(check: Check, name: str) -> str:
+    return f"gradient of {name}" if check == "gradients" else name
 
 
 def _failure(answer: Failure) -> Verdict:

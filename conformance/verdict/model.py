@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     REFUSED = "REFUSED"
     LOW_PRECISION = "LOW_PRECISION"
+    FELL_BACK = "FELL_BACK"
     UNSTABLE = "UNSTABLE"
     DIFFERS = "DIFFERS"
     ACCEPTED_INVALID = "ACCEPTED_INVALID"
@@ -70,6 +71,8 @@ class Reason(StrEnum):
     DEATH = "process died"
     SILENCE = "no answer"
     NO_COUNTERPART = "no counterpart"
+    DEVICE = "another device"
+    REPEATED = "other bits when repeated"
     NO_READING = "no reading"
     SEVERAL_READINGS = "several readings"
 

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import execnet
 
-from conformance.backends.base import Backend
+from conformance.backends.base import STOCK, Backend
 from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingMessage
 from conformance.case.model import Case
 from conformance.case.operators import operators_of
-from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
+from conformance.errors import BackendMissing, InvalidTarget, NotTranslatable, UnknownBackend, WorkerFailed
 from conformance.worker.wire import decode, encode
 
 # One thread a worker: two cores in contention make timings collapse.
@@ -103,9 +103,30 @@ def covers(target: Target, case: Case) -> bool:
 
 
 def trains(target: Target) -> bool:
-    """Whether networks are trained on a target: a partial backend has no layers to build them of."""
+    """Whether networks are trained on a target.
+
+    A partial backend has no layers to build them of, and a mode may drive single questions alone.
+    """
     adapter = find_adapter(target.backend)
-    return adapter is None or not adapter.partial
+    if adapter is None:
+        return True
+    return not adapter.partial and all(adapter.offers[mode].trains for mode in target.modes if mode in adapter.offers)
+
+
+def costly(target: Target) -> bool:
+    """Whether one question to a target takes seconds, so that only a few are asked."""
+    adapter = find_adapter(target.backend)
+    return adapter is not None and any(adapter.offers[mode].costly for mode in target.modes if mode in adapter.offers)
+
+
+def environment_of(target: Target) -> dict[str, str]:
+    """What a worker's process finds in its environment, beside what this process does."""
+    adapter = find_adapter(target.backend)
+    offers = adapter.offers if adapter is not None else {}
+    found = {} if STOCK in target.modes else dict(ENVIRONMENT)
+    for mode in target.modes:
+        found |= offers[mode].environment if mode in offers else {}
+    return found | dict(target.environment)
 
 
 def shipped_sources() -> dict[str, tuple[bool, str]]:
@@ -136,7 +157,7 @@ class Worker:
     """A process that answers jobs for one target; it is started again when it has died.
 
     Raises (from `start`, and from the questions that start it):
-        UnknownBackend, BackendMissing, WorkerFailed
+        UnknownBackend, InvalidTarget, BackendMissing, WorkerFailed
     """
 
     def __init__(self, target: Target, path: str = "") -> None:
@@ -158,14 +179,15 @@ class Worker:
     def start(self) -> Description:
         """Starts the process and waits for the backend to describe itself."""
         path = self.path or known_backends().get(self.target.backend, "")
-        if not path:
+        if not self.path:
             require_known(self.target)
         self.stop()
         self._output.write_bytes(b"")
-        spec = "popen" + "".join(f"//env:{name}={value}" for name, value in ENVIRONMENT.items())
+        spec = execnet.XSpec("popen")
+        spec.env.update(environment_of(self.target))  # not in the text, where a value could not hold `//`
         sources: dict[str, tuple[bool, str]] = {}
         if self.target.interpreter:
-            spec += f"//python={shlex.quote(self.target.interpreter)}"
+            spec.python = shlex.quote(self.target.interpreter)
             sources = shipped_sources()
         self._group = execnet.Group()
         try:
@@ -176,7 +198,8 @@ class Worker:
         self.starts += 1
         try:
             self._channel.send((sources, [] if sources else [entry for entry in sys.path if entry]))
-            self._channel.send((self.target.backend, path, self.target.device, self.target.modes, str(self._output)))
+            who = (self.target.backend, path, self.target.device, self.target.modes, self.target.imports)
+            self._channel.send((*who, str(self._output)))
             message = self._channel.receive(timeout=START_SECONDS)
         except self._channel.TimeoutError:
             words = self._last_words()
@@ -259,13 +282,20 @@ class Worker:
 
 
 def require_known(target: Target) -> None:
-    """Refuses a target whose backend nobody offers here; another interpreter may have backends of its own.
+    """Refuses a target whose backend or modes nobody offers here; another interpreter may have its own backends.
 
     Raises:
         UnknownBackend: with the nearest name, a framework's own name included.
+        InvalidTarget: if the backend has not its modes.
     """
     known = known_backends()
     if target.backend in known or target.interpreter:
+        adapter = find_adapter(target.backend)
+        if adapter is not None:
+            try:
+                adapter.require_modes(target.device, target.modes)
+            except NotTranslatable as error:
+                raise InvalidTarget(target.name, str(error)) from error
         return
     names = {name: name for name in known}
     for name in known:

@@ -43,9 +43,17 @@ def redirect_output(path: str) -> None:
     faulthandler.enable()
 
 
-def serve(channel: Any, name: str, path: str, device: str, modes: tuple[str, ...], output: str) -> None:
+def serve(
+    channel: Any, name: str, path: str, device: str, modes: tuple[str, ...], imports: tuple[str, ...], output: str
+) -> None:
     """Imports the backend, says so, then answers message by message until the parent closes the channel."""
     redirect_output(output)
+    for module in imports:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # a driver's own, too
+            channel.send({"failed": f"cannot import {module!r}, which it names: {type(error).__name__}: {error}"})
+            return
     try:
         adapter = find_backend(name, path)
         backend = adapter(device, modes)

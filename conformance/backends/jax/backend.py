@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from conformance.backends.base import (
+    STOCK,
     Backend,
     CallLog,
     Gradients,
+    Mode,
     Names,
     Native,
     Natives,
@@ -22,6 +24,7 @@ from conformance.backends.base import (
     Recorded,
     Trainer,
     cpu_flags,
+    kind_of,
     one_at_a_time,
     variable,
 )
@@ -74,6 +77,13 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
         'jax.config.update("jax_enable_x64", True)',
     )
     native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
+    offers: ClassVar[Mapping[str, Mode]] = {
+        "eager": Mode(about="operation by operation, with jax_disable_jit", costly=True, trains=False),
+        "tf32": Mode(
+            about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
+        ),
+        STOCK: Mode(about="no switch is set: without x64, precision and threads as JAX has them"),
+    }
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
@@ -82,12 +92,11 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
         import jax.scipy.signal
 
         self._jax = jax
-        if modes:
-            raise NotTranslatable(f"JAX has no mode {modes[0]!r} here")
-        if device not in ("cpu", "cuda"):
-            raise NotTranslatable(f"JAX has no device {device!r} here")
-        jax.config.update("jax_enable_x64", True)
-        jax.config.update("jax_default_matmul_precision", "highest")
+        if self.strict:
+            jax.config.update("jax_enable_x64", True)
+            jax.config.update("jax_default_matmul_precision", "tensorfloat32" if "tf32" in modes else "highest")
+        if "eager" in modes:
+            jax.config.update("jax_disable_jit", True)
         # Compiling costs far more than running: what was compiled once is kept on disk, for every later run.
         if not jax.config.jax_compilation_cache_dir:
             caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -95,15 +104,16 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         try:
-            self.place = jax.devices(device)[0]
-        except RuntimeError as error:
-            raise NotTranslatable(f"this JAX sees no {device} device") from error
+            places = jax.devices(kind_of(device))
+            self.place = places[int(device.partition(":")[2] or 0)]
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise NotTranslatable(f"this JAX sees no {device} device: {error}") from error
         self._kept: OrderedDict[Any, Jitted] = OrderedDict()
         self._lines: tuple[str, ...] = ()
 
     def describe(self) -> Description:
         jax = self._jax
-        device = self.place.device_kind if self.device == "cuda" else platform.machine()
+        device = platform.machine() if self.device == "cpu" else self.place.device_kind
         return Description(
             backend="jax",
             versions={
@@ -114,7 +124,11 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
             },
             device=f"{self.device} ({device})",
             cpu_features=cpu_flags(),
-            switches={"x64": "on", "precision": "highest", "jit": "on"},
+            switches={
+                "x64": "on" if jax.config.jax_enable_x64 else "off",
+                "precision": str(jax.config.jax_default_matmul_precision or "default"),
+                "jit": "off" if jax.config.jax_disable_jit else "on",
+            },
             accumulators=(
                 ("conv*", "bfloat16", "outputs", "float32"),
                 ("conv*", "float16", "outputs", "float32"),
@@ -123,7 +137,12 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
             ),
             absent=self.absent,
             operators=self.operators(),
+            modes=self.modes,
         )
+
+    def device_of(self, native: Native) -> str:
+        others = sorted({place.platform for place in native.devices()} - {self.place.platform})
+        return others[0] if others else self.device
 
     def put(self, tensor: Tensor) -> Native:
         jax = self._jax

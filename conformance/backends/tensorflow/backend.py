@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from conformance.backends.base import (
+    STOCK,
     Backend,
     CallLog,
     Gradients,
+    Mode,
     Names,
     Native,
     Natives,
@@ -20,6 +22,7 @@ from conformance.backends.base import (
     Trainer,
     cpu_flags,
     one_at_a_time,
+    variable,
 )
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.losses import TensorFlowLosses
@@ -60,23 +63,37 @@ class TensorFlowBackend(
     native: ClassVar[str] = "tf.constant({values}, tf.{format})"
     numbers: ClassVar[str] = "tf.cast({tensor}, tf.float64).numpy()"
     dtype: ClassVar[str] = "<dtype: '{format}'>"
+    offers: ClassVar[Mapping[str, Mode]] = {
+        "function": Mode(about="every question through tf.function", trains=False),
+        "xla": Mode(
+            about="every question through tf.function(jit_compile=True)",
+            excludes=("function",),
+            costly=True,
+            trains=False,
+        ),
+        "noonednn": Mode(about="the kernels are Eigen's, without oneDNN", environment={"TF_ENABLE_ONEDNN_OPTS": "0"}),
+        "tf32": Mode(
+            about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
+        ),
+        STOCK: Mode(about="no switch is set: threads, TF32, placement and determinism as TensorFlow has them"),
+    }
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
         import tensorflow as tf
 
         self._tf = tf
-        if modes:
-            raise NotTranslatable(f"TensorFlow has no mode {modes[0]!r} here")
         if device == "cuda" and not tf.config.list_physical_devices("GPU"):
             raise NotTranslatable("this TensorFlow sees no CUDA device")
         if device not in ("cpu", "cuda"):
             raise NotTranslatable(f"TensorFlow has no device {device!r} here")
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.config.set_soft_device_placement(False)
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        if self.strict:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.set_soft_device_placement(False)
+            tf.config.experimental.enable_tensor_float_32_execution("tf32" in modes)
         self.place = "/GPU:0" if device == "cuda" else "/CPU:0"
+        self._lines: tuple[str, ...] = ()
         self._formats = {
             tf.float64: "float64",
             tf.float32: "float32",
@@ -100,7 +117,13 @@ class TensorFlowBackend(
             versions={"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
             device=f"{self.device} ({device})",
             cpu_features=cpu_flags(),
-            switches={"tf32": "off", "threads": "1", "onednn": "on" if onednn in ("1", "true") else "off"},
+            switches={
+                "tf32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
+                "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "all"),
+                "onednn": "on" if onednn in ("1", "true") else "off",
+                "soft placement": "on" if tf.config.get_soft_device_placement() else "off",
+                "function": {"function": "on", "xla": "jit_compile"}.get(self._function, "off"),
+            },
             accumulators=(
                 ("conv*", "bfloat16", "outputs", "float32"),
                 ("conv*", "float16", "outputs", "float32"),
@@ -109,7 +132,17 @@ class TensorFlowBackend(
             ),
             absent=self.absent,
             operators=self.operators(),
+            modes=self.modes,
         )
+
+    @property
+    def _function(self) -> str:
+        """Which of the modes of tf.function is asked; empty for neither."""
+        return next((mode for mode in ("function", "xla") if mode in self.modes), "")
+
+    def device_of(self, native: Native) -> str:
+        kind = native.device.rpartition("device:")[2].partition(":")[0]  # of /job:localhost/.../device:CPU:0
+        return self.device if kind in self.place else kind.lower()
 
     def put(self, tensor: Tensor) -> Native:
         tf = self._tf
@@ -128,6 +161,8 @@ class TensorFlowBackend(
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
     ) -> tuple[Natives, Gradients]:
+        if self._function:
+            return self._traced(program, operands, sources, cotangents)
         outputs, pull = self._taped(program, operands, sources)
         if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
             return outputs, {}
@@ -140,6 +175,49 @@ class TensorFlowBackend(
             )
             self.log = log
             return outputs, gradients
+
+    def _traced(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Gradients]:
+        """Evaluates within tf.function, tape included; what is refused as a whole is asked in parts."""
+        if not sources:
+            return self._run_function(program, operands, (), {})
+        try:
+            return self._run_function(program, operands, sources, cotangents)
+        except Exception:  # of the outputs, or of some gradients
+            outputs, _ = self._run_function(program, operands, (), {})
+            return outputs, one_at_a_time(
+                sources, lambda name: self._run_function(program, operands, (name,), cotangents)[1][name]
+            )
+
+    def _run_function(
+        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
+    ) -> tuple[Natives, Natives]:
+        """Traces a program, which writes down its native calls and the order of its outputs, and runs the graph."""
+        order: list[str] = []
+
+        # No branch or loop of the adapter's is the framework's to rewrite: without AutoGraph.
+        @self._tf.function(jit_compile=self._function == "xla" or None, autograph=False)  # type: ignore[untyped-decorator]
+        def run(operands: Natives, cotangents: Natives) -> tuple[Natives, Natives]:
+            self.log = CallLog()
+            for name, value in operands.items():
+                self.log.name(value, variable(name))
+            outputs, pull = self._taped(program, operands, sources)
+            order[:] = outputs
+            self._lines = self.log.lines(outputs)  # known before the graph runs, which may fail
+            self.log = CallLog()  # lets the traced values go
+            if any(not outputs[name].shape.is_compatible_with(value.shape) for name, value in cotangents.items()):
+                return outputs, {}
+            return outputs, pull(cotangents) if sources else {}
+
+        self._lines = ()
+        outputs, gradients = run(operands, cotangents)
+        return {name: outputs[name] for name in order}, {
+            name: gradients[name] for name in sources if name in gradients
+        }
+
+    def calls(self, outputs: Natives) -> tuple[str, ...]:
+        return self._lines if self._function else super().calls(outputs)
 
     def _taped(
         self, program: Program, operands: Natives, sources: tuple[str, ...]

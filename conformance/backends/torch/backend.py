@@ -1,21 +1,25 @@
 """PyTorch, eager, as its users write it: `torch.nn.functional` on channels-first tensors."""
 
+import contextlib
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from conformance.backends.base import (
+    STOCK,
     Backend,
     Gradients,
+    Mode,
     Names,
     Native,
     Natives,
     Program,
     Recorded,
     Trainer,
+    kind_of,
     one_at_a_time,
 )
 from conformance.backends.torch.activations import TorchActivations
@@ -32,6 +36,21 @@ from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
+
+
+class Direct:
+    """A module of torch's as it is called within a compiled function, where nothing can be written down."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, attribute: str) -> Callable[..., Native]:
+        function = getattr(self._module, attribute)
+
+        def call(*args: Any, **kwargs: Any) -> Native:
+            return function(*args, **without_native(kwargs))
+
+        return call
 
 
 class TorchBackend(
@@ -51,22 +70,33 @@ class TorchBackend(
     native: ClassVar[str] = "torch.tensor({values}, dtype=torch.{format})"
     numbers: ClassVar[str] = "{tensor}.detach().double().numpy()"
     dtype: ClassVar[str] = "torch.{format}"
+    offers: ClassVar[Mapping[str, Mode]] = {
+        "compile": Mode(
+            about="every question through torch.compile with its default compiler", costly=True, trains=False
+        ),
+        "tf32": Mode(
+            about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
+        ),
+        STOCK: Mode(about="no switch is set: threads, TF32 and determinism as torch has them"),
+    }
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
         import torch
 
         self._torch = torch
-        if modes:
-            raise NotTranslatable(f"torch has no mode {modes[0]!r} here")
-        if device == "cuda" and not torch.cuda.is_available():
+        if kind_of(device) == "cuda" and not torch.cuda.is_available():
             raise NotTranslatable("this torch sees no CUDA device")
-        if device not in ("cpu", "cuda"):
-            raise NotTranslatable(f"torch has no device {device!r} here")
-        torch.set_num_threads(1)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            torch.ones(1, device=device).cpu()
+        except Exception as error:  # a driver's own, too
+            raise NotTranslatable(f"torch has no device {device!r} here: {error}") from error
+        if self.strict:
+            torch.set_num_threads(1)
+            torch.backends.cuda.matmul.allow_tf32 = "tf32" in modes
+            torch.backends.cudnn.allow_tf32 = "tf32" in modes
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        self._compiled: tuple[Any, Callable[..., Natives]] | None = None
         self._formats = {
             torch.float64: "float64",
             torch.float32: "float32",
@@ -78,17 +108,30 @@ class TorchBackend(
 
     def describe(self) -> Description:
         torch = self._torch
-        device = torch.cuda.get_device_name() if self.device == "cuda" else platform.machine()
+        device = torch.cuda.get_device_name() if kind_of(self.device) == "cuda" else platform.machine()
+        tf32 = {"matmul": torch.backends.cuda.matmul.allow_tf32, "cudnn": torch.backends.cudnn.allow_tf32}
         return Description(
             backend="torch",
             versions={"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
             device=f"{self.device} ({device})",
             cpu_features=(torch.backends.cpu.get_cpu_capability(),),
-            switches={"tf32": "off", "threads": "1", "mkldnn": str(torch.backends.mkldnn.is_available())},
+            switches={
+                "tf32": " and ".join(name for name, allowed in tf32.items() if allowed) or "off",
+                "threads": str(torch.get_num_threads()),
+                "mkldnn": str(torch.backends.mkldnn.is_available()),
+                "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
+                "compile": "inductor" if "compile" in self.modes else "off",
+            },
             accumulators=(("*", "bfloat16", "outputs", "float32"), ("*", "float16", "outputs", "float32")),
             absent=self.absent,
             operators=self.operators(),
+            modes=self.modes,
         )
+
+    def device_of(self, native: Native) -> str:
+        # By kind: the device `cuda` is the current one, whose tensors say `cuda:0`.
+        kind: str = native.device.type
+        return self.device if kind == self._torch.device(self.device).type else kind
 
     def put(self, tensor: Tensor) -> Native:
         torch = self._torch
@@ -115,10 +158,13 @@ class TorchBackend(
         for name in sources:
             if name in operands:
                 operands[name].requires_grad_()
-        outputs = program.run(self, operands, lambda _, value: value)
+        if "compile" in self.modes:
+            outputs, layers = self._run_compiled(program, operands, sources)
+        else:
+            outputs = layers = program.run(self, operands, lambda _, value: value)
         if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
             return outputs, {}
-        wanted = {name: operands[name] if name in operands else outputs[name] for name in sources}
+        wanted = {name: operands[name] if name in operands else layers[name] for name in sources}
         heads = [outputs[name] for name in cotangents]
 
         def pull(*names: str) -> Native:
@@ -130,6 +176,38 @@ class TorchBackend(
             return outputs, dict(zip(sources, pull(*sources), strict=True))
         except Exception:
             return outputs, one_at_a_time(sources, lambda name: pull(name)[0])
+
+    def _run_compiled(self, program: Program, operands: Natives, sources: tuple[str, ...]) -> tuple[Natives, Natives]:
+        """Runs a program through the compiler.
+
+        Returns:
+            The outputs, and what a chain's layers are differentiated through: compiled code is one node, so that
+            -0.0, which changes no number, is added to their outputs.
+        """
+        torch = self._torch
+        eager: Natives = {}
+        # Native calls are written down in an eager run, which shows what is compiled; the compiler alone answers.
+        with contextlib.suppress(Exception), torch.no_grad():
+            eager = program.run(self, operands, lambda _, value: value)
+        probes = {
+            name: torch.full_like(eager[name], -0.0, requires_grad=True)
+            for name in sources
+            if name not in operands and name in eager
+        }
+        self.torch = Direct(torch)  # type: ignore[assignment]
+        self.F = Direct(torch.nn.functional)  # type: ignore[assignment]
+
+        def run(values: Natives, probes: Natives) -> Natives:
+            return program.run(self, values, lambda name, y: y + probes[name] if name in probes else y)
+
+        key = (program, tuple((name, value.shape, value.dtype) for name, value in operands.items()), tuple(probes))
+        if self._compiled is None or self._compiled[0] != key:
+            torch.compiler.reset()  # it keeps few programs of one function, and then runs eagerly without a word
+            self._compiled = key, torch.compile(run, dynamic=False)
+        outputs = self._compiled[1](operands, probes)
+        for name in eager.keys() & outputs.keys():
+            self.log.alias(outputs[name], eager[name])
+        return outputs, probes
 
     @classmethod
     def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:

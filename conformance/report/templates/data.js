@@ -2,7 +2,7 @@
 // Embedded data: base64 of gzip, read when it is needed. Text becomes text nodes alone, never markup.
 
 const GLYPHS = {
-  AGREES: "≈", INCONCLUSIVE: "?", UNSUPPORTED: "–", REFUSED: "R", LOW_PRECISION: "↓", UNSTABLE: "~",
+  AGREES: "≈", INCONCLUSIVE: "?", UNSUPPORTED: "–", REFUSED: "R", LOW_PRECISION: "↓", FELL_BACK: "↩", UNSTABLE: "~",
   DIFFERS: "≠", ACCEPTED_INVALID: "!", TIMED_OUT: "T", CRASHED: "×",
 };
 const WAYS = ["", "=", "≈", "⊘", "∼"];

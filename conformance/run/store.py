@@ -387,7 +387,8 @@ def _comparison(record: Mapping[str, Any]) -> Comparison:
 
 def _description(record: Mapping[str, Any]) -> Description:
     tuples = {key: tuple(record.get(key, ())) for key in ("cpu_features", "absent", "operators", "transforms")}
-    return Description(**{**record, **tuples, "accumulators": tuple(tuple(row) for row in record["accumulators"])})
+    rows = {key: tuple(map(tuple, record.get(key, ()))) for key in ("accumulators", "stored_sums")}
+    return Description(**{**record, **tuples, **rows})
 
 
 def _case_record(record: Mapping[str, Any]) -> CaseRecord:

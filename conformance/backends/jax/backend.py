@@ -27,6 +27,7 @@ from conformance.backends.base import (
     variable,
     without_native,
 )
+from conformance.backends.jax.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.jax.activations import JaxActivations
 from conformance.backends.jax.normalization import JaxNormalization
 from conformance.backends.jax.resizing import JaxResizing
@@ -116,14 +117,10 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxResizing, Backend):
             device=f"{self.device} ({device})",
             cpu_features=cpu_flags(),
             switches={"x64": "on", "precision": "highest", "jit": "on"},
-            accumulators=(
-                ("conv*", "bfloat16", "outputs", "float32"),
-                ("conv*", "float16", "outputs", "float32"),
-                ("dense", "bfloat16", "outputs", "float32"),
-                ("dense", "float16", "outputs", "float32"),
-            ),
+            accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
+            stored_sums=STORED_SUMS,
         )
 
     def put(self, tensor: Tensor) -> Native:

@@ -22,6 +22,7 @@ from conformance.backends.base import (
     one_at_a_time,
     without_native,
 )
+from conformance.backends.tensorflow.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
 from conformance.backends.tensorflow.resizing import TensorFlowResizing
@@ -93,14 +94,10 @@ class TensorFlowBackend(TensorFlowActivations, TensorFlowNormalization, TensorFl
             device=f"{self.device} ({device})",
             cpu_features=cpu_flags(),
             switches={"tf32": "off", "threads": "1", "onednn": "on" if onednn in ("1", "true") else "off"},
-            accumulators=(
-                ("conv*", "bfloat16", "outputs", "float32"),
-                ("conv*", "float16", "outputs", "float32"),
-                ("dense", "bfloat16", "outputs", "float32"),
-                ("dense", "float16", "outputs", "float32"),
-            ),
+            accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
+            stored_sums=STORED_SUMS,
         )
 
     def put(self, tensor: Tensor) -> Native:

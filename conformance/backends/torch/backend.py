@@ -20,6 +20,7 @@ from conformance.backends.base import (
     translated,
     without_native,
 )
+from conformance.backends.torch.accumulators import ACCUMULATORS
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.normalization import TorchNormalization
 from conformance.backends.torch.resizing import TorchResizing
@@ -84,7 +85,7 @@ class TorchBackend(TorchActivations, TorchNormalization, TorchResizing, Backend)
             device=f"{self.device} ({device})",
             cpu_features=(torch.backends.cpu.get_cpu_capability(),),
             switches={"tf32": "off", "threads": "1", "mkldnn": str(torch.backends.mkldnn.is_available())},
-            accumulators=(("*", "bfloat16", "outputs", "float32"), ("*", "float16", "outputs", "float32")),
+            accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
         )

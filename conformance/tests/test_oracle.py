@@ -197,8 +197,8 @@ def test_a_wider_accumulator_makes_a_tighter_bound() -> None:
     np.testing.assert_array_equal(plain.gradients["w"].bound, declared.gradients["w"].bound)
 
 
-# 257 + 1 in bfloat16: 257 lies between 256 and 258, and the even of them is stored; 256 + 1 rounds to 256 again, where
-# 258 is right.
+# 257 + 1 in bfloat16: 257 lies between 256 and 258, and the even of them is stored; 256 + 1 rounds to 256 again,
+# where 258 is right.
 ODD = case(
     "dense",
     NoAttributes(),
@@ -211,7 +211,8 @@ SINGLE = (("*", "bfloat16", "*", "float32"),)
 
 def test_a_sum_that_is_stored_before_the_bias_may_miss_by_what_it_was_rounded_by() -> None:
     job = job_of(ODD, format_="bfloat16", output=(1, 2))
-    once, twice = (expected(job, Accumulators(SINGLE, sums)).outputs["output"] for sums in ((), (("d*", "bfloat16"),)))
+    stored = ((), (("d*", "bfloat16"),))
+    once, twice = (expected(job, Accumulators(SINGLE, sums)).outputs["output"] for sums in stored)
     np.testing.assert_array_equal(once.value, [[258.0, 128.0]])
     np.testing.assert_array_equal(twice.value, once.value)
     assert not once.bound.any()

@@ -55,7 +55,7 @@ class MustRefuse:
 
 @dataclass(frozen=True, slots=True)
 class Accumulators:
-    """In which format a backend accumulates, where that is not the storage format itself, and what it stores twice."""
+    """In which format a backend accumulates, where that is not the storage format, and what it stores twice."""
 
     declared: tuple[tuple[str, str, str, str], ...] = ()
     stored_sums: tuple[tuple[str, str], ...] = ()

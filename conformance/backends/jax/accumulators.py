@@ -1,8 +1,8 @@
 """In which format JAX sums on a CPU, where it stores bfloat16 or float16, and what it stores twice.
 
 Measured with jax and jaxlib 0.10.2 on x86-64 with AVX-512 and AMX: over the shipped questions and random ones of up
-to 150 terms a row, every array named here lies within the bound of one rounding of a sum in float32; on wide integers it
-is the rounded sum itself, which 8 or 11 significant bits on the way would not give.
+to 150 terms a row, every array named here lies within the bound of one rounding of a sum in float32; on wide integers
+it is the rounded sum itself, which 8 or 11 significant bits on the way would not give.
 """
 
 from typing import Final

@@ -292,12 +292,15 @@ class Description:
         cpu_features: what the framework may use, for deviations that depend on it.
         switches: precision and determinism settings, as text.
         accumulators: (operator glob, storage format, check) -> accumulator's format, where it is not the storage
-            format itself; the first match counts.
+            format itself; the first match counts. A check is `outputs`, `gradients`, one array of them
+            (`gradients/b`), or `*`.
         absent: `operator` or `operator:gradients`, what this backend is known not to have.
         operators: every operator that the adapter has.
         transforms: operators (globs) that may be computed by Winograd's algorithms or FFT in float32, whose errors
             follow norms.
         modes: how it is driven.
+        stored_sums: (operator glob, storage format) where a sum of products is stored before the bias is added to
+            it: two roundings instead of one.
     """
 
     backend: str
@@ -310,3 +313,4 @@ class Description:
     operators: tuple[str, ...]
     transforms: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
+    stored_sums: tuple[tuple[str, str], ...] = ()

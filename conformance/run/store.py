@@ -396,10 +396,10 @@ def _comparison(record: Mapping[str, Any]) -> Comparison:
 
 
 def _description(record: Mapping[str, Any]) -> Description:
-    tuples = {
-        key: tuple(record.get(key, ())) for key in ("cpu_features", "absent", "operators", "transforms", "modes")
-    }
-    return Description(**{**record, **tuples, "accumulators": tuple(tuple(row) for row in record["accumulators"])})
+    names = ("cpu_features", "absent", "operators", "transforms", "modes")
+    tuples = {key: tuple(record.get(key, ())) for key in names}
+    rows = {key: tuple(map(tuple, record.get(key, ()))) for key in ("accumulators", "stored_sums")}
+    return Description(**{**record, **tuples, **rows})
 
 
 def _case_record(record: Mapping[str, Any]) -> CaseRecord:

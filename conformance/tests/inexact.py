@@ -67,6 +67,39 @@ class SumsInBfloat16(Honest):
         return self.given({"x": x, "w": w, "b": b}, dense)
 
 
+class StoresBeforeBias(Honest):
+    """Stores a convolution's sum in the format of its operands before it adds the bias, without saying so."""
+
+    def biased(self, y: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+        return super().biased(from_bfloat16(to_bfloat16(y)), b)
+
+
+class DeclaresStoredSums(StoresBeforeBias):
+    """Says that it stores twice."""
+
+    def describe(self) -> Description:
+        return replace(super().describe(), stored_sums=(("conv*", "bfloat16"),))
+
+
+class SumsBiasGradientInBfloat16(Honest):
+    """Rounds every partial sum of a bias's gradient to bfloat16, and declares float32 for all."""
+
+    def pulled(self, pull: PullBack, cotangent: Array) -> dict[str, np.ndarray]:
+        gradients = super().pulled(pull, cotangent)
+        if "b" in gradients:
+            total = np.zeros(cotangent.numbers.shape[-1], np.float32)
+            for row in cotangent.numbers.reshape(-1, len(total)):
+                total = from_bfloat16(to_bfloat16(total + row))
+            gradients["b"] = total
+        return gradients
+
+
+class DeclaresBiasGradient(SumsBiasGradientInBfloat16):
+    """Says which one of its gradients it sums where it is stored."""
+
+    accumulators = (("conv*", "bfloat16", "gradients/b", "bfloat16"), *Honest.accumulators)
+
+
 class OneElementInBfloat16(ChangesOutput):
     """Rounds its largest element, and no other, to 6 bits: no accumulator does that."""
 

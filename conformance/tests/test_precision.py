@@ -6,6 +6,7 @@ import pytest
 
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution
+from conformance.case.job import Description
 from conformance.case.model import Case, FormatName
 from conformance.run.result import Result
 from conformance.tests import fakes, inexact
@@ -18,6 +19,11 @@ LOST = Outcome.LOW_PRECISION
 SUMS = case("dense", NoAttributes(), "sums", inputs={"x": (6, 40), "w": (40, 30), "b": (30,)}, data=("normal",))
 PLANE = case(
     "conv2d", Convolution(padding="same"), "plane", inputs={"x": (2, 18, 21, 3), "w": (3, 5, 3, 4), "b": (4,)}
+)
+
+# Six terms of a bias's gradient: a sum in bfloat16 leaves the bound of one in float32, and its own says something.
+FEW = case(
+    "conv2d", Convolution(padding="valid"), "few-terms", inputs={"x": (1, 3, 4, 2), "w": (2, 2, 2, 8), "b": (8,)}
 )
 
 
@@ -56,6 +62,52 @@ def test_a_unit_that_rounds_what_it_multiplies_is_named_with_bias_and_cotangent_
 def test_a_short_accumulator_is_named(ask: Ask, format_: FormatName, reason: Reason) -> None:
     result = ask(inexact.SumsInBfloat16, replace(SUMS, formats=(format_,)))
     assert drawn(result)["outputs"] == (LOST, reason)
+
+
+def test_sums_that_are_stored_before_the_bias_pass_where_they_are_declared(ask: Ask) -> None:
+    silent, declared = (
+        ask(fake, replace(PLANE, formats=("bfloat16",)))
+        for fake in (inexact.StoresBeforeBias, inexact.DeclaresStoredSums)
+    )
+    assert drawn(silent)["outputs"] == (LOST, Reason.STORAGE_ACCUMULATOR)
+    assert silent.unexpected
+    assert declared.agrees
+
+
+def test_what_is_declared_to_be_stored_twice_may_be_stored_once(ask: Ask) -> None:
+    assert ask(StoresOnce, replace(PLANE, formats=("bfloat16",))).agrees
+
+
+class StoresOnce(fakes.Honest):
+    """Declares more roundings than it has."""
+
+    def describe(self) -> Description:
+        return replace(super().describe(), stored_sums=(("conv*", "bfloat16"),))
+
+
+def test_stored_sums_excuse_no_wrong_element(ask: Ask) -> None:
+    assert drawn(ask(StoredAndWrong, replace(CONV, formats=("bfloat16",))))["outputs"] == (
+        Outcome.DIFFERS,
+        Reason.VALUE,
+    )
+
+
+class StoredAndWrong(inexact.OneElementInBfloat16):
+    """One element is off by more than both roundings."""
+
+    def describe(self) -> Description:
+        return replace(super().describe(), stored_sums=(("conv*", "bfloat16"),))
+
+
+def test_a_bias_s_gradient_has_an_accumulator_of_its_own(ask: Ask) -> None:
+    silent, declared = (
+        ask(fake, replace(FEW, formats=("bfloat16",)))
+        for fake in (inexact.SumsBiasGradientInBfloat16, inexact.DeclaresBiasGradient)
+    )
+    assert drawn(silent)["gradients"] == (LOST, Reason.STORAGE_ACCUMULATOR)
+    assert declared.agrees
+    (wide,) = (c for c in silent.comparisons if (c.name, c.data) == ("b", "wide"))
+    assert wide.bound == 0  # a sum of integers in float32 is exact
 
 
 @pytest.mark.parametrize("question", [SUMS, CONV], ids=lambda question: question.operator)

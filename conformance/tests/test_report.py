@@ -328,6 +328,17 @@ def test_the_page_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert sorted(found.name for found in tmp_path.iterdir()) == ["index.html", "torch"]
 
 
+def test_accumulators_and_stored_sums_are_listed(tmp_path: Path) -> None:
+    told = describe(
+        accumulators=(("conv*", "bfloat16", "gradients/b", "float32"),), stored_sums=(("dense", "float16"),)
+    )
+    write_run(tmp_path, [(result_of("conv2d/a"), case_of("conv2d/a"))], description=told)
+    words = page_of(tmp_path).words
+    assert "2 that are not the storage format" in words
+    assert "conv* bfloat16 gradients/b: float32" in words
+    assert "dense float16 outputs: stored before the bias is added" in words
+
+
 def test_an_incomplete_run_is_told(tmp_path: Path) -> None:
     write_run(tmp_path, [(result_of("conv2d/a"), case_of("conv2d/a"))], complete=False)
     assert "Incomplete:" in page_of(tmp_path).words

@@ -41,6 +41,7 @@ DESCRIPTION = Description(
     cpu_features=("avx2",),
     switches={"tf32": "off"},
     accumulators=(("*", "bfloat16", "*", "float32"),),
+    stored_sums=(("conv*", "bfloat16"),),
     absent=("x",),
     operators=("conv2d",),
 )

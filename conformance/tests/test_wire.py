@@ -42,6 +42,7 @@ DESCRIPTION = job.Description(
     accumulators=(("*", "bfloat16", "outputs", "float32"),),
     absent=("glorot_uniform", "*:gradients"),
     operators=("conv2d",),
+    stored_sums=(("conv*", "bfloat16"),),
 )
 MESSAGES = [
     job.Job(

@@ -145,7 +145,10 @@ class _Clean:
         deviations: Arrays = {}
 
         def keep(layer: Layer, title: Title, expectation: Expectation) -> Float64:
-            unit = accumulators.of(layer.operator, job.format, title[0]).unit + REFERENCE_UNIT
+            check, name = title
+            operand = _first(layer) if check == "gradients" and "/" not in name else name.rpartition("/")[2]
+            array = "output" if check == "outputs" else operand
+            unit = accumulators.of(layer.operator, job.format, check, array).unit + REFERENCE_UNIT
             deviations[title] = _deviation(expectation, unit, FORMATS[job.format].unit)
             return expectation.value
 

@@ -6,6 +6,11 @@ For a job in format F whose accumulator has unit roundoff u, every element may b
 
 for any order of summation, blocking or fused multiply-add; 2^-53 is the reference's own rounding, n, S and the count
 of underflows come from the reference's `magnitude`. On integers whose products sum below 2^p the result is exact.
+
+Where a backend stores the sum m = v - b before it adds the bias, what it adds to lies, rounding being monotone,
+between round(m - e) and round(m + e), and v may be missed by as much as either end plus b does: at most
+u_F (|m| + e) + e, but 0 for an integer m that the format holds. Adding is one rounding in the accumulator, for
+u |v| more, where it is not the last one; rounding once stays within, too. What is declared is allowed, not demanded.
 """
 
 import hashlib
@@ -55,21 +60,34 @@ class MustRefuse:
 
 @dataclass(frozen=True, slots=True)
 class Accumulators:
-    """In which format a backend accumulates, where that is not the storage format itself."""
+    """In which format a backend accumulates, where that is not the storage format, and what it stores twice."""
 
     declared: tuple[tuple[str, str, str, str], ...] = ()
+    stored_sums: tuple[tuple[str, str], ...] = ()
 
-    def of(self, operator: str, format_name: str, check: str) -> Format:
-        """The accumulator's format for an operator, a storage format and a check; the first match counts."""
+    def of(self, operator: str, format_name: str, check: str, name: str) -> Format:
+        """The accumulator's format for one array of an operator in a storage format; the first match counts."""
+        meant = (f"{check}/{name}", check, "*")
         for glob, storage, declared_check, accumulator in self.declared:
-            if storage == format_name and declared_check in (check, "*") and fnmatchcase(operator, glob):
+            if storage == format_name and declared_check in meant and fnmatchcase(operator, glob):
                 return FORMATS[accumulator]
         return FORMATS[format_name]
+
+    def stores_sum(self, operator: str, format_name: str) -> bool:
+        """Whether a sum may be stored before the bias is added."""
+        return any(storage == format_name and fnmatchcase(operator, glob) for glob, storage in self.stored_sums)
+
+    def beyond_storage(self, operator: str, format_name: str) -> bool:
+        """Whether any array of an operator is declared to be summed in another format than it is stored in."""
+        return any(
+            storage == format_name != accumulator and fnmatchcase(operator, glob)
+            for glob, storage, _, accumulator in self.declared
+        )
 
     @classmethod
     def from_description(cls, description: Description) -> "Accumulators":
         """What a backend declares."""
-        return cls(description.accumulators)
+        return cls(description.accumulators, description.stored_sums)
 
 
 def reference_digest() -> str:
@@ -156,8 +174,10 @@ def expect_operator(
     integral = exact and linear and all(map(_integral, sorted(operands.values(), key=np.size)))
     exact_integers = {"outputs": integral, "gradients": integral and all(map(_integral, cotangents.values()))}
 
-    def expectation(value: Float64, magnitude: Magnitude, check: str) -> Expectation:
-        accumulator = accumulators.of(operator, format_name, check)
+    bias = operands.get("b") if accumulators.stores_sum(operator, format_name) else None
+
+    def expectation(value: Float64, magnitude: Magnitude, check: str, name: str) -> Expectation:
+        accumulator = accumulators.of(operator, format_name, check, name)
         value = np.asarray(value, np.float64)
         untouched = not magnitude.terms.ndim and not magnitude.terms and not magnitude.underflow.any()
         if untouched:
@@ -174,6 +194,8 @@ def expect_operator(
             cancelled = np.broadcast_to(absolute > 0, value.shape)
         else:
             error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
+        if bias is not None and check == "outputs":
+            error = _stored_before(bias, value, error, FORMATS[format_name], accumulator)
         # What underflows may cost is no loss of bits: it counts as one rounding.
         flushed = once(magnitude.underflow) * (accumulator.eta / accumulator.unit)
         if np.max(flushed, initial=0.0) > np.min(absolute, initial=np.inf):
@@ -188,13 +210,26 @@ def expect_operator(
 
     wanted = {operand.name for operand in OPERATORS[operator].operands if operand.differentiable}
     return Expectations(
-        outputs={name: expectation(value, magnitudes.outputs[name], "outputs") for name, value in values.items()},
+        outputs={
+            name: expectation(value, magnitudes.outputs[name], "outputs", name) for name, value in values.items()
+        },
         gradients={
-            name: expectation(value, magnitudes.gradients[name], "gradients")
+            name: expectation(value, magnitudes.gradients[name], "gradients", name)
             for name, value in gradients.items()
             if name in wanted
         },
     )
+
+
+def _stored_before(bias: Float64, value: Float64, error: Float64, storage: Format, accumulator: Format) -> Float64:
+    """The error of a sum that is stored before the bias is added; see the module for the derivation."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        mid = value - bias
+        missed = [np.abs(round_to(mid + side * error, storage) + bias - value) for side in (-1, 1)]
+        twice = np.maximum(*missed)
+        twice = np.where(twice > 0, twice + accumulator.unit * (np.abs(value) + twice), 0.0)
+    # Infinities and NaN are compared as such; the end nearer to the value may be the value itself.
+    return np.where(np.isfinite(value), np.maximum(twice, error), error)
 
 
 def expect_norm_wise(job: Job, accumulators: Accumulators) -> Expectations | MustRefuse | None:
@@ -246,7 +281,7 @@ def _expect_samples(job: Job, accumulators: Accumulators) -> Expectations:
             about=f"{law.distribution.replace('_', ' ')} of scale {law.scale:.6g}{fans}",
         )
     else:
-        accumulator = accumulators.of(job.operator, job.format, "outputs")
+        accumulator = accumulators.of(job.operator, job.format, "outputs", "output")
         radius = law.magnitude.radius(
             unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta
         )

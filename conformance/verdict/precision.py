@@ -232,10 +232,9 @@ def _each(found: Expectations, change: Callable[[Expectation], Expectation]) -> 
 
 def _storage_accumulator(declared: Accumulators) -> Expect:
     def expect(job: Job) -> Expectations | MustRefuse | None:
-        checks = ("outputs", "gradients")
-        if all(declared.of(job.operator, job.format, check) == FORMATS[job.format] for check in checks):
+        if not declared.beyond_storage(job.operator, job.format):
             return None
-        return oracle.expect(job, Accumulators())
+        return oracle.expect(job, Accumulators(stored_sums=declared.stored_sums))
 
     return expect
 

@@ -28,6 +28,7 @@ from conformance.backends.base import (
     one_at_a_time,
     variable,
 )
+from conformance.backends.jax.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.jax.activations import JaxActivations
 from conformance.backends.jax.losses import JaxLosses
 from conformance.backends.jax.normalization import JaxNormalization
@@ -129,15 +130,11 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
                 "precision": str(jax.config.jax_default_matmul_precision or "default"),
                 "jit": "off" if jax.config.jax_disable_jit else "on",
             },
-            accumulators=(
-                ("conv*", "bfloat16", "outputs", "float32"),
-                ("conv*", "float16", "outputs", "float32"),
-                ("dense", "bfloat16", "outputs", "float32"),
-                ("dense", "float16", "outputs", "float32"),
-            ),
+            accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
+            stored_sums=STORED_SUMS,
         )
 
     def device_of(self, native: Native) -> str:

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from conformance.backends.base import (
     one_at_a_time,
     variable,
 )
+from conformance.backends.tensorflow.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.losses import TensorFlowLosses
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
@@ -124,15 +125,11 @@ class TensorFlowBackend(
                 "soft placement": "on" if tf.config.get_soft_device_placement() else "off",
                 "function": {"function": "on", "xla": "jit_compile"}.get(self._function, "off"),
             },
-            accumulators=(
-                ("conv*", "bfloat16", "outputs", "float32"),
-                ("conv*", "float16", "outputs", "float32"),
-                ("dense", "bfloat16", "outputs", "float32"),
-                ("dense", "float16", "outputs", "float32"),
-            ),
+            accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
+            stored_sums=STORED_SUMS,
         )
 
     @property

@@ -21,7 +21,9 @@ from conformance.backends.base import (
     Trainer,
     kind_of,
     one_at_a_time,
+    without_native,
 )
+from conformance.backends.torch.accumulators import ACCUMULATORS
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.losses import TorchLosses
 from conformance.backends.torch.normalization import TorchNormalization
@@ -122,7 +124,7 @@ class TorchBackend(
                 "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
                 "compile": "inductor" if "compile" in self.modes else "off",
             },
-            accumulators=(("*", "bfloat16", "outputs", "float32"), ("*", "float16", "outputs", "float32")),
+            accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,

@@ -20,7 +20,7 @@ from conformance.case.contract import NoAttributes, require
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.losses import CrossEntropy
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Loss, Reduction
 from conformance.case.families.normalization import (
     BatchNorm,
     BatchNormTraining,
@@ -31,8 +31,9 @@ from conformance.case.families.normalization import (
 )
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.resizing import Resize
+from conformance.case.families.sampling import Initialize, RandomDropout
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.families.steps import Adam, Dropout, Sgd
+from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Order, Patches, Unpool, patch_shapes
 from conformance.case.model import Case, Fill, FormatName, Shape, TensorSpec, Values, Where
 from conformance.case.operators import OPERATORS
@@ -324,13 +325,52 @@ def _softmax(dice: Dice, extent: Extent, rank: int) -> Drawn:
     return Drawn(attributes=Softmax(axis=dice.integer(-len(x), len(x) - 1)), shapes={"x": x})
 
 
+REDUCTIONS: Final[tuple[Reduction, ...]] = ("mean", "sum", "none")
+
+
 def _cross_entropy(dice: Dice, extent: Extent, rank: int) -> Drawn:
     rows, classes = dice.integer(1, 8 * extent.images), dice.integer(2, max(extent.row // 2, 2))
+    smooth, ignores, weighs = (dice.chance(3) for _ in range(3))
+    a = CrossEntropy(
+        reduction=dice.one_of(REDUCTIONS), smoothing=0.125 if smooth else 0.0, ignored=0 if ignores else None
+    )
     return Drawn(
-        attributes=CrossEntropy(reduction=dice.one_of(("mean", "sum", "none"))),
-        shapes={"logits": (rows, classes), "labels": (rows,)},
+        attributes=a,
+        shapes={"logits": (rows, classes), "labels": (rows,), **({"weights": (classes,)} if weighs else {})},
+        features=_set(smooth=smooth, ignores=ignores, weighs=weighs),
         fills={"labels": Fill(kind="integers", low=0, high=classes - 1)},
     )
+
+
+def _dense_cross_entropy(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    logits = (dice.integer(1, 8 * extent.images), dice.integer(2, max(extent.row // 2, 2)))
+    smooth, weighs = dice.chance(3), dice.chance(3)
+    return Drawn(
+        attributes=DenseCrossEntropy(reduction=dice.one_of(REDUCTIONS), smoothing=0.125 if smooth else 0.0),
+        shapes={"logits": logits, "labels": logits, **({"weights": logits[1:]} if weighs else {})},
+        features=_set(smooth=smooth, weighs=weighs),
+    )
+
+
+def _binary_cross_entropy(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    logits = _any_shape(dice, extent)
+    weighs, positive = dice.chance(3), dice.chance(3)
+    own = {"weights": logits} if weighs else {}
+    own |= {"positive_weights": logits[-1:]} if positive else {}
+    return Drawn(
+        attributes=Loss(reduction=dice.one_of(REDUCTIONS)),
+        shapes={"logits": logits, "labels": logits, **own},
+        features=_set(weighs=weighs, positive=positive),
+    )
+
+
+def _squared_error(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    return Drawn(attributes=Loss(reduction=dice.one_of(REDUCTIONS)), shapes={"x": x, "targets": x})
+
+
+def _set(**set_: bool) -> tuple[str, ...]:
+    return tuple(name for name, value in set_.items() if value)
 
 
 def _dropout(dice: Dice, extent: Extent, rank: int) -> Drawn:
@@ -564,6 +604,57 @@ def _adam(dice: Dice) -> Adam:
     return Adam(step=dice.integer(1, 9), epsilon_hat=dice.chance(2))
 
 
+def _momentum(dice: Dice) -> Momentum:
+    steps = dice.chance(2)
+    nesterov = dice.chance(2)
+    return Momentum(
+        learning_rate=dice.one_of((0.125, 0.01)),
+        momentum=dice.one_of((0.5, 0.9)),
+        nesterov=nesterov,
+        dampening=0.0 if steps or nesterov else dice.one_of((0.0, 0.25)),
+        weight_decay=dice.one_of((0.0, 0.125)),
+        first=not steps and dice.chance(3),
+        velocity_of="steps" if steps else "gradients",
+    )
+
+
+def _rmsprop(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    shape, centred, moves = _any_shape(dice, extent), dice.chance(3), dice.chance(2)
+    a = RmsProp(
+        rho=dice.one_of((0.9, 0.99)),
+        momentum=0.5 if moves else 0.0,
+        epsilon=dice.one_of((1e-7, 1e-3)),
+        epsilon_inside=dice.chance(2),
+        velocity_of=dice.one_of(("gradients", "steps")),
+    )
+    slots = ("parameter", "gradient", "v", *(("mean",) if centred else ()), *(("velocity",) if moves else ()))
+    # The mean of squares is no less than the square of the mean: zeros for the one leave the other free.
+    fills = {"mean": Fill(kind="zeros")} if centred else {}
+    return Drawn(
+        attributes=a, shapes=dict.fromkeys(slots, shape), features=_set(centred=centred, moves=moves), fills=fills
+    )
+
+
+def _adamw(dice: Dice) -> AdamW:
+    return AdamW(step=dice.integer(1, 9), epsilon_hat=dice.chance(2), weight_decay=dice.one_of((0.125, 0.004)))
+
+
+def _initialize(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    """Kernels of some thousand numbers: a sample of a few says nothing."""
+    w = (dice.integer(1, 5), dice.integer(1, 5), dice.integer(8, 32), dice.integer(32, 96))
+    a = Initialize(
+        scheme=dice.one_of(("glorot", "he", "lecun", "constant")),
+        distribution=dice.one_of(("uniform", "normal", "truncated_normal")),
+        seed=dice.integer(0, 1 << 20),
+    )
+    return Drawn(attributes=a, shapes={"w": w})
+
+
+def _random_dropout(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    a = RandomDropout(rate=dice.one_of((0.125, 0.5, 0.9)), seed=dice.integer(0, 1 << 20))
+    return Drawn(attributes=a, shapes={"x": (dice.integer(1, 4), dice.integer(20, 60), dice.integer(20, 60))})
+
+
 def _gelu(dice: Dice) -> Gelu:
     return Gelu(approximate=dice.one_of(("none", "tanh")))
 
@@ -615,11 +706,19 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "instance_norm": _instance_norm,
         "local_response_norm": _local_response_norm,
         "softmax_cross_entropy": _cross_entropy,
+        "softmax_cross_entropy_dense": _dense_cross_entropy,
+        "binary_cross_entropy": _binary_cross_entropy,
+        "mean_squared_error": _squared_error,
         "polynomial": _spread_of(_polynomial),
         "dropout": _dropout,
         "sgd": _update(_sgd, "parameter", "gradient"),
+        "sgd_momentum": _update(_momentum, "parameter", "gradient", "velocity"),
+        "rmsprop": _rmsprop,
         "adam": _update(_adam, "parameter", "gradient", "m", "v"),
+        "adamw": _update(_adamw, "parameter", "gradient", "m", "v"),
         "glorot_uniform": _kernel_of_draws,
+        "initialize": _initialize,
+        "random_dropout": _random_dropout,
         "resize2d": _resize,
         "extract_patches": _patches,
         "fold": _fold,

@@ -133,7 +133,7 @@ def _models(accumulators: Accumulators) -> tuple[Model, ...]:
             # A matrix unit rounds what it multiplies, a cast everything; the cotangents' kernel may be another one.
             for kept in (("b",), (), ("b", "cotangents"), ("cotangents",))
         ),
-        Model(reason=Reason.FLOAT32_ARITHMETIC, expect=_float32_arithmetic, loose=True),
+        Model(reason=Reason.FLOAT32_ARITHMETIC, expect=_float32_arithmetic, spread=True, loose=True),
         # float16's errors lie within bfloat16's bound: which of them it was cannot be told.
         Model(
             reason=Reason.SHORT_ACCUMULATOR,

@@ -28,7 +28,7 @@ from conformance.verdict.variants import precision as roundings
 
 # A wide interval holds one wrong element as well, and for long sums anything. A lower precision moves many elements
 # by little: some array has this share of its elements outside the ordinary bound, and more than one,
-SPREAD: Final = 1 / 4
+SPREAD: Final = 1 / 8
 # and the root mean square of every array's errors is at most this share of its values'.
 SMALL: Final = 1 / 16
 # What has an accumulator that a kernel may choose to be short.

@@ -175,10 +175,18 @@ class OnnxRuntimeBackend(OnnxActivations, OnnxNormalization, OnnxWindows, Backen
         g = self._graph("flatten")
         return g.last(g.node("Flatten", g.input("x", x), axis=1))
 
-    def softmax_cross_entropy(self, attributes: CrossEntropy, logits: Native, labels: Native) -> Native:
+    def softmax_cross_entropy(
+        self, attributes: CrossEntropy, logits: Native, labels: Native, weights: Native | None = None
+    ) -> Native:
+        a = attributes
+        if a.smoothing:
+            raise NotTranslatable("SoftmaxCrossEntropyLoss smooths no labels")
         g = self._graph("softmax_cross_entropy")
-        inputs = g.input("logits", logits), g.input("labels", labels)
-        return g.last(g.node("SoftmaxCrossEntropyLoss", *inputs, reduction=attributes.reduction))
+        inputs = [g.input("logits", logits), g.input("labels", labels)]
+        if weights is not None:
+            inputs.append(g.input("weights", weights))
+        ignored = {} if a.ignored is None else {"ignore_index": a.ignored}
+        return g.last(g.node("SoftmaxCrossEntropyLoss", *inputs, reduction=a.reduction, **ignored))
 
     def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
         g = self._graph("dropout")

@@ -1,7 +1,8 @@
 """How often each detector notices faults, and how often it calls honest answers wrong: one table, measured.
 
 Every detector is asked alone about the same arrays. A *fault* is a variant of an operator: it is noticed when a
-detector calls any output or gradient of any data set of any core case wrong, as the mutation score counts it. A
+detector calls any output or gradient of any data set of any core case wrong, as the mutation score counts it, but for
+random draws, which are judged as samples and by no tolerance. A
 *single* fault moves one element of a correctly rounded array, the largest, away from zero by one part in a million;
 wide integers make it visible where anything does. A *false alarm* is an honest array that is called wrong.
 """
@@ -90,7 +91,8 @@ def scores(
     told = _Told(detectors)
     by_operator: dict[str, list[Case]] = {}
     for case in eligible(cases, format_):
-        by_operator.setdefault(case.operator, []).append(case)
+        if not OPERATORS[case.operator].random:  # a sample has no element to hold against a tolerance
+            by_operator.setdefault(case.operator, []).append(case)
     for operator, own in by_operator.items():
         told.ask(variants_of(operator, format_), own, format_)
     for name, score in found.items():

@@ -25,7 +25,7 @@ from conformance.verdict.variants import Variant, evaluate, variants_of
 from conformance.verdict.variants.reading import Array, dilation_of, kernel_of, pads_of, sizes_of
 
 # A differing result may take this long to be understood; compositions end the search.
-SECONDS: Final = 0.5
+SECONDS: Final = 1.0
 # Names that are told; more only say that the case tells little apart.
 MOST_NAMES: Final = 4
 

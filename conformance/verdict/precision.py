@@ -33,6 +33,8 @@ SPREAD: Final = 1 / 8
 SMALL: Final = 1 / 16
 # What has an accumulator that a kernel may choose to be short.
 SUMMING: Final = ("conv*", "dense", "matmul", "average_pool?d", "global_average_pool?d", "mean", "correlate")
+# Effective bits that any float64 arithmetic keeps, and no float32 arithmetic has: halfway between 24 and 53.
+COARSE: Final = 40
 # A differing result may take this long to be given the name of a precision.
 SECONDS: Final = 1.0
 _ROUNDINGS: Final = frozenset(variant.name for variant in roundings.VARIANTS)
@@ -48,12 +50,14 @@ class Model:
         reason: how the verdict calls it.
         expect: what a job's answer is then; None where the model does not apply to it.
         spread: it holds by a wider interval, so the difference must be small and spread over the array.
+        coarse: more than one element must have lost so much that float64 is out of the question.
         loose: so wide that another reading, where one explains the difference, goes before it.
     """
 
     reason: Reason
     expect: Expect
     spread: bool = False
+    coarse: bool = False
     loose: bool = False
 
 
@@ -133,7 +137,7 @@ def _models(accumulators: Accumulators) -> tuple[Model, ...]:
             # A matrix unit rounds what it multiplies, a cast everything; the cotangents' kernel may be another one.
             for kept in (("b",), (), ("b", "cotangents"), ("cotangents",))
         ),
-        Model(reason=Reason.FLOAT32_ARITHMETIC, expect=_float32_arithmetic, spread=True, loose=True),
+        Model(reason=Reason.FLOAT32_ARITHMETIC, expect=_float32_arithmetic, coarse=True, loose=True),
         # float16's errors lie within bfloat16's bound: which of them it was cannot be told.
         Model(
             reason=Reason.SHORT_ACCUMULATOR,
@@ -152,7 +156,7 @@ def _transforms(parts: Sequence[Differing], description: Description) -> bool:
 
 def _holds(model: Model, check: Check, parts: Sequence[Differing]) -> bool:
     """Whether every array of a check lies within its ordinary bound or within the model's, and one needs that."""
-    needed, spread = False, not model.spread
+    needed, spread, lost = False, not model.spread, 0
     for part in parts:
         beyond = [array for array in _arrays(check, part) if not _within(part, array.got, array.expectation)]
         found = model.expect(part.job) if beyond else None
@@ -166,7 +170,8 @@ def _holds(model: Model, check: Check, parts: Sequence[Differing]) -> bool:
             if model.spread and not array.small:
                 return False
             spread = spread or array.spread
-    return needed and spread
+            lost += array.coarsely
+    return needed and spread and (lost > 1 or not model.coarse)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -182,6 +187,12 @@ class _Array:
         """More of its elements lie outside than one wrong element explains."""
         beyond = outside(self.got, self.expectation, self.got.format)
         return beyond is not None and int(beyond.sum()) > 1 and float(np.mean(beyond)) >= SPREAD
+
+    @property
+    def coarsely(self) -> int:
+        """How many of its elements lie outside, if the worst has lost too much for float64."""
+        found = compare("", "", "", self.got, self.expectation, self.got.format)
+        return found.outside if found.bits < COARSE else 0
 
     @property
     def small(self) -> bool:

@@ -5,6 +5,7 @@ u).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -234,7 +235,7 @@ def log_softmax_magnitude(cotangents: Outputs | None, *, x: Array, axis: int) ->
     return magnitudes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with a dictionary, where what only bounds ask for is kept once it is computed
 class Shares:
     """The parts of a softmax along an axis, and the roundings of its denominator.
 
@@ -248,17 +249,34 @@ class Shares:
 
     Attributes:
         share: p = exp(d) / Z, of x's shape.
-        distance: |d|, of x's shape; 0 where exp(d) has `VANISHED`, because no relative error is claimed there.
-        roundings: K + 1, with the axis kept.
-        logarithm: log Z, with the axis kept.
         shifted: d, of x's shape.
+        total: Z, with the axis kept.
+        axis: the one that p sums to 1 along.
     """
 
     share: Array
-    distance: Array
-    roundings: Array
-    logarithm: Array
     shifted: Array
+    total: Array
+    axis: int
+
+    @cached_property
+    def distance(self) -> Array:
+        """Returns |d|, of x's shape; 0 where exp(d) has `VANISHED`, because no relative error is claimed there."""
+        distance = np.abs(self.shifted)
+        return np.where(distance >= VANISHED, 0.0, distance)
+
+    @cached_property
+    def roundings(self) -> Array:
+        """Returns K + 1, with the axis kept."""
+        with np.errstate(all="ignore"):
+            mean = (self.share * self.distance).sum(axis=self.axis, keepdims=True)
+            return np.asarray(mean + (EXPONENTIAL + self.share.shape[self.axis]))
+
+    @cached_property
+    def logarithm(self) -> Array:
+        """Returns log Z, with the axis kept."""
+        with np.errstate(all="ignore"):
+            return np.asarray(np.log(self.total))
 
 
 @np.errstate(all="ignore")
@@ -276,11 +294,7 @@ def shares(x: Array, axis: int) -> Shares:
     shifted = x - x.max(axis=axis, keepdims=True)
     exponential = np.exp(shifted)
     total = exponential.sum(axis=axis, keepdims=True)
-    share = exponential / total
-    distance = np.abs(shifted)
-    distance = np.where(distance >= VANISHED, 0.0, distance)
-    roundings = (share * distance).sum(axis=axis, keepdims=True) + (EXPONENTIAL + count)
-    return Shares(share=share, distance=distance, roundings=roundings, logarithm=np.log(total), shifted=shifted)
+    return Shares(share=exponential / total, shifted=shifted, total=total, axis=axis)
 
 
 def _cotangent(cotangents: Outputs, x: Array) -> Array:

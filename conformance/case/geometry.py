@@ -83,6 +83,27 @@ def window_count(
     return tuple(counts)
 
 
+def covering_pads(
+    sizes: Sequence[int],
+    pads: Pads,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    *,
+    ceil_mode: bool = False,
+) -> Pads:
+    """The pads that reach just to the end of the last window: less than the given ones, or in `ceil_mode` more.
+
+    Raises:
+        ImpossibleShape: as `window_count` does.
+    """
+    counts = window_count(sizes, pads, kernel, stride, dilation, ceil_mode=ceil_mode)
+    return tuple(
+        (low, max((count - 1) * s + extent(k, d) - n - low, 0))
+        for count, s, k, d, n, (low, _) in zip(counts, stride, kernel, dilation, sizes, pads, strict=True)
+    )
+
+
 def transposed_crop(
     padding: Padding,
     sizes: Sequence[int],

@@ -233,7 +233,7 @@ class _Writer:
             ],
             "comparisons": [_comparison(comparison) for comparison in _foremost(result.comparisons)],
             "compared": len(result.comparisons),
-            "diagnosis": f"agrees with: {'; '.join(result.agrees_with)}" if result.agrees_with else result.location,
+            "diagnosis": result.instead,
             "terms": "\n".join(result.terms),
             "free": result.free_run.text if result.free_run else "",
             "reading": result.told if result.probe else "",

@@ -270,8 +270,9 @@ def _worth_keeping(item: Item, judgement: Judgement, job: Job) -> bool:
 
 def _evidence(job: Job, answer: Outputs, expected: Expectations | MustRefuse) -> Evidence:
     """The arrays that a reader may want to see, all as float64."""
-    arrays = {f"operand/{name}": oracle.to_float64(tensor) for name, tensor in job.operands.items()}
-    arrays |= {f"cotangent/{name}": oracle.to_float64(tensor) for name, tensor in job.cotangents.items()}
+    operands, cotangents = oracle.in_float64(job)
+    arrays = {f"operand/{name}": array for name, array in operands.items()}
+    arrays |= {f"cotangent/{name}": array for name, array in cotangents.items()}
     if isinstance(expected, MustRefuse):
         return arrays
     for check, wanted, got in (

@@ -93,12 +93,16 @@ class Result:
         return "\n".join(verdict.detail for verdict in self.verdicts.values() if verdict.detail)
 
     @property
+    def instead(self) -> str:
+        """What it does instead, or where it starts to differ; empty where nothing does."""
+        return f"agrees with: {'; '.join(self.agrees_with)}" if self.agrees_with else self.location
+
+    @property
     def diagnosis(self) -> str:
         """What it does instead, or where and of which products; empty where nothing differs."""
+        terms = () if self.agrees_with else self.terms
         note = [self.free_run.text] if self.free_run else []
-        if self.agrees_with:
-            return "\n".join([f"agrees with: {'; '.join(self.agrees_with)}", *note])
-        return "\n".join([self.location, *self.terms, *note]) if self.location else ""
+        return "\n".join([self.instead, *terms, *note]) if self.instead else ""
 
     @property
     def probe(self) -> bool:

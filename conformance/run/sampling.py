@@ -47,6 +47,7 @@ PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
 PAD_MODES: Final[tuple[PadMode, ...]] = ("constant", "constant", "reflect", "symmetric", "edge", "wrap")
 # Of frameworks' defaults the largest and the smallest, and one beside which no variance is small.
 EPSILONS: Final = (1e-5, 1e-3, 0.5)
+REDUCTIONS: Final[tuple[Reduction, ...]] = ("mean", "sum", "none")
 HERE: Final = Where(path=Path("random.yaml"), line=1, column=1)
 
 
@@ -134,7 +135,11 @@ def _spans(kernel: Shape, dilation: Shape) -> Shape:
 
 def _said(padding: Any, **set_: bool) -> tuple[str, ...]:
     named = padding.replace("_", "-") if isinstance(padding, str) else "pads"
-    return (named, *(name for name, value in set_.items() if value))
+    return (named, *_set(**set_))
+
+
+def _set(**set_: bool) -> tuple[str, ...]:
+    return tuple(name for name, value in set_.items() if value)
 
 
 def _data(dice: Dice, extent: Extent, rank: int, channels: int) -> Shape:
@@ -325,9 +330,6 @@ def _softmax(dice: Dice, extent: Extent, rank: int) -> Drawn:
     return Drawn(attributes=Softmax(axis=dice.integer(-len(x), len(x) - 1)), shapes={"x": x})
 
 
-REDUCTIONS: Final[tuple[Reduction, ...]] = ("mean", "sum", "none")
-
-
 def _cross_entropy(dice: Dice, extent: Extent, rank: int) -> Drawn:
     rows, classes = dice.integer(1, 8 * extent.images), dice.integer(2, max(extent.row // 2, 2))
     smooth, ignores, weighs = (dice.chance(3) for _ in range(3))
@@ -367,10 +369,6 @@ def _binary_cross_entropy(dice: Dice, extent: Extent, rank: int) -> Drawn:
 def _squared_error(dice: Dice, extent: Extent, rank: int) -> Drawn:
     x = _any_shape(dice, extent)
     return Drawn(attributes=Loss(reduction=dice.one_of(REDUCTIONS)), shapes={"x": x, "targets": x})
-
-
-def _set(**set_: bool) -> tuple[str, ...]:
-    return tuple(name for name, value in set_.items() if value)
 
 
 def _dropout(dice: Dice, extent: Extent, rank: int) -> Drawn:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -184,7 +185,6 @@ def test_bfloat16_is_named_where_its_type_does_not_tell() -> None:
 
 
 def test_ml_dtypes_bfloat16_is_known_by_its_name() -> None:
-    ml_dtypes = pytest.importorskip("ml_dtypes")
     x, w = (array.astype(ml_dtypes.bfloat16) for array in (X[0, 0], W[0, 0]))
     got = (x.astype(np.float64) @ w.astype(np.float64)).astype(np.float32).astype(ml_dtypes.bfloat16)
     judged = conformance.judge("dense", x=x, w=w, got=got, accumulate="float32")

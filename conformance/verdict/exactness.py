@@ -71,8 +71,7 @@ def examine(job: Job) -> Exactness:
     Raises:
         KeyError: if the operator has no definition in rational arithmetic.
     """
-    operands = {name: oracle.to_float64(tensor) for name, tensor in job.operands.items()}
-    cotangents = {name: oracle.to_float64(tensor) for name, tensor in job.cotangents.items()}
+    operands, cotangents = oracle.in_float64(job)
     given = {**operands, **oracle.attribute_values(job.attributes)}
     magnitudes = REFERENCE[job.operator].magnitude(cotangents or None, **given)
     expected = oracle.expect(job, Accumulators())

@@ -103,6 +103,12 @@ def to_float64(tensor: Tensor) -> Any:
     return from_storage(tensor.data, FORMATS[tensor.format]) if tensor.format in FORMATS else tensor.data
 
 
+def in_float64(job: Job) -> tuple[dict[str, Any], dict[str, Float64]]:
+    """A job's operands and cotangents, by name, for the reference."""
+    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
+    return operands, {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
+
+
 def attribute_values(attributes: Any) -> dict[str, Any]:
     """An operator's attributes as keyword arguments."""
     return {field.name: getattr(attributes, field.name) for field in fields(attributes)}
@@ -113,11 +119,10 @@ def expect(job: Job, accumulators: Accumulators, *, exact: bool = True) -> Expec
 
     Without `exact` integers get the bound of any other numbers, for what rounds their sums afterwards.
     """
-    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
-    cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
     try:
         if OPERATORS[job.operator].random:
             return _expect_samples(job, accumulators)
+        operands, cotangents = in_float64(job)
         return expect_operator(
             job.operator, job.attributes, operands, cotangents, job.format, accumulators, exact=exact
         )
@@ -129,8 +134,7 @@ def values(job: Job) -> Expectations | MustRefuse:
     """The reference's values alone, without bounds (all are zero): less than half the work of `expect`."""
     if OPERATORS[job.operator].random:
         return expect(job, Accumulators())
-    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
-    cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
+    operands, cotangents = in_float64(job)
     given = {**operands, **attribute_values(job.attributes)}
     try:
         outputs = REFERENCE[job.operator].forward(**given)
@@ -265,7 +269,7 @@ def expect_norm_wise(job: Job, accumulators: Accumulators) -> Expectations | Mus
 
 def _expect_samples(job: Job, accumulators: Accumulators) -> Expectations:
     """What the outputs of an operator that draws its own numbers are samples of."""
-    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
+    operands, _ = in_float64(job)
     law = LAWS[job.operator](**operands, **attribute_values(job.attributes))
     if isinstance(law, Law):
         shape = next(iter(operands.values())).shape
@@ -306,8 +310,7 @@ def _has_negative_zero(array: Any) -> bool:
 
 def answer(job: Job) -> Answer:
     """The reference's own answer, as a backend's would be: rounded to the job's format."""
-    operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
-    cotangents = {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
+    operands, cotangents = in_float64(job)
     try:
         if job.operator == "chain":
             outputs, gradients = _answer_chain(job, operands, cotangents)

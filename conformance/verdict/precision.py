@@ -17,14 +17,16 @@ import numpy as np
 from conformance.case.job import Description, Job, Tensor
 from conformance.case.model import Check
 from conformance.case.operators import OPERATORS
-from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage, truncate_to
+from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, truncate_to
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare, outside
 from conformance.verdict.diagnosis import Differing, layers_of
 from conformance.verdict.judge import Judgement
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
-from conformance.verdict.variants import precision as roundings
+from conformance.verdict.variants.precision import VARIANTS as ROUNDINGS
+from conformance.verdict.variants.precision import stepped
+from conformance.verdict.variants.reading import each_gradient, each_output, with_numbers
 
 # A wide interval holds one wrong element as well, and for long sums anything. A lower precision moves many elements
 # by little: some array has this share of its elements outside the ordinary bound, and more than one,
@@ -37,7 +39,7 @@ SUMMING: Final = ("conv*", "dense", "matmul", "average_pool?d", "global_average_
 COARSE: Final = 40
 # A differing result may take this long to be given the name of a precision.
 SECONDS: Final = 1.0
-_ROUNDINGS: Final = frozenset(variant.name for variant in roundings.VARIANTS)
+_ROUNDINGS: Final = frozenset(variant.name for variant in ROUNDINGS)
 
 Expect = Callable[[Job], Expectations | MustRefuse | None]
 
@@ -83,8 +85,9 @@ def explained(
     deadline = time.perf_counter() + seconds
     otherwise = not _ROUNDINGS.issuperset(agrees_with)
     models = [model for model in _models(accumulators) if not (otherwise and model.loose)]
+    parts = [part for whole in differing for part in layers_of(whole)]
     verdicts = {
-        check: _explain(check, verdict, differing, models, description, deadline)
+        check: _explain(check, verdict, parts, models, description, deadline)
         if verdict.outcome is Outcome.DIFFERS and verdict.reason is Reason.VALUE
         else verdict
         for check, verdict in judgement.verdicts.items()
@@ -95,20 +98,16 @@ def explained(
 def _explain(
     check: Check,
     verdict: Verdict,
-    differing: Sequence[Differing],
+    parts: Sequence[Differing],
     models: Sequence[Model],
     description: Description,
     deadline: float,
 ) -> Verdict:
-    # The smallest first: it refutes as well as the others, and sooner.
-    parts = sorted(
-        (part for whole in differing for part in layers_of(whole)),
-        key=lambda part: sum(tensor.data.size for tensor in part.job.operands.values()),
-    )
+    beyond = _beyond(check, parts)
     for model in models:
         if time.perf_counter() > deadline:
             break
-        if _holds(model, check, parts):
+        if _holds(model, check, beyond):
             declared = model.reason is Reason.NORM_WISE and _transforms(parts, description)
             outcome = Outcome.AGREES if declared else Outcome.LOW_PRECISION
             return Verdict(outcome=outcome, reason=model.reason, detail=f"{model.reason.value}: {verdict.detail}")
@@ -154,66 +153,92 @@ def _transforms(parts: Sequence[Differing], description: Description) -> bool:
     return all(any(fnmatchcase(name, glob) for glob in description.transforms) for name in operators)
 
 
-def _holds(model: Model, check: Check, parts: Sequence[Differing]) -> bool:
-    """Whether every array of a check lies within its ordinary bound or within the model's, and one needs that."""
-    needed, spread, lost = False, not model.spread, 0
-    for part in parts:
-        beyond = [array for array in _arrays(check, part) if not _within(part, array.got, array.expectation)]
-        found = model.expect(part.job) if beyond else None
-        wider: Mapping[str, Expectation] = {}
-        if isinstance(found, Expectations):
-            wider = found.outputs if check == "outputs" else found.gradients
-        for array in beyond:
-            needed = True
-            if array.name not in wider or not _within(part, array.got, wider[array.name]):
-                return False
-            if model.spread and not array.small:
-                return False
-            spread = spread or array.spread
-            lost += array.coarsely
-    return needed and spread and (lost > 1 or not model.coarse)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Array:
-    """One array of an answer and what is expected of it by the ordinary rule."""
+    """One array of an answer that lies beyond its ordinary bound.
+
+    Attributes:
+        name, got: the array.
+        small: its errors are small against its values.
+        spread: more of its elements lie outside than one wrong element explains.
+        coarsely: how many lie outside, if the worst has lost too much for float64.
+    """
 
     name: str
     got: Tensor
-    expectation: Expectation
-
-    @property
-    def spread(self) -> bool:
-        """More of its elements lie outside than one wrong element explains."""
-        beyond = outside(self.got, self.expectation, self.got.format)
-        return beyond is not None and int(beyond.sum()) > 1 and float(np.mean(beyond)) >= SPREAD
-
-    @property
-    def coarsely(self) -> int:
-        """How many of its elements lie outside, if the worst has lost too much for float64."""
-        found = compare("", "", "", self.got, self.expectation, self.got.format)
-        return found.outside if found.bits < COARSE else 0
-
-    @property
-    def small(self) -> bool:
-        """Its errors are small against its values."""
-        value = self.expectation.value
-        with np.errstate(invalid="ignore", over="ignore"):
-            error = from_storage(self.got.data, FORMATS[self.got.format]) - value
-            finite = np.isfinite(error)
-            return float(np.linalg.norm(error[finite])) <= SMALL * float(np.linalg.norm(value[finite]))
+    small: bool
+    spread: bool
+    coarsely: int
 
 
-def _arrays(check: Check, part: Differing) -> Iterator[_Array]:
-    outputs = check == "outputs"
-    got: Mapping[str, Any] = part.answer.outputs if outputs else part.answer.gradients
-    for name, expectation in (part.expected.outputs if outputs else part.expected.gradients).items():
-        if isinstance(got.get(name), Tensor):
-            yield _Array(name=name, got=got[name], expectation=expectation)
+Beyond = Sequence[tuple[Job, Sequence[_Array]]]
+"""The jobs of which arrays lie beyond their ordinary bounds, with these."""
 
 
-def _within(part: Differing, got: Tensor, expectation: Expectation) -> bool:
-    return compare("", "", part.job.data, got, expectation, part.job.format).within
+def _beyond(check: Check, parts: Sequence[Differing]) -> Beyond:
+    """What a model has to hold; the smallest question first: it refutes as well as the others, and sooner."""
+    found = []
+    for part in sorted(parts, key=lambda part: sum(tensor.data.size for tensor in part.job.operands.values())):
+        outputs = check == "outputs"
+        got: Mapping[str, Any] = part.answer.outputs if outputs else part.answer.gradients
+        expected = part.expected.outputs if outputs else part.expected.gradients
+        arrays = [
+            array
+            for name, expectation in expected.items()
+            if isinstance(got.get(name), Tensor)
+            for array in _measured(name, got[name], expectation, part.job)
+        ]
+        if arrays:
+            found.append((part.job, arrays))
+    return found
+
+
+def _measured(name: str, got: Tensor, expectation: Expectation, job: Job) -> Iterator[_Array]:
+    """How an array lies beyond its bound; nothing where it does not."""
+    comparison = compare(name, "", job.data, got, expectation, job.format)
+    where = outside(got, expectation, job.format)
+    if comparison.within:
+        return
+    value = expectation.value
+    if where is None:  # of another shape or format
+        yield _Array(name=name, got=got, small=False, spread=False, coarsely=0)
+        return
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = from_storage(got.data, FORMATS[got.format]) - value
+        finite = np.isfinite(error)
+        small = float(np.linalg.norm(error[finite])) <= SMALL * float(np.linalg.norm(value[finite]))
+    yield _Array(
+        name=name,
+        got=got,
+        small=small,
+        spread=int(where.sum()) > 1 and float(np.mean(where)) >= SPREAD,
+        coarsely=comparison.outside if comparison.bits < COARSE else 0,
+    )
+
+
+def _holds(model: Model, check: Check, beyond: Beyond) -> bool:
+    """Whether every array that lies beyond its ordinary bound lies within the model's."""
+    arrays = [array for _, own in beyond for array in own]
+    if not arrays or (model.spread and not any(array.spread for array in arrays)):
+        return False
+    if (model.spread and not all(array.small for array in arrays)) or (
+        model.coarse and sum(array.coarsely for array in arrays) <= 1
+    ):
+        return False
+    for job, own in beyond:
+        found = model.expect(job)
+        if not isinstance(found, Expectations):
+            return False
+        wider = found.outputs if check == "outputs" else found.gradients
+        for array in own:
+            expectation = wider.get(array.name)
+            if expectation is None or not _within(job, array.got, expectation):
+                return False
+    return True
+
+
+def _within(job: Job, got: Tensor, expectation: Expectation) -> bool:
+    return compare("", "", job.data, got, expectation, job.format).within
 
 
 # Models -------------------------------------------------------------------------------------------------------------
@@ -222,23 +247,12 @@ def _within(part: Differing, got: Tensor, expectation: Expectation) -> bool:
 def _truncated(accumulators: Accumulators, job: Job) -> Expectations | MustRefuse | None:
     """The right sums, cut off where they should be rounded."""
     found = oracle.expect(job, accumulators)
-    format_ = FORMATS[job.format]
 
     def cut(expectation: Expectation) -> Expectation:
-        with np.errstate(invalid="ignore", over="ignore"):
-            value = truncate_to(expectation.value, format_)
-            ends = [truncate_to(expectation.value + side * expectation.bound, format_) for side in (-1, 1)]
-            bound = np.nan_to_num(np.maximum(value - ends[0], ends[1] - value))
+        value, bound = stepped(expectation, lambda values: truncate_to(values, FORMATS[job.format]))
         return replace(expectation, value=value, bound=bound)
 
-    return _each(found, cut) if isinstance(found, Expectations) else found
-
-
-def _each(found: Expectations, change: Callable[[Expectation], Expectation]) -> Expectations:
-    return Expectations(
-        outputs={name: change(e) for name, e in found.outputs.items()},
-        gradients={name: change(e) for name, e in found.gradients.items()},
-    )
+    return each_gradient(each_output(found, cut), cut) if isinstance(found, Expectations) else found
 
 
 def _storage_accumulator(declared: Accumulators) -> Expect:
@@ -270,7 +284,7 @@ def _rounded_inputs(
 ) -> Expectations | MustRefuse | None:
     if format_.precision >= FORMATS[job.format].precision:
         return None
-    return oracle.expect(_with_inputs(job, lambda values: round_(values, format_), kept), accumulators)
+    return oracle.expect(with_numbers(job, lambda values: round_(values, format_), kept), accumulators)
 
 
 def _float32_arithmetic(job: Job) -> Expectations | MustRefuse | None:
@@ -278,7 +292,7 @@ def _float32_arithmetic(job: Job) -> Expectations | MustRefuse | None:
     if job.format != "float64":
         return None
     single = FORMATS["float32"]
-    rounded = _with_inputs(job, lambda values: round_to(values, single))
+    rounded = with_numbers(job, lambda values: round_to(values, single))
     found = oracle.expect(rounded, Accumulators((("*", "float64", "*", "float32"),)), exact=False)
     if not isinstance(found, Expectations):
         return found
@@ -288,22 +302,4 @@ def _float32_arithmetic(job: Job) -> Expectations | MustRefuse | None:
             size = np.nan_to_num(np.abs(expectation.value)) + expectation.bound
         return replace(expectation, bound=expectation.bound + single.unit * size + single.eta, signed=None)
 
-    return _each(found, stored)
-
-
-def _with_inputs(job: Job, change: Callable[[Float64], Float64], kept: tuple[str, ...] = ()) -> Job:
-    """A job whose numbers are changed, but for the operands, or all cotangents, that are kept."""
-
-    def changed(tensor: Tensor) -> Tensor:
-        if tensor.format not in FORMATS:
-            return tensor
-        format_ = FORMATS[tensor.format]
-        return Tensor(tensor.format, to_storage(change(from_storage(tensor.data, format_)), format_))
-
-    return replace(
-        job,
-        operands={name: tensor if name in kept else changed(tensor) for name, tensor in job.operands.items()},
-        cotangents=job.cotangents
-        if "cotangents" in kept
-        else {name: changed(tensor) for name, tensor in job.cotangents.items()},
-    )
+    return each_gradient(each_output(found, stored), stored)

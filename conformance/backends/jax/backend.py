@@ -40,7 +40,7 @@ from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
@@ -361,11 +361,8 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
             return a.padding.upper() if isinstance(a.padding, str) else _whole(a.padding), none, none
         self.compose("JAX's windows have no ceil mode")
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
-        counts = window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=True)
-        over = tuple(
-            (0, max((count - 1) * s + extent(k, d) - n - low - high, 0))
-            for count, s, k, d, n, (low, high) in zip(counts, a.stride, a.window, dilation, sizes, pads, strict=True)
-        )
+        covered = covering_pads(sizes, pads, a.window, a.stride, dilation, ceil_mode=True)
+        over = tuple((0, max(end - high, 0)) for (_, end), (_, high) in zip(covered, pads, strict=True))
         padding = tuple((low, high + more) for (low, high), (_, more) in zip(pads, over, strict=True))
         return _whole(padding), pads, over
 

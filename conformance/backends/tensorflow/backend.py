@@ -36,7 +36,7 @@ from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
@@ -364,16 +364,6 @@ class TensorFlowBackend(
 
     # Pooling
 
-    def _covered(
-        self, a: MaxPool | AveragePool, sizes: tuple[int, ...], pads: Pads, dilation: tuple[int, ...]
-    ) -> Pads:
-        """The pads that reach to the end of the last window."""
-        counts = window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=a.ceil_mode)
-        return tuple(
-            (low, max((count - 1) * s + extent(k, d) - n - low, 0))
-            for count, s, k, d, n, (low, _) in zip(counts, a.stride, a.window, dilation, sizes, pads, strict=True)
-        )
-
     def _max_pool(self, a: MaxPool, x: Native) -> Native:
         rank = len(a.window)
         dilated = set(a.dilation) != {1}
@@ -385,7 +375,7 @@ class TensorFlowBackend(
                 self.compose("TensorFlow's pools have no ceil mode, no SAME_LOWER and no dilated SAME")
             sizes = tuple(x.shape[1:-1])
             pads = resolve_pads(a.padding, sizes, a.window, a.stride, a.dilation)
-            covered = self._covered(a, sizes, pads, a.dilation)
+            covered = covering_pads(sizes, pads, a.window, a.stride, a.dilation, ceil_mode=a.ceil_mode)
             if rank == 2 and not dilated:  # TensorFlow has explicit pads for two axes alone
                 padding = ((0, 0), *covered, (0, 0))
             else:
@@ -414,7 +404,7 @@ class TensorFlowBackend(
         # The mean over the padded input, divided by the share of elements that count where some do not.
         sizes, ones = tuple(x.shape[1:-1]), (1,) * rank
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, ones)
-        covered = self._covered(a, sizes, pads, ones)
+        covered = covering_pads(sizes, pads, a.window, a.stride, ones, ceil_mode=a.ceil_mode)
         mean = function(self._pad(x, covered), a.window, a.stride, "VALID")
         counted = self.tf.ones_like(x)
         if a.count_padding:

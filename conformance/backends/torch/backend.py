@@ -35,7 +35,7 @@ from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.errors import NotTranslatable
 
@@ -314,16 +314,6 @@ class TorchBackend(
 
     # Pooling
 
-    def _covered(
-        self, a: MaxPool | AveragePool, sizes: tuple[int, ...], pads: Pads, dilation: tuple[int, ...]
-    ) -> Pads:
-        """The pads that reach to the end of the last window."""
-        counts = window_count(sizes, pads, a.window, a.stride, dilation, ceil_mode=a.ceil_mode)
-        return tuple(
-            (low, max((count - 1) * s + extent(k, d) - n - low, 0))
-            for count, s, k, d, n, (low, _) in zip(counts, a.stride, a.window, dilation, sizes, pads, strict=True)
-        )
-
     def _pool_pads(self, a: MaxPool | AveragePool, sizes: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
         if a.padding in ("same", "same_lower") or any(low != high for low, high in pads):
@@ -337,7 +327,9 @@ class TorchBackend(
         ceil_mode, padding = a.ceil_mode, tuple(low for low, _ in pads)
         if any(low != high for low, high in pads):
             # Padded by hand with what never wins, up to the end of the last window.
-            x = self._pad(x, self._covered(a, tuple(x.shape[2:]), pads, a.dilation), -math.inf)
+            sizes = tuple(x.shape[2:])
+            covered = covering_pads(sizes, pads, a.window, a.stride, a.dilation, ceil_mode=a.ceil_mode)
+            x = self._pad(x, covered, -math.inf)
             ceil_mode, padding = False, (0,) * rank
         function = getattr(self.F, f"max_pool{rank}d")
         return self._last(
@@ -367,7 +359,7 @@ class TorchBackend(
                 )
             )
         # Unequal pads: the mean over the padded input, divided by the share of elements that count.
-        covered = self._covered(a, tuple(x.shape[2:]), pads, ones)
+        covered = covering_pads(tuple(x.shape[2:]), pads, a.window, a.stride, ones, ceil_mode=a.ceil_mode)
         counted = self.torch.ones_like(x)
         if a.count_padding:
             inside = tuple((low, min(high, end)) for (low, high), (_, end) in zip(pads, covered, strict=True))

@@ -1,14 +1,14 @@
 """Lower precision: operands or results that went through a shorter format."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 import numpy as np
 
-from conformance.case.job import Job, Tensor
+from conformance.case.job import Job
 from conformance.case.operators import OPERATORS
-from conformance.formats import FORMATS, round_to
+from conformance.formats import FORMATS, Float64, round_to
 from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
@@ -17,8 +17,7 @@ from conformance.verdict.variants.reading import (
     Variant,
     each_gradient,
     each_output,
-    numbers,
-    stored,
+    with_numbers,
 )
 
 # Every operator but compositions, which are read layer by layer, and samples, which have no value to be rounded.
@@ -31,17 +30,14 @@ def _inputs(job: Job, name: str) -> Reading | None:
     format_ = FORMATS[name]
     if format_.precision >= FORMATS[job.format].precision:
         return None
+    return Reading(job=with_numbers(job, lambda values: round_to(values, format_)))
 
-    def rounded(tensor: Tensor) -> Tensor:
-        return stored(job, round_to(numbers(tensor), format_)) if tensor.format == job.format else tensor
 
-    return Reading(
-        job=replace(
-            job,
-            operands={key: rounded(tensor) for key, tensor in job.operands.items()},
-            cotangents={key: rounded(tensor) for key, tensor in job.cotangents.items()},
-        )
-    )
+def stepped(e: Expectation, step: Callable[[Float64], Float64]) -> tuple[Float64, Float64]:
+    """Value and bound after a monotone step to coarser numbers: an interval that holds both of the old one's ends."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        value, low, high = step(e.value), step(e.value - e.bound), step(e.value + e.bound)
+        return value, np.nan_to_num(np.maximum(value - low, high - value), posinf=np.inf)
 
 
 def _results(job: Job, name: str) -> Reading | None:
@@ -51,11 +47,7 @@ def _results(job: Job, name: str) -> Reading | None:
         return None
 
     def rounded(e: Expectation) -> Expectation:
-        with np.errstate(invalid="ignore"):
-            value = round_to(e.value, format_)
-            ends = round_to(e.value - e.bound, format_), round_to(e.value + e.bound, format_)
-            # An interval around the rounded value that holds both rounded ends.
-            bound = np.nan_to_num(np.maximum(value - ends[0], ends[1] - value), posinf=np.inf)
+        value, bound = stepped(e, lambda values: round_to(values, format_))
         return Expectation(value=value, bound=bound, scale=e.scale)
 
     def change(found: Expectations) -> Expectations:

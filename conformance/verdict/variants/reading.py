@@ -180,6 +180,21 @@ def with_operand(job: Job, name: str, tensor: Tensor) -> Job:
     return replace(job, operands={**job.operands, name: tensor})
 
 
+def with_numbers(job: Job, change: Callable[[Float64], Float64], kept: Sequence[str] = ()) -> Job:
+    """A job whose floating-point numbers are changed, but for the operands, or all `cotangents`, that are kept."""
+
+    def changed(tensor: Tensor) -> Tensor:
+        return stored(job, change(numbers(tensor))) if tensor.format == job.format else tensor
+
+    return replace(
+        job,
+        operands={name: tensor if name in kept else changed(tensor) for name, tensor in job.operands.items()},
+        cotangents=job.cotangents
+        if "cotangents" in kept
+        else {name: changed(tensor) for name, tensor in job.cotangents.items()},
+    )
+
+
 def with_cotangents(job: Job, change: Callable[[Tensor], Tensor]) -> Job:
     """A job with changed cotangents."""
     return replace(job, cotangents={name: change(tensor) for name, tensor in job.cotangents.items()})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from conformance.verdict.diagnosis import diagnose
 from conformance.verdict.model import Comparison, Outcome, Reason
 from conformance.verdict.oracle import Accumulators, Expectations
 from conformance.verdict.sampling import FALSE_ALARM, compare_samples
+from conformance.verdict.variants import evaluate, variants_of
 
 SHAPE = (3, 3, 32, 96)  # fans of 288 and 864
 KERNEL = case("initialize", Initialize(), "kernel", inputs={"w": SHAPE})
@@ -144,6 +146,25 @@ def test_wrong_samples_are_always_noticed(name: str, question: Case, draw: Draw,
 )
 def test_what_is_said_to_be_seen_for_certain_is(question: Case, draw: Draw) -> None:
     assert all(not c.within for seed in range(50) for c in judged(question, draw, seed))
+
+
+@pytest.mark.parametrize("question", (KERNEL, NORMAL, CUT, DROPOUT), ids=lambda question: question.id)
+def test_the_law_of_two_readings_is_that_of_its_own_draws(question: Case) -> None:
+    """Diagnosis composes readings; one that changes a law without all of its moments would accuse its own samples."""
+    job = question_of(item(question), "normal").job
+    for pair in permutations(variants_of(question.operator), 2):
+        found = evaluate(pair, job, lambda asked, exact: oracle.expect(asked, Accumulators(), exact=exact))
+        if not isinstance(found, Expectations):
+            continue
+        generator = np.random.default_rng(7)
+        law = found.samples["output"]
+        draws = [law.draw(generator), law.draw(generator)]
+        got = {
+            name: Tensor("float32", np.asarray(draws[0 if law.repeated else place], np.float32))
+            for place, name in enumerate(("output", "again"))
+        }
+        objections = [c for c in compare_samples("outputs", "normal", got, found.samples, "float32") if not c.within]
+        assert not objections, (" then ".join(variant.name for variant in pair), objections)
 
 
 def test_neighbours_that_agree_more_often_are_seen() -> None:

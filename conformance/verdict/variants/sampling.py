@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from math import prod, sqrt
+from math import isclose, prod, sqrt
 from typing import Final
 
 import numpy as np
@@ -38,6 +38,7 @@ def _stretched(sample: Sample, factor: float) -> Sample:
         end=factor * sample.end,
         square=factor**2 * sample.square,
         fourth=factor**4 * sample.fourth,
+        mean=factor * sample.mean,
         below=lambda x: sample.below(x / factor),
         draw=lambda generator: factor * sample.draw(generator),
         about=f"{factor:.6g} times {sample.about}",
@@ -157,6 +158,8 @@ def _positive(job: Job) -> Reading | None:
 
     def change(sample: Sample) -> Sample:
         assert isinstance(sample, Drawn)
+        if sample.mean or not isclose(3 * sample.square, sample.end**2):
+            return sample  # another reading has already made it another law, or moved it
         return replace(
             sample,
             mean=sample.end / 2,
@@ -178,16 +181,15 @@ def _shared(job: Job, axis: int) -> Reading | None:
         return None
 
     def change(sample: Sample) -> Sample:
+        axes = tuple(sorted({*sample.shared, axis % len(shape)}))
         if isinstance(sample, Drawn):
-            return replace(
-                sample, shared=(axis % len(shape),), draw=lambda generator: _spread(sample.draw(generator), axis)
-            )
+            return replace(sample, shared=axes, draw=lambda generator: _spread(sample.draw(generator), axis))
 
         def masked(generator: np.random.Generator) -> Float64:
             kept = _spread(sample.draw(generator) != 0, axis)
             return np.where(kept, sample.kept.value, 0.0)
 
-        return replace(sample, shared=(axis % len(shape),), draw=masked)
+        return replace(sample, shared=axes, draw=masked)
 
     return _changed(job, change)
 

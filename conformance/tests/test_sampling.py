@@ -148,7 +148,7 @@ def test_what_is_said_to_be_seen_for_certain_is(question: Case, draw: Draw) -> N
     assert all(not c.within for seed in range(50) for c in judged(question, draw, seed))
 
 
-@pytest.mark.parametrize("question", (KERNEL, NORMAL, CUT, DROPOUT), ids=lambda question: question.id)
+@pytest.mark.parametrize("question", [KERNEL, NORMAL, CUT, DROPOUT], ids=lambda question: question.id)
 def test_the_law_of_two_readings_is_that_of_its_own_draws(question: Case) -> None:
     """Diagnosis composes readings; one that changes a law without all of its moments would accuse its own samples."""
     job = question_of(item(question), "normal").job

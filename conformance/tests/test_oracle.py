@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 
 from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Gelu
 from conformance.case.families.arrays import Pad
 from conformance.case.families.convolution import Convolution
 from conformance.case.families.pooling import MaxPool
 from conformance.case.inputs import Question
 from conformance.case.job import Description, Job, Outputs, Refused, Tensor
 from conformance.case.model import Case, FormatName
+from conformance.case.operators import OPERATORS
 from conformance.formats import FORMATS, from_storage, round_to, to_storage
 from conformance.tests.questions import CHAIN, CONV, DENSE, EVERY, case, chain, numbers
 from conformance.verdict import oracle
+from conformance.verdict.compare import compare
+from conformance.verdict.model import Reason
 from conformance.verdict.oracle import REFERENCE_UNIT, Accumulators, Expectations, MustRefuse, expect, expect_chain
 
 NONE = Accumulators()
@@ -46,6 +50,24 @@ def gamma(n: int, u: float) -> float:
 
 
 # One operator ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, operator in OPERATORS.items() if operator.zero])
+def test_a_function_of_zero_keeps_the_signs_that_every_form_of_it_keeps(name: str) -> None:
+    attributes = Gelu(approximate="none") if name == "gelu" else NoAttributes()
+    asked = case(name, attributes, inputs={"x": numbers([0.0, -0.0, 1.0])})
+    found = expected(job_of(asked, "given")).outputs["output"]
+    assert found.signed is not None
+    both = OPERATORS[name].zero == "sign"
+    assert found.signed.tolist() == [True, both, False]
+    assert np.signbit(found.value[: 1 + both]).tolist() == [False, True][: 1 + both]
+    given = np.asarray(found.value, np.float32)
+    assert compare("output", "outputs", "given", Tensor("float32", given), found, "float32").within
+    for place in range(1 + both):
+        wrong = given.copy()
+        wrong[place] = -wrong[place]
+        told = compare("output", "outputs", "given", Tensor("float32", wrong), found, "float32")
+        assert (told.reason, told.worst_index) == (Reason.SIGN, (place,))
 
 
 def test_the_bound_of_a_sum_of_products_worked_by_hand() -> None:

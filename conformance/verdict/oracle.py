@@ -198,6 +198,8 @@ def expect_operator(
             cancelled = np.broadcast_to(absolute > 0, value.shape)
         else:
             error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
+        if check == "outputs" and OPERATORS[operator].zero:
+            cancelled = _kept_zeros(OPERATORS[operator].zero, operands["x"])
         if bias is not None and check == "outputs":
             error = _stored_before(bias, value, error, FORMATS[format_name], accumulator)
         # What underflows may cost is no loss of bits: it counts as one rounding.
@@ -302,6 +304,11 @@ def drawn(job: Job, samples: Mapping[str, Sample]) -> dict[str, Float64]:
 
 def _integral(array: Any) -> bool:
     return bool(np.array_equal(array, np.rint(array)))
+
+
+def _kept_zeros(zero: str, x: Float64) -> Any:
+    """Where an element-wise function of 0 is a zero whose sign every form of it agrees on."""
+    return (x == 0) if zero == "sign" else (x == 0) & ~np.signbit(x)
 
 
 def _has_negative_zero(array: Any) -> bool:

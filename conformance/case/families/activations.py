@@ -1,6 +1,7 @@
 """Activations, element by element or along an axis."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -71,9 +72,21 @@ _KINKS_AND_TAILS: Final = (0.0, -0.0, 0.5, -0.5, 3.0, -3.0, 9.0, -9.0, 30.0, -30
 _AWAY_FROM_KINKS: Final = (0.25, -0.25, 2.5, -2.5, 9.0, -9.0, 30.0, -30.0)
 _TAILS: Final = (0.0, -0.0, 0.5, -0.5, 3.0, -3.0, 9.0, -9.0, 30.0, -30.0)
 
+_ZEROS: Final[Mapping[str, Literal["sign", "plus"]]] = {
+    **dict.fromkeys(("gelu", "silu", "mish", "softsign", "hard_swish"), "sign"),
+    **dict.fromkeys(("tanh", "selu"), "plus"),
+}
+
 OPERATORS: Final = (
     *(
-        Operator(name=name, attributes=attributes, operands=(X,), shapes=shapes, special=special)
+        Operator(
+            name=name,
+            attributes=attributes,
+            operands=(X,),
+            shapes=shapes,
+            special=special,
+            zero=_ZEROS.get(name, ""),
+        )
         for name, attributes, shapes, special in (
             ("relu", NoAttributes, same_shape, _KINKS_AND_TAILS),
             ("sigmoid", NoAttributes, same_shape, _KINKS_AND_TAILS),

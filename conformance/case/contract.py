@@ -91,8 +91,8 @@ class Operator:
         linear: in each float operand when the others are held; its results on wide integers are exact.
         data: the data sets that a case asks when it gives no numbers.
         special: the values that the data set `special` draws from: ties, kinks, tails.
-        zero: what f(0) = 0 says of signs. "sign" is x g(x) with g(0) > 0: whoever computes it keeps the sign of x. "plus"
-            has +0 for +0 in every form, but -0 is open: exp(-0) - 1 is +0.
+        zero: what f(0) = 0 says of signs. "sign" is x g(x) with g(0) > 0: whoever computes it keeps the sign of x.
+            "plus" has +0 for +0 in every form, but -0 is open: exp(-0) - 1 is +0.
         random: it draws its own numbers; the answer is judged as a sample, and has no gradients.
     """
 

@@ -1,7 +1,7 @@
 """In which format TensorFlow sums on a CPU, where it stores bfloat16 or float16, and what it stores twice.
 
-Eigen's kernels, which answer where oneDNN is off, sum many more arrays in the storage format than oneDNN's, and a graph
-divides the cotangent of a mean by multiplying it with a rounded reciprocal.
+Eigen's kernels, which answer where oneDNN is off, sum many more arrays in the storage format than oneDNN's, and a
+graph divides the cotangent of a mean by multiplying it with a rounded reciprocal.
 
 Measured with tensorflow-cpu 2.21 on x86-64 with AVX-512 and AMX: over the shipped questions and random
 ones of up to 150 terms a row, every array named here lies within the bound of one rounding of a sum in float32; on

@@ -166,7 +166,13 @@ def _convolution(dice: Dice, extent: Extent, rank: int) -> Drawn:
     return Drawn(
         attributes=Convolution(stride=stride, dilation=dilation, groups=groups, padding=padding),
         shapes=shapes,
-        features=_said(padding, stride=max(stride) > 1, dilation=max(dilation) > 1, groups=groups > 1),
+        features=_said(
+            padding,
+            stride=max(stride) > 1,
+            dilation=max(dilation) > 1,
+            groups=groups > 1,
+            depthwise=groups > 1 and inputs == 1,
+        ),
     )
 
 

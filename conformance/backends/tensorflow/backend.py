@@ -24,7 +24,7 @@ from conformance.backends.base import (
     one_at_a_time,
     variable,
 )
-from conformance.backends.tensorflow.accumulators import ACCUMULATORS, STORED_SUMS
+from conformance.backends.tensorflow.accumulators import STORED_SUMS, accumulators
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.losses import TensorFlowLosses
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
@@ -125,7 +125,7 @@ class TensorFlowBackend(
                 "soft placement": "on" if tf.config.get_soft_device_placement() else "off",
                 "function": {"function": "on", "xla": "jit_compile"}.get(self._function, "off"),
             },
-            accumulators=ACCUMULATORS,
+            accumulators=accumulators(onednn=onednn in ("1", "true"), traced=bool(self._function)),
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
@@ -303,6 +303,10 @@ class TensorFlowBackend(
                 x = self._pad(x, pads)
         if rank == 1:
             y = self.nn.conv1d(x, w, stride=a.stride, padding=padding, dilations=a.dilation)
+        elif rank == 2 and a.groups == x.shape[-1] > 1 and w.shape[-2] == 1:
+            # What conv2d has in w's last axis, channel by channel, the depthwise function has in two axes.
+            filters = self.tf.reshape(w, (*w.shape[:2], a.groups, -1))
+            y = self.nn.depthwise_conv2d(x, filters, (1, *a.stride, 1), padding, dilations=a.dilation)
         elif rank == 2:
             y = self.nn.conv2d(x, w, strides=a.stride, padding=padding, dilations=a.dilation)
         else:

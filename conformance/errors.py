@@ -10,6 +10,7 @@
     |   |-- BackendMissing    the backend is known, its framework is not installed
     |   `-- WorkerFailed      a worker process did not start
     |-- NotTranslatable       an adapter has no counterpart for what a job asks (becomes an answer, `Unsupported`)
+    |-- InvalidModel          a user's model, weights or input that do not go together
     |-- InvalidStore          a file under reports/ that is not a run
     `-- InvalidData           digits or arrays that are not what they claim to be
 
@@ -104,6 +105,14 @@ class WorkerFailed(TargetError):
 
 class NotTranslatable(ConformanceError):
     """An adapter has no counterpart for what a job asks; the host turns it into the answer `Unsupported`."""
+
+
+class InvalidModel(ConformanceError):
+    """A user's model, its weights or its input that cannot be used: `where` is the file or the part of it."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        super().__init__(f"{where}: {why}")
 
 
 class InvalidStore(ConformanceError):

@@ -481,6 +481,32 @@ def _print_score(found: "Score", *, every: bool) -> None:
 
 
 @app.command()
+def parity(
+    first: Annotated[str, typer.Option("--from", help="What is ported: torch:unet.py:build, keras:FILE:FUNCTION.")],
+    second: Annotated[str, typer.Option("--to", help="The port, likewise; FRAMEWORK@PYTHON for another interpreter.")],
+    data: Annotated[Path, typer.Option("--input", help=".npz or .npy, as --from takes it.")],
+    weights: Annotated[Path | None, typer.Option("--weights", help="Of --from: .pt, .safetensors, .keras.")] = None,
+    names: Annotated[
+        Path | None, typer.Option("--map", help="YAML: pairs of layers by name, where order and shape do not do.")
+    ] = None,
+) -> None:
+    """Compares two models of yours layer by layer: the first that differs, what it does instead, what to write."""
+    from conformance.report.parity import parity_text
+    from conformance.run.hosted import HostedModel, ModelSpec, read_inputs
+    from conformance.run.pairing import read_names
+    from conformance.run.parity import compare_models
+
+    with told_plainly():
+        specs = ModelSpec.parse(first, weights), ModelSpec.parse(second)
+        inputs = read_inputs(data, specs[0].framework)
+        pairs = read_names(names) if names is not None else None
+        with HostedModel(specs[0]) as one, HostedModel(specs[1]) as two:
+            found = compare_models(one, two, inputs, pairs)
+    print(parity_text(found), end="")
+    raise typer.Exit(0 if found.agrees else UNEXPECTED)
+
+
+@app.command()
 def fuzz(
     target: Annotated[str, typer.Option("-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER].")],
     elements: Annotated[int, typer.Option("--elements", min=1, help="How many are judged at least.")] = 1_000_000,

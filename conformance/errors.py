@@ -8,7 +8,8 @@
     |   |-- InvalidTarget     a target that cannot be read: "torch:cuda+fast?"
     |   |-- UnknownBackend    no installed package offers a backend of that name
     |   |-- BackendMissing    the backend is known, its framework is not installed
-    |   `-- WorkerFailed      a worker process did not start
+    |   |-- WorkerFailed      a worker process did not start
+    |   `-- ModelFailed       a user's model raised, died or was silent
     |-- NotTranslatable       an adapter has no counterpart for what a job asks (becomes an answer, `Unsupported`)
     |-- InvalidModel          a user's model, weights or input that do not go together
     |-- InvalidStore          a file under reports/ that is not a run
@@ -101,6 +102,14 @@ class WorkerFailed(TargetError):
         self.target = target
         self.last_words = last_words
         super().__init__(f"{target}: the worker did not start: {why}" + (f"\n{last_words}" if last_words else ""))
+
+
+class ModelFailed(TargetError):
+    """A user's model that raised, died or was silent; `where` is its spec, `why` says what it was doing and where."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        super().__init__(f"{where}: {why}")
 
 
 class NotTranslatable(ConformanceError):

@@ -75,6 +75,7 @@ class TracedLayer:
         operands: activations and parameters.
         parameters: the native names of those operands that are parameters.
         output: what it gave.
+        last: the name of what gave the output, where the layer is a recipe of several; else empty.
         cotangent: with respect to its output; none where nothing depends on it, or nothing was asked.
         gradients: with respect to operands; those of a parameter that several layers share are left out.
     """
@@ -87,6 +88,7 @@ class TracedLayer:
     output: Tensor
     parameters: Mapping[str, str] = field(default_factory=dict)
     reading: str = ""
+    last: str = ""
     cotangent: Tensor | None = None
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -117,6 +117,7 @@ class Models(ABC):
             output=self._output(record.output, record),
             parameters=dict(record.parameters),
             reading=call.reading,
+            last=record.last,
             cotangent=None if cotangent is None else self._output(cotangent, record),
             gradients=gradients,
         )

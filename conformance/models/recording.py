@@ -60,6 +60,7 @@ class Record:
         parameters: native names by operand.
         read: the tensors that were read, before they were tapped; in the order of the operands.
         handed: what the rest of the model was given for the output.
+        last: as in `TracedLayer`.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Record:
     parameters: Mapping[str, str]
     read: tuple[Native, ...]
     handed: Native
+    last: str = ""
 
 
 class Names:
@@ -122,6 +124,7 @@ def _joined(before: Record, record: Record) -> Record | None:
                 call=replace(before.call, attributes=cropped),
                 output=record.output,
                 handed=record.handed,
+                last=record.name,
                 native=f"{before.native} + {record.native}",
             )
     return None

@@ -76,6 +76,7 @@ class TracedLayer:
         parameters: the native names of those operands that are parameters.
         output: what it gave.
         last: the name of what gave the output, where the layer is a recipe of several; else empty.
+        sources: the layers that gave its activations; empty where something else did.
         cotangent: with respect to its output; none where nothing depends on it, or nothing was asked.
         gradients: with respect to operands; those of a parameter that several layers share are left out.
     """
@@ -89,6 +90,7 @@ class TracedLayer:
     parameters: Mapping[str, str] = field(default_factory=dict)
     reading: str = ""
     last: str = ""
+    sources: tuple[str, ...] = ()
     cotangent: Tensor | None = None
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
 

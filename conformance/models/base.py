@@ -118,6 +118,7 @@ class Models(ABC):
             parameters=dict(record.parameters),
             reading=call.reading,
             last=record.last,
+            sources=tuple(run.giver(tensor) for tensor in record.read),
             cotangent=None if cotangent is None else self._output(cotangent, record),
             gradients=gradients,
         )
@@ -198,6 +199,10 @@ class Run:
     def fold(self) -> None:
         """Recipes of two layers become the operator that they are."""
         self.records = folded(self.records)
+
+    def giver(self, tensor: Native) -> str:
+        """The name of the layer that gave a tensor; empty if none did."""
+        return next((record.name for record in self.records if record.handed is tensor), "")
 
     def wanted(self) -> list[Native]:
         """The tensors whose gradients layers are judged by, once each."""

@@ -11,7 +11,7 @@ from conformance.backends.tensorflow.backend import TensorFlowBackend
 from conformance.case.job import Description
 from conformance.errors import InvalidModel, NotTranslatable
 from conformance.models.base import Array, Models, Run, elements, require_shapes
-from conformance.models.keras_layers import LAYERS, NODES, SILENT, Held, activation, held_by
+from conformance.models.keras_layers import FUNCTIONS, LAYERS, NODES, SILENT, Held, activation, held_by
 from conformance.models.recording import Call, Names, Native, Record
 from conformance.models.safetensors import read_safetensors
 
@@ -131,6 +131,7 @@ class _Watch:
         self._run = run
         self._noise = noise
         self._tf = tf
+        self._ops, self._nodes = _ops()
         self._names = Names()
         # Tensors whose origin was seen; kept, since an id is unique only while its object lives.
         self._known = {id(tensor): tensor for tensor in given}
@@ -142,6 +143,8 @@ class _Watch:
             own = layer.__dict__.get("activation")
             if type(layer).__name__ in LAYERS and LAYERS[type(layer).__name__][1] and own is not None:
                 self._spy(layer, "activation", self._activation(layer, own))
+        for name, kind in FUNCTIONS.items():
+            self._spy(self._ops, name, self._function(name, kind, getattr(self._ops, name)))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -174,7 +177,7 @@ class _Watch:
                 self._run.unrecognised.append(f"{self._names.next(layer.name)}: {kind} of {tuple(xs[0].shape)}")
                 return self._seen(call(*args, **kwargs))
             taps = [self._tf.identity(x) for x in xs]
-            what = read(layer, taps)
+            what = read(layer, taps, **kwargs) if not is_layer else read(layer, taps)
             if what is None:
                 self._run.unrecognised.append(f"{self._names.next(layer.name)}: {told}")
                 return self._seen(call(*args, **kwargs))
@@ -192,6 +195,23 @@ class _Watch:
                 handed = output
             self._run.records.insert(place, record)
             return handed
+
+        return called
+
+    def _function(self, name: str, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of `keras.ops` as the node that it is in a functional model."""
+        node_of = getattr(self._nodes, kind, None)
+
+        def called(x: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                several = name in ("add", "multiply")
+                call = {key: kwargs[key] for key in ("constant_values",) if key in kwargs}
+                made = {key: value for key, value in kwargs.items() if key not in call}
+                node = node_of(name=name) if several else node_of(*args, **made, name=name)
+            except TypeError:  # another way to call it: what it gives has no known origin
+                return function(x, *args, **kwargs)
+            spied = self._layer(node, node.call)
+            return spied(x, *args) if several else spied(x, **call)
 
         return called
 
@@ -238,6 +258,17 @@ class _Watch:
         for tensor in self._tf.nest.flatten(found):
             self._known[id(tensor)] = tensor
         return found
+
+
+def _ops() -> tuple[Any, Any]:
+    """Keras' functions as users call them, and where the nodes of functional models are defined."""
+    from types import SimpleNamespace
+
+    import keras
+    from keras.src.ops import nn, numpy
+
+    nodes = {kind: getattr(numpy, kind, None) or getattr(nn, kind, None) for kind in FUNCTIONS.values()}
+    return keras.ops, SimpleNamespace(**nodes)
 
 
 def _fields(record: Record) -> dict[str, Any]:

@@ -267,6 +267,16 @@ def _operation(operator: str) -> Read:
     return read
 
 
+def _pad_node(node: Any, xs: Sequence[Native], constant_values: float | None = None) -> Call | None:
+    modes: Mapping[str, Any] = {"constant": "constant", "reflect": "reflect", "symmetric": "symmetric"}
+    pairs = tuple((int(low), int(high)) for low, high in node.pad_width)
+    if node.mode not in modes or len(pairs) != xs[0].ndim:
+        return None
+    value = 0.0 if constant_values is None else float(constant_values)
+    attributes = Pad(padding=pairs, mode=modes[node.mode], value=value)
+    return Call(operator="pad", operands={"x": xs[0]}, attributes=attributes)
+
+
 # By class and by what it keeps parameters in; classes of the same name among `keras.ops` are nodes of functional models.
 LAYERS: Final[Mapping[str, tuple[Read, Held]]] = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), (_convolution, _KERNEL)),
@@ -293,11 +303,20 @@ LAYERS: Final[Mapping[str, tuple[Read, Held]]] = {
     "Softmax": (_softmax, ()),
     "Activation": (_activation_layer, ()),
 }
-NODES: Final[Mapping[str, Read]] = {
+NODES: Final[Mapping[str, Callable[..., Call | None]]] = {
+    "Pad": _pad_node,
     "Add": _operation("add"),
     "Multiply": _operation("multiply"),
     "Concatenate": _concat,
     **{name: _operation(name.lower()) for name in ("Relu", "Relu6", "Sigmoid", "Tanh", "Selu", "Silu")},
+}
+# Functions of `keras.ops` that a model may call between its layers, and the nodes that they are in functional ones.
+FUNCTIONS: Final[Mapping[str, str]] = {
+    name: name.capitalize()
+    for name in (
+        *("pad", "add", "multiply", "concatenate"),
+        *("relu", "relu6", "sigmoid", "tanh", "selu", "silu"),
+    )
 }
 # They give their input on as it is, in inference.
 SILENT: Final = (

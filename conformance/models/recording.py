@@ -5,6 +5,7 @@ read the tensor; its output is tapped before anybody reads it, so that its cotan
 that is done in place later can reach it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.geometry import Pads, extent
 
 # A framework's tensor: nothing here looks inside.
@@ -19,6 +21,7 @@ Native = Any
 
 # Not an operator of the house: rows and columns cut off, which become what a transposed convolution crops.
 CROP: Final = "crop"
+PADDED_WITH_ZEROS: Final = "maximum padded with 0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,8 @@ class Names:
 def folded(records: list[Record]) -> list[Record]:
     """Recipes of two layers as the one operator that they are.
 
-    Zeros around an image and then a convolution without padding are a convolution with pads; a transposed one whose
+    Zeros around an image and then a convolution without padding are a convolution with pads, as minus infinity is
+    around a maximum; with zeros a maximum is read in another way, which has a name. A transposed convolution whose
     result is cropped is one with pads. Only where nobody else reads what lies between.
     """
     readers: dict[int, int] = {}
@@ -109,13 +113,13 @@ def folded(records: list[Record]) -> list[Record]:
 
 def _joined(before: Record, record: Record) -> Record | None:
     a, b = before.call.attributes, record.call.attributes
-    if isinstance(a, Pad) and isinstance(b, Convolution) and b.padding == "valid" and _pads_zeros(a):
-        call = replace(
-            record.call,
-            attributes=replace(b, padding=a.padding[1:-1]),
-            operands={**record.call.operands, "x": before.call.operands["x"]},
-        )
-        return replace(record, call=call, read=before.read, native=f"{before.native} + {record.native}")
+    if isinstance(a, Pad) and isinstance(b, (Convolution, MaxPool, AveragePool)) and b.padding == "valid":
+        joined = _padded(a, b)
+        if joined is not None:
+            attributes, reading = joined
+            operands = {**record.call.operands, "x": before.call.operands["x"]}
+            call = replace(record.call, attributes=attributes, operands=operands, reading=reading)
+            return replace(record, call=call, read=before.read, native=f"{before.native} + {record.native}")
     if isinstance(a, TransposedConvolution) and isinstance(b, Crop):
         cropped = _cropped(before, a, b.pads)
         if cropped is not None:
@@ -130,9 +134,19 @@ def _joined(before: Record, record: Record) -> Record | None:
     return None
 
 
-def _pads_zeros(pad: Pad) -> bool:
-    """Whether a pad puts zeros around an image, and nothing around batch and channels."""
-    return pad.mode == "constant" and pad.value == 0 and not any(pad.padding[0]) and not any(pad.padding[-1])
+def _padded(pad: Pad, attributes: Any) -> tuple[Any, str] | None:
+    """What slides over a padded image, as what pads it itself, and the name of how it is read."""
+    pads = pad.padding[1:-1]
+    if pad.mode != "constant" or any(pad.padding[0]) or any(pad.padding[-1]) or pad.value not in (0.0, -math.inf):
+        return None
+    if isinstance(attributes, Convolution):
+        return (replace(attributes, padding=pads), "") if pad.value == 0 else None
+    # The house's pools have pads of half a window at most, and no last window that hangs over them.
+    if attributes.ceil_mode or any(2 * max(pair) > n for pair, n in zip(pads, attributes.window, strict=True)):
+        return None
+    if isinstance(attributes, AveragePool):
+        return (replace(attributes, padding=pads, count_padding=True), "") if pad.value == 0 else None
+    return replace(attributes, padding=pads), PADDED_WITH_ZEROS if pad.value == 0 else ""
 
 
 def _cropped(record: Record, attributes: TransposedConvolution, crop: Pads) -> TransposedConvolution | None:

@@ -1,7 +1,8 @@
 """Which layer of one model is which of another: by order and shape, as a porter would say it.
 
 Layers with parameters are told by their operator and the parameters' shapes; those without by operator and output.
-The two sequences are aligned at the least cost. What stands in another order on either side (the short cut of a
+The two sequences are aligned at the least cost; of layers that look alike, those after layers that look alike go
+together, as the normalisations behind the two convolutions of a residual block. What stands in another order on either side (the short cut of a
 residual block before the long way, or after) is paired afterwards, first with first.
 """
 
@@ -16,6 +17,7 @@ from conformance.errors import InvalidModel
 
 # What it costs to pair two layers, against leaving both alone: a layer of another output's shape is still the same
 # one; another activation in the same place is more likely a slip than one too many on each side.
+_OTHER_SOURCE: Final = 0.25
 _OTHER_SHAPE: Final = 1.0
 _OTHER_OPERATOR: Final = 3.0
 _ALONE: Final = 2.0
@@ -45,13 +47,15 @@ def pair_layers(
     """
     given = _given(first, second, names or {})
     found = dict(given)
+    cost = _Costs(first, second)
     left = [layer for layer in first if layer.name not in found]
     right = [layer for layer in second if layer.name not in found.values()]
-    found |= {a.name: b.name for a, b in _aligned(left, right)}
-    for a in left:
-        if a.name not in found:
-            free = (b for b in right if b.name not in found.values() and _cost(a, b) == 0)
-            found |= {a.name: b.name for b in [next(free, None)] if b is not None}
+    found |= {a.name: b.name for a, b in _aligned(left, right, cost)}
+    for most in (0.0, _OTHER_SOURCE):
+        for a in left:
+            free = [b for b in right if b.name not in found.values() and cost(a, b) <= most]
+            if a.name not in found and free:
+                found[a.name] = free[0].name
     by_name = {layer.name: layer for layer in second}
     return Pairing(
         pairs=tuple((a, by_name[found[a.name]]) for a in first if a.name in found),
@@ -91,16 +95,29 @@ def _parameter_shapes(layer: TracedLayer) -> dict[str, tuple[int, ...]]:
     return {operand: layer.operands[operand].shape for operand in layer.parameters}
 
 
-def _cost(a: TracedLayer, b: TracedLayer) -> float:
-    one, two = _parameter_shapes(a), _parameter_shapes(b)
-    shared = one.keys() & two.keys()
-    # A bias, scale or offset that one of them leaves out is a finding; another kernel is another layer.
-    kernels = one.get("w") == two.get("w") and all(one[name] == two[name] for name in shared)
-    if a.operator == b.operator and kernels and bool(one) == bool(two):
-        return 0 if a.output.shape == b.output.shape else _OTHER_SHAPE
-    if not one and not two and _inputs(a) == _inputs(b) and a.output.shape == b.output.shape:
-        return _OTHER_OPERATOR
-    return _NEVER
+class _Costs:
+    """What it costs to pair two layers."""
+
+    def __init__(self, first: Sequence[TracedLayer], second: Sequence[TracedLayer]) -> None:
+        self._looks = tuple({layer.name: _look(layer) for layer in layers} for layers in (first, second))
+
+    def __call__(self, a: TracedLayer, b: TracedLayer) -> float:
+        one, two = _parameter_shapes(a), _parameter_shapes(b)
+        # A bias, scale or offset that one of them leaves out is a finding; another kernel is another layer.
+        alike = one.get("w") == two.get("w") and all(one[name] == two[name] for name in one.keys() & two.keys())
+        if a.operator == b.operator and alike and bool(one) == bool(two):
+            cost = 0.0 if a.output.shape == b.output.shape else _OTHER_SHAPE
+            return cost if self._after(a, 0) == self._after(b, 1) else cost + _OTHER_SOURCE
+        if not one and not two and _inputs(a) == _inputs(b) and a.output.shape == b.output.shape:
+            return _OTHER_OPERATOR
+        return _NEVER
+
+    def _after(self, layer: TracedLayer, side: int) -> list[str]:
+        return sorted(self._looks[side].get(name, "") for name in layer.sources)
+
+
+def _look(layer: TracedLayer) -> str:
+    return f"{layer.operator} {sorted(_parameter_shapes(layer).items())}"
 
 
 def _inputs(layer: TracedLayer) -> int:
@@ -108,7 +125,7 @@ def _inputs(layer: TracedLayer) -> int:
 
 
 def _aligned(
-    first: Sequence[TracedLayer], second: Sequence[TracedLayer]
+    first: Sequence[TracedLayer], second: Sequence[TracedLayer], cost: _Costs
 ) -> list[tuple[TracedLayer, TracedLayer]]:
     """The pairs of the cheapest alignment of two sequences."""
     width = len(second) + 1
@@ -116,11 +133,11 @@ def _aligned(
     for i, a in enumerate(first, start=1):
         for j, b in enumerate(second, start=1):
             alone = min(costs[i - 1][j], costs[i][j - 1]) + _ALONE
-            costs[i][j] = min(alone, costs[i - 1][j - 1] + _cost(a, b))
+            costs[i][j] = min(alone, costs[i - 1][j - 1] + cost(a, b))
     pairs = []
     i, j = len(first), len(second)
     while i and j:
-        if costs[i][j] == costs[i - 1][j - 1] + _cost(first[i - 1], second[j - 1]):
+        if costs[i][j] == costs[i - 1][j - 1] + cost(first[i - 1], second[j - 1]):
             i, j = i - 1, j - 1
             pairs.append((first[i], second[j]))
         elif costs[i][j] == costs[i - 1][j] + _ALONE:

@@ -70,7 +70,9 @@ class KerasModels(Models):
             raise InvalidModel(str(path), f"other weights than the model's: {error}") from error
 
     def _variables(self) -> dict[str, Any]:
-        return {variable.path: variable for variable in self._model.variables if "seed_generator" not in variable.path}
+        return {
+            variable.path: variable for variable in self._model.variables if "seed_generator" not in variable.path
+        }
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(variable.shape) for name, variable in self._variables().items()}
@@ -105,7 +107,9 @@ class KerasModels(Models):
             wanted = [tensor for tensor in run.wanted() if tensor.dtype.is_floating]
             heads = [tf.constant(array) for array in cotangents]
             got = tape.gradient(list(run.outputs), wanted, output_gradients=heads)
-            run.gradients = {id(t): tf.convert_to_tensor(g) for t, g in zip(wanted, got, strict=True) if g is not None}
+            run.gradients = {
+                id(t): tf.convert_to_tensor(g) for t, g in zip(wanted, got, strict=True) if g is not None
+            }
         owners: dict[str, int] = {}
         for record in run.records:
             for name in record.parameters.values():

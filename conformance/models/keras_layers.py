@@ -49,9 +49,7 @@ def _convolution(layer: Any, xs: Sequence[Native]) -> Call | None:
         padding=layer.padding,
     )
     kernel = per_axis(layer.kernel_size, rank)
-    return Call(
-        operator=f"conv{rank}d", operands=_operands(layer, xs, _KERNEL), attributes=attributes, kernel=kernel
-    )
+    return Call(operator=f"conv{rank}d", operands=_operands(layer, xs, _KERNEL), attributes=attributes, kernel=kernel)
 
 
 def _depthwise(layer: Any, xs: Sequence[Native]) -> Call | None:
@@ -211,9 +209,7 @@ def _relu(layer: Any, xs: Sequence[Native]) -> Call | None:
     if layer.negative_slope:
         return None if layer.max_value is not None else _leaky(layer, xs)
     operators = {None: "relu", 6: "relu6"}
-    return (
-        Call(operator=operators[layer.max_value], operands={"x": xs[0]}) if layer.max_value in operators else None
-    )
+    return Call(operator=operators[layer.max_value], operands={"x": xs[0]}) if layer.max_value in operators else None
 
 
 def _elu(layer: Any, xs: Sequence[Native]) -> Call | None:
@@ -260,8 +256,10 @@ def _operation(operator: str) -> Read:
     """A node of a functional model, `x + y` or `keras.ops.relu(x)`."""
 
     def read(node: Any, xs: Sequence[Native]) -> Call | None:
-        return _two(operator)(node, xs) if operator in ("add", "multiply") else Call(
-            operator=operator, operands={"x": xs[0]}
+        return (
+            _two(operator)(node, xs)
+            if operator in ("add", "multiply")
+            else Call(operator=operator, operands={"x": xs[0]})
         )
 
     return read

@@ -273,9 +273,7 @@ def _flatten(input: Native, start_dim: int = 0, end_dim: int = -1) -> Call | Non
 def flattened(x: Native) -> Call:
     """(batch, ...) becomes (batch, everything else): of an image, channel by channel."""
     pixels = x.ndim in IMAGES and any(n != 1 for n in x.shape[2:])
-    return Call(
-        operator="flatten", operands={"x": x}, images=_images(x), reading=CHANNELS_FIRST if pixels else ""
-    )
+    return Call(operator="flatten", operands={"x": x}, images=_images(x), reading=CHANNELS_FIRST if pixels else "")
 
 
 def _softmax(operator: str) -> Callable[..., Call | None]:

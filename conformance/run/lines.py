@@ -178,9 +178,7 @@ def _torch_transposed(layer: TracedLayer) -> str:
     kernel, crops = _kernel(layer), _crops(layer)
     spans = map(extent, kernel, a.dilation)
     # torch has no zeros behind the canvas, where the stride is above the kernel's span.
-    crops = tuple(
-        (low, high - max(s - span, 0)) for (low, high), s, span in zip(crops, a.stride, spans, strict=True)
-    )
+    crops = tuple((low, high - max(s - span, 0)) for (low, high), s, span in zip(crops, a.stride, spans, strict=True))
     more = tuple(low - high for low, high in crops)
     within = all(0 <= extra < max(s, d) for extra, s, d in zip(more, a.stride, a.dilation, strict=True))
     within &= all(low >= 0 for low, _ in crops)
@@ -239,7 +237,9 @@ _WRITERS: Final[Mapping[str, Mapping[str, Callable[[TracedLayer], Any]]]] = {
         "flatten": _keras_flatten,
         "relu": _plain("ReLU()"),
         **{name: _plain(f'Activation("{name}")') for name in ("sigmoid", "tanh", "silu", "relu6", "selu", "mish")},
-        "dense": lambda layer: f"Dense({layer.output.shape[-1]}{_options(use_bias=(repr('b' in layer.operands), 'True'))})",
+        "dense": lambda layer: (
+            f"Dense({layer.output.shape[-1]}{_options(use_bias=(repr('b' in layer.operands), 'True'))})"
+        ),
         "add": _plain("Add()"),
     },
     "torch": {

@@ -260,9 +260,7 @@ def question(layer: TracedLayer, asked: TracedLayer) -> tuple[Job, Outputs] | No
         operands=operands,
         cotangents={"output": layer.cotangent} if layer.cotangent is not None else {},
     )
-    gradients = {
-        names[name]: gradient for name, gradient in layer.gradients.items() if names[name] in operands
-    }
+    gradients = {names[name]: gradient for name, gradient in layer.gradients.items() if names[name] in operands}
     return job, Outputs(outputs={"output": layer.output}, gradients=gradients)
 
 

@@ -211,7 +211,8 @@ def _crop_from_the_end(job: Job) -> Reading | None:
     if not isinstance(job.attributes.padding, tuple):
         return None
     crops = [
-        (low, high - more) for (low, high), more in zip(job.attributes.padding, job.attributes.output_padding, strict=True)
+        (low, high - more)
+        for (low, high), more in zip(job.attributes.padding, job.attributes.output_padding, strict=True)
     ]
     if any(low + high < 0 for low, high in crops):
         return None

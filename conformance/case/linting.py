@@ -16,7 +16,6 @@ from conformance.case.model import Case, Fill, Shape, Source, Values
 from conformance.case.operators import OPERATORS
 from conformance.errors import Problem
 
-
 # What the source of a case says that `conformance capture` wrote.
 CAPTURED: Final = "captured from "
 

@@ -1,4 +1,4 @@
-"""What every framework's side of a user's model shares: messages, the user's file, and arrays as the house has them."""
+"""What every framework's side of a user's model shares: messages, the user's file, arrays as the house has them."""
 
 import importlib.util
 import math

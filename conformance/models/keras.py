@@ -204,7 +204,7 @@ class _Watch:
 
     def _function(self, name: str, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of `keras.ops` as the node that it is in a functional model."""
-        node_of = getattr(self._nodes, kind, None)
+        node_of: Any = getattr(self._nodes, kind)
 
         def called(x: Any, *args: Any, **kwargs: Any) -> Any:
             try:

@@ -1,7 +1,7 @@
 """What layers of Keras are, in the house's words: one function each, by the name of the layer's class.
 
-A layer that is configured in a way that no function here reads (channels first, a quantised kernel) is nobody's: it is
-listed, not guessed.
+A layer that is configured in a way that no function here reads (channels first, a quantised kernel) is nobody's: it
+is listed, not guessed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -195,7 +195,7 @@ def _upsample(layer: Any, xs: Sequence[Native]) -> Call | None:
     if not _last(layer) or layer.interpolation not in methods:
         return None
     size = tuple(int(n) * factor for n, factor in zip(xs[0].shape[1:3], layer.size, strict=True))
-    attributes = Resize(size=per_axis(size, 2), method=methods[layer.interpolation])
+    attributes = Resize(size=(size[0], size[1]), method=methods[layer.interpolation])
     return Call(operator="resize2d", operands={"x": xs[0]}, attributes=attributes)
 
 
@@ -275,7 +275,7 @@ def _pad_node(node: Any, xs: Sequence[Native], constant_values: float | None = N
     return Call(operator="pad", operands={"x": xs[0]}, attributes=attributes)
 
 
-# By class and by what it keeps parameters in; classes of the same name among `keras.ops` are nodes of functional models.
+# By class, and what it keeps parameters in; nodes of functional models have classes of the same names.
 LAYERS: Final[Mapping[str, tuple[Read, Held]]] = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), (_convolution, _KERNEL)),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), (_depthwise, _KERNEL)),

@@ -150,8 +150,10 @@ def _padded(pad: Pad, attributes: Any) -> tuple[Any, str] | None:
 
 
 def _cropped(record: Record, attributes: TransposedConvolution, crop: Pads) -> TransposedConvolution | None:
-    """The transposed convolution that crops more: VALID keeps n s + max(extent - s, 0), whose last rows are zeros
-    where the stride is above the extent."""
+    """The transposed convolution that crops more.
+
+    VALID keeps n s + max(extent - s, 0), whose last rows are zeros where the stride is above the extent.
+    """
     given = attributes.padding
     if isinstance(given, str) and given != "valid":
         return None

@@ -1,7 +1,7 @@
 """PyTorch's side: a `torch.nn.Module` in `eval()`, every function call of which is seen as it is made.
 
-Layers are found among calls, not among modules: `F.relu(x)`, `torch.cat` and a module's own `F.conv2d` look alike, and
-what a user's `forward` does between modules does not stay unseen. A call is named by the module that makes it.
+Layers are found among calls, not among modules: `F.relu(x)`, `torch.cat` and a module's own `F.conv2d` look alike,
+and what a user's `forward` does between modules does not stay unseen. A call is named by the module that makes it.
 """
 
 import re
@@ -246,10 +246,16 @@ class _Watch:
         if not isinstance(output, torch.Tensor) or not output.is_floating_point():
             return
         x = args[0] if args else None
-        if isinstance(x, torch.Tensor) and x.shape == output.shape and bool((x == output).all()):
+        if isinstance(x, torch.Tensor) and _unmoved(x, output):
             return
         shape = tuple(x.shape) if isinstance(x, torch.Tensor) else ""
         self._run.unrecognised.append(f"{self._names.next(self._name(name))}: {name} of {shape}")
+
+
+def _unmoved(x: Native, output: Native) -> bool:
+    """Whether numbers are left as and where they are, but for axes of size 1."""
+    sizes = [[n for n in tensor.shape if n != 1] for tensor in (x, output)]
+    return sizes[0] == sizes[1] and bool((x.flatten() == output.flatten()).all())
 
 
 def _flat(value: Any) -> list[Any]:

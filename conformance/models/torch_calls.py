@@ -267,13 +267,18 @@ def _two(operator: str) -> Callable[..., Call | None]:
 def _flatten(input: Native, start_dim: int = 0, end_dim: int = -1) -> Call | None:  # noqa: A002
     if start_dim % input.ndim != 1 or end_dim % input.ndim != input.ndim - 1:
         return None
-    return flattened(input)
+    return flattened(input) if _pixels(input) else None
 
 
 def flattened(x: Native) -> Call:
     """(batch, ...) becomes (batch, everything else): of an image, channel by channel."""
-    pixels = x.ndim in IMAGES and any(n != 1 for n in x.shape[2:])
-    return Call(operator="flatten", operands={"x": x}, images=_images(x), reading=CHANNELS_FIRST if pixels else "")
+    reading = CHANNELS_FIRST if _images(x) else ""
+    return Call(operator="flatten", operands={"x": x}, images=_images(x), reading=reading)
+
+
+def _pixels(x: Native) -> bool:
+    """Whether there is anything to flatten, beside axes of size 1."""
+    return any(n != 1 for n in x.shape[2:])
 
 
 def _softmax(operator: str) -> Callable[..., Call | None]:
@@ -415,12 +420,13 @@ def read_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output:
 
     Args:
         name: the function's.
-        args, kwargs: as it was called.
+        args: as it was called.
+        kwargs: as it was called.
         output: what it gave.
     """
-    x = args[0] if args else None
-    reshaped = name in ("view", "reshape") and hasattr(x, "ndim") and x.ndim > 2
-    if reshaped and output.ndim == 2 and output.shape[0] == x.shape[0]:
+    x: Native = args[0] if args else None
+    reshaped = name in ("view", "reshape") and x.ndim > 2
+    if reshaped and output.ndim == 2 and output.shape[0] == x.shape[0] and _pixels(x):
         return flattened(x)
     reader = CALLS.get(in_place(name) or name)
     if reader is None:

@@ -22,7 +22,8 @@ def convert_weights(
     """Writes the first model's weights as the second one's own file has them, and counts the parameters.
 
     Args:
-        first, second: both run once, so that layers are known by what they do.
+        first: whose weights they are; it runs once, so that layers are known by what they do.
+        second: whose layout they get; it runs once, too.
         inputs: channels last.
         path: the safetensors file that is written.
         names: pairs of layers that are given.

@@ -1,7 +1,7 @@
 """A user's own model in a worker of its own: started, loaded, asked; what it cannot do is an error with its place."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,13 +121,13 @@ class HostedModel:
     def run(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor] = ()) -> Trace:
         """One traced pass; a failure of the model's is in the trace."""
         found: Trace = self._ask(RunModel(inputs=tuple(inputs), cotangents=tuple(cotangents)), Trace, "running")
-        return found
+        return replace(found, failure=self._shown(found.failure))
 
     def run_whole(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor] = ()) -> Trace:
         """One traced pass that has to come to its end."""
         found = self.run(inputs, cotangents)
         if found.failure:
-            raise ModelFailed(self.spec.name, f"running: {self._shown(found.failure)}")
+            raise ModelFailed(self.spec.name, f"running: {found.failure}")
         return found
 
     def outputs_with(self, inputs: Sequence[Tensor], noise: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

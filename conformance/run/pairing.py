@@ -2,8 +2,8 @@
 
 Layers with parameters are told by their operator and the parameters' shapes; those without by operator and output.
 The two sequences are aligned at the least cost; of layers that look alike, those after layers that look alike go
-together, as the normalisations behind the two convolutions of a residual block. What stands in another order on either side (the short cut of a
-residual block before the long way, or after) is paired afterwards, first with first.
+together, as the normalisations behind the two convolutions of a residual block. What stands in another order on
+either side (the short cut of a residual block before the long way, or after) is paired afterwards, first with first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,8 @@ def pair_layers(
     """Pairs the layers of two models.
 
     Args:
-        first, second: in the order in which they ran.
+        first: layers in the order in which they ran.
+        second: likewise.
         names: pairs that are given: a name of the first to one of the second.
 
     Raises:

@@ -19,6 +19,7 @@ from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.model import Case, TensorSpec, Where
 from conformance.case.operators import OPERATORS
 from conformance.case.traces import Trace, TracedLayer
+from conformance.errors import ImpossibleShape
 from conformance.formats import FORMATS, Float64
 from conformance.run.hosted import HostedModel
 from conformance.run.lines import written
@@ -171,7 +172,7 @@ def compare_models(
         unrecognised_first=one.unrecognised,
         unrecognised_second=two.unrecognised,
         carried=len(parameters),
-        not_carried=_not_carried(pairing),
+        not_carried=() if two.failure else _not_carried(pairing),
         ends=() if two.failure else _ends(first, inputs, one, two),
         failures=(f"{second.spec.name}: {two.failure}",) if two.failure else (),
     )
@@ -181,7 +182,7 @@ def compare_models(
 
 
 def carried_parameters(pairing: Pairing) -> dict[str, Tensor]:
-    """The first model's parameters by the second one's names; what leaves a layer as it is where the first has none."""
+    """The first model's parameters by the second one's names; where the first has none, what changes nothing."""
     found: dict[str, Tensor] = {}
     for a, b in pairing.pairs:
         for operand, name in b.parameters.items():
@@ -250,6 +251,12 @@ def question(layer: TracedLayer, asked: TracedLayer) -> tuple[Job, Outputs] | No
         for operand in operators.operands
         if operand.name in asked.operands
     }
+    shapes = {name: tensor.shape for name, tensor in operands.items()}
+    try:
+        same = operators.shapes(asked.attributes, shapes)["output"] == layer.output.shape
+    except ImpossibleShape:
+        same = False  # the reference says why
+    cotangent = layer.cotangent if same else None
     job = Job(
         case_id=layer.name,
         operator=asked.operator,
@@ -258,7 +265,7 @@ def question(layer: TracedLayer, asked: TracedLayer) -> tuple[Job, Outputs] | No
         layout="channels_last",
         data="given",
         operands=operands,
-        cotangents={"output": layer.cotangent} if layer.cotangent is not None else {},
+        cotangents={"output": cotangent} if cotangent is not None else {},
     )
     gradients = {names[name]: gradient for name, gradient in layer.gradients.items() if names[name] in operands}
     return job, Outputs(outputs={"output": layer.output}, gradients=gradients)
@@ -288,8 +295,7 @@ def _finding(layer: TracedLayer, asked: TracedLayer, accumulators: Accumulators)
         outputs=expected.outputs,
         gradients={name: one for name, one in expected.gradients.items() if name in answer.gradients},
     )
-    same = expected.outputs["output"].value.shape == layer.output.shape
-    asked_job = job if wanted.gradients and same else replace(job, cotangents={})
+    asked_job = job if wanted.gradients else replace(job, cotangents={})
     judgement = judge(_case(job), asked_job, answer, wanted, exact=False)
     ratio = max((comparison.ratio for comparison in judgement.comparisons), default=0.0)
     worst = _worst(judgement)

@@ -1,7 +1,7 @@
 """The worker's side: hosts one backend, or one model of a user's, and answers until the channel closes.
 
 It runs in a process of its own, perhaps under another interpreter where this package is not installed; then the
-gateway sends the sources of `case`, `backends`, `models`, `worker`, `formats` and `errors`, and NumPy is all they need.
+gateway sends the sources of `case`, `backends`, `models`, `worker`, `formats` and `errors`; they need NumPy alone.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from conformance.worker.wire import decode, encode
 
 
 def find_backend(name: str, path: str) -> type[Backend | Models]:
-    """The class of an adapter, or of what hosts a model, from `module:Class`, or by the entry point's name if no path is given.
+    """The class of an adapter or of a model's host, from `module:Class`; by the entry point's name if that is empty.
 
     Raises:
         NotTranslatable: if no entry point has the name.

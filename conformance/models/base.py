@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 import sys
 import traceback
 from abc import ABC, abstractmethod
@@ -76,7 +77,7 @@ class Models(ABC):
             return Refused(error="InvalidModel", message=str(error))
         except (Exception, SystemExit) as error:
             told = refused(error)
-            return Refused(error=told.error, message=f"{self._place(error)}{told.message}")
+            return Refused(error=told.error, message=f"{self._place(error)}{_uncoloured(told.message)}")
 
     def _run(self, message: RunModel) -> Trace:
         noise = {name: tensor.data for name, tensor in message.noise.items()}
@@ -91,7 +92,7 @@ class Models(ABC):
             layers=tuple(self._traced(record, run) for record in left),
             unrecognised=(*run.unrecognised, *cropped),
             outputs=tuple(_tensor(self.from_native(output)) for output in run.outputs),
-            failure=f"{self._place(run.error)}{type(run.error).__name__}: {run.error}" if run.error else "",
+            failure=self._told(run.error) if run.error else "",
         )
 
     def _traced(self, record: Record, run: "Run") -> TracedLayer:
@@ -134,6 +135,9 @@ class Models(ABC):
         images = record.call.images and len(native.shape) > 2
         array = self.house_activation(self.numbers(native), images=images)
         return _tensor(array.reshape(array.shape[0], array.shape[-1]) if record.call.squeezed else array)
+
+    def _told(self, error: BaseException) -> str:
+        return f"{self._place(error)}{type(error).__name__}: {_uncoloured(str(error))}"
 
     def _place(self, error: BaseException) -> str:
         """Where the user's own file raised; empty if it did not."""
@@ -208,6 +212,11 @@ class Run:
         """The tensors whose gradients layers are judged by, once each."""
         every = [tensor for record in self.records for tensor in (*record.call.operands.values(), record.output)]
         return list({id(tensor): tensor for tensor in every}.values())
+
+
+def _uncoloured(text: str) -> str:
+    """A text without a terminal's colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def _tensor(array: Array) -> Tensor:

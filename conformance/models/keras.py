@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,13 +38,7 @@ class KerasModels(Models):
     def describe(self) -> Description:
         described = self._backend.describe()
         versions = {"keras": self._keras.__version__, **described.versions}
-        return Description(
-            **{
-                **{name: getattr(described, name) for name in described.__dataclass_fields__},
-                "backend": "keras",
-                "versions": versions,
-            }
-        )
+        return replace(described, backend="keras", versions=versions)
 
     def load(self, build: Callable[[], Any], weights: str) -> int:
         model = build()
@@ -195,7 +190,7 @@ class _Watch:
             parameters = {operand: variable.path for operand, variable in held_by(layer, held).items()}
             record, handed = self._record(name, told, what, own, xs, parameters)
             if inner:  # it was handed on already
-                record = Record(**{**_fields(record), "handed": inner[0].read[0]})
+                record = replace(record, handed=inner[0].read[0])
                 handed = output
             self._run.records.insert(place, record)
             return handed
@@ -273,10 +268,6 @@ def _ops() -> tuple[Any, Any]:
 
     nodes = {kind: getattr(numpy, kind, None) or getattr(nn, kind, None) for kind in FUNCTIONS.values()}
     return keras.ops, SimpleNamespace(**nodes)
-
-
-def _fields(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def _leaves(model: Any) -> list[Any]:

@@ -4,6 +4,7 @@ Layers are found among calls, not among modules: `F.relu(x)`, `torch.cat` and a 
 and what a user's `forward` does between modules does not stay unseen. A call is named by the module that makes it.
 """
 
+import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,11 @@ class TorchModels(Models):
         if path.suffix == ".safetensors":
             read = {name: torch.from_numpy(tensor.data) for name, tensor in read_safetensors(path).items()}
         else:
-            read = torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                read = torch.load(path, map_location="cpu", weights_only=True)
+            except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+                remedy = "give a state_dict saved by torch.save, or safetensors"
+                raise InvalidModel(str(path), f"is nothing that weights_only reads; {remedy}: {error}") from error
         for name in _WITHIN:
             read = read[name] if isinstance(read, Mapping) and isinstance(read.get(name), Mapping) else read
         if not isinstance(read, Mapping) or not all(isinstance(value, torch.Tensor) for value in read.values()):

@@ -23,6 +23,7 @@ def _lines(parity: Parity) -> Iterator[str]:
     yield from _listed(f"only in {parity.second}", parity.only_second)
     yield from _listed(f"not judged in {parity.first}", parity.unrecognised_first)
     yield from _listed(f"not judged in {parity.second}", parity.unrecognised_second)
+    yield from parity.nonfinite
     for failure in parity.failures:
         yield f"broke off: {failure}"
     guilty = parity.guilty

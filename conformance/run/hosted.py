@@ -26,7 +26,7 @@ from conformance.verdict.oracle import Accumulators
 from conformance.worker.gateway import Worker
 
 # Who hosts a model of a framework's, and what its process finds in its environment.
-HOSTS: Final[Mapping[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
+HOSTS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
     "torch": ("conformance.models.torch:TorchModels", ()),
     "keras": ("conformance.models.keras:KerasModels", (("KERAS_BACKEND", "tensorflow"),)),
 }

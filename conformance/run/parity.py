@@ -111,6 +111,7 @@ class Parity:
         not_carried: parameters of either side that have no counterpart on the other.
         ends: by output; none where a model broke off.
         failures: what a model raised.
+        nonfinite: the first layer of a model that gave NaN or infinity for finite numbers.
     """
 
     first: str
@@ -124,6 +125,7 @@ class Parity:
     not_carried: tuple[str, ...]
     ends: tuple[EndToEnd, ...]
     failures: tuple[str, ...] = ()
+    nonfinite: tuple[str, ...] = ()
 
     @property
     def guilty(self) -> tuple[LayerParity, ...]:
@@ -175,7 +177,19 @@ def compare_models(
         not_carried=() if two.failure else _not_carried(pairing),
         ends=() if two.failure else _ends(first, inputs, one, two),
         failures=(f"{second.spec.name}: {two.failure}",) if two.failure else (),
+        nonfinite=(*_nonfinite(first.spec.name, one), *_nonfinite(second.spec.name, two)),
     )
+
+
+def _nonfinite(model: str, trace: Trace) -> tuple[str, ...]:
+    """The first layer that makes NaN or infinity of finite numbers, and where."""
+    for layer in trace.layers:
+        given = all(np.isfinite(tensor.data).all() for tensor in layer.operands.values())
+        places = np.argwhere(~np.isfinite(layer.output.data))
+        if given and len(places):
+            first = places[0].tolist()
+            return (f"{model}: {layer.name} gives {layer.output.data[tuple(first)]} at {first} for finite numbers",)
+    return ()
 
 
 # Weights ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from conformance.cli import app
 from conformance.models.safetensors import read_safetensors, write_safetensors
 from conformance.run import hosted
 
-# A model of one convolution that shrinks, one that grows, and a block three: what a port may have otherwise is a name.
+# A convolution that shrinks, one that grows, and a block three; what a port may have otherwise is an argument.
 MODEL = """
 import os
 from conformance.case.families.convolution import Convolution, TransposedConvolution
@@ -48,7 +48,7 @@ SAME = {"padding": "same", "output_padding": (0, 0)}
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model and its input, where the framework is known."""
-    monkeypatch.setitem(hosted.HOSTS, "stack", ("conformance.tests.stacks:StackModels", ()))  # type: ignore[attr-defined]
+    monkeypatch.setitem(hosted.HOSTS, "stack", ("conformance.tests.stacks:StackModels", ()))
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "model.py", "return stack()")
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(7).standard_normal((2, 6, 8, 2)).astype(np.float32))
@@ -129,6 +129,14 @@ def test_a_model_that_breaks_off_is_compared_up_to_there(folder: Path) -> None:
     assert 'up: agrees with "crop from the end"' in ended.output
     assert "broke off: stack:port.py:build: port.py:" in ended.output
     assert "in broken: RuntimeError: shapes do not meet" in ended.output
+
+
+def test_the_first_layer_that_gives_nan_is_named(folder: Path) -> None:
+    negative = "made = stack(between=[Stacked('after', 'relu')])\n    made.layers[4].parameters['variance'][:] = -1"
+    write(folder, "model.py", f"{negative}\n    return made")
+    ended = compared(folder, f"{negative}\n    return made")
+    assert ended.exit_code == UNEXPECTED
+    assert "stack:model.py:build: block3 gives nan at [0, 0, 0, 0] for finite numbers" in ended.output
 
 
 def test_given_pairs_come_first(folder: Path) -> None:

@@ -159,28 +159,18 @@ class _Watch:
         layer.__dict__[name] = spy
 
     def _layer(self, layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-        told = _told(layer)
+        told, (read, held) = _told(layer), _reader(layer)
 
         def called(*args: Any, **kwargs: Any) -> Any:
-            kind = type(layer).__name__
             xs = [part for part in self._tf.nest.flatten(args) if self._tf.is_tensor(part)]
-            if kind in SILENT or not xs or not all(x.dtype.is_floating for x in xs):
-                return self._seen(call(*args, **kwargs))
-            held: Held = ()
-            is_layer = kind in LAYERS and hasattr(layer, "trainable_variables")
-            if is_layer:
-                read, held = LAYERS[kind]
-            elif kind in NODES:
-                read = NODES[kind]
-            else:
-                self._run.unrecognised.append(f"{self._names.next(layer.name)}: {kind} of {tuple(xs[0].shape)}")
+            if type(layer).__name__ in SILENT or not xs or not all(x.dtype.is_floating for x in xs):
                 return self._seen(call(*args, **kwargs))
             taps = [self._tf.identity(x) for x in xs]
-            what = read(layer, taps, **kwargs) if not is_layer else read(layer, taps)
-            if what is None:
-                self._run.unrecognised.append(f"{self._names.next(layer.name)}: {told}")
-                return self._seen(call(*args, **kwargs))
+            what = read(layer, taps, **(kwargs if _is_node(layer) else {}))
             name = self._names.next(layer.name)
+            if what is None:
+                self._run.unrecognised.append(f"{name}: {told} of {tuple(xs[0].shape)}")
+                return self._seen(call(*args, **kwargs))
             place = len(self._run.records)
             flat = iter(taps)
             tapped = self._tf.nest.map_structure(lambda part: next(flat) if self._tf.is_tensor(part) else part, args)
@@ -257,6 +247,23 @@ class _Watch:
         for tensor in self._tf.nest.flatten(found):
             self._known[id(tensor)] = tensor
         return found
+
+
+def _is_node(layer: Any) -> bool:
+    """Whether it is an operation of a functional model's, and no layer."""
+    return not hasattr(layer, "trainable_variables")
+
+
+def _reader(layer: Any) -> tuple[Callable[..., Call | None], Held]:
+    """What reads a layer, and what it keeps parameters in; of a layer that nobody knows, nothing."""
+    kind = type(layer).__name__
+    if _is_node(layer):
+        return NODES.get(kind, _unknown), ()
+    return LAYERS.get(kind, (_unknown, ()))
+
+
+def _unknown(layer: Any, xs: Sequence[Native], **kwargs: Any) -> None:
+    """A layer of the user's own."""
 
 
 def _ops() -> tuple[Any, Any]:

@@ -1,13 +1,14 @@
 """What two models have in common, as lines for a terminal."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from conformance.run.parity import Finding, LayerParity, Parity
 
 # Layers that are told in full; the first is the one to mend.
-SHOWN = 5
+SHOWN: Final = 5
 # Lines of what nobody judged.
-LISTED = 12
+LISTED: Final = 12
 
 
 def parity_text(parity: Parity) -> str:
@@ -63,10 +64,10 @@ def _layer(layer: LayerParity) -> Iterator[str]:
         (layer.own_second, layer.second),
     ):
         if finding is not None:
-            yield f"{whose}: is not what its own framework says it is{_reading(finding)}"
+            yield f"{whose}: is not what its own framework says it is: {_reading(finding)}"
             yield from _detail(finding)
     if layer.ported is not None:
-        yield f"{layer.first}:{_reading(layer.ported, ' ')}{_remedy(layer.ported)}"
+        yield f"{layer.first}: {_ported(layer.ported)}{_remedy(layer.ported)}"
         yield f"    from  {layer.first}: {layer.native_first}"
         yield f"    to    {layer.second}: {layer.native_second}"
         for name, one, two in layer.ported.otherwise:
@@ -74,10 +75,17 @@ def _layer(layer: LayerParity) -> Iterator[str]:
         yield from _detail(layer.ported)
 
 
-def _reading(finding: Finding, start: str = ": ") -> str:
+def _reading(finding: Finding) -> str:
     if not finding.agrees_with:
-        return f"{start}no known reading explains it"
-    return f'{start}agrees with "{finding.agrees_with[0]}"'
+        return "no known reading explains it"
+    return f'agrees with "{finding.agrees_with[0]}"'
+
+
+def _ported(finding: Finding) -> str:
+    """The reading of a layer that does what it says; what it says is a reading, too, where none has a name."""
+    if not finding.agrees_with and finding.otherwise:
+        return f"differs in {' and '.join(name for name, _, _ in finding.otherwise)}"
+    return _reading(finding)
 
 
 def _remedy(finding: Finding) -> str:
@@ -87,7 +95,7 @@ def _remedy(finding: Finding) -> str:
 def _detail(finding: Finding) -> Iterator[str]:
     if finding.verdict.detail:
         yield f"    {finding.verdict.outcome}: {finding.verdict.detail}"
-    if finding.location and not finding.agrees_with:
+    if finding.location and not finding.agrees_with and not finding.otherwise:
         yield f"    {finding.location}"
 
 

@@ -123,7 +123,9 @@ def _affine(layer: TracedLayer) -> str:
 
 def _keras_layer_norm(layer: TracedLayer) -> str:
     a: LayerNorm = layer.attributes
-    return f"LayerNormalization(axis={list(a.axes)!r}, epsilon={a.epsilon:g}{_affine(layer)})"
+    axes = [axis - len(layer.output.shape) if axis >= 0 else axis for axis in a.axes]
+    named = "" if axes == [-1] else f"axis={axes!r}, "
+    return f"LayerNormalization({named}epsilon={a.epsilon:g}{_affine(layer)})"
 
 
 def _keras_group_norm(layer: TracedLayer) -> str:

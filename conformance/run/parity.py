@@ -35,6 +35,8 @@ from conformance.verdict.variants import evaluate, variants_of
 # Layers of models are larger than cases, and few of them differ.
 DIAGNOSIS_SECONDS: Final = 10.0
 _NOWHERE: Final = Where(path=Path("a model"), line=0, column=0)
+# How an operator is read that has no other reading by definition.
+_PLAIN: Final = "as it is defined"
 _FINE: Final = (Outcome.AGREES, Outcome.INCONCLUSIVE)
 
 
@@ -343,11 +345,14 @@ def _otherwise(a: TracedLayer, b: TracedLayer) -> tuple[tuple[str, str, str], ..
     """Operators, or attributes by name, that differ."""
     if a.operator != b.operator:
         return (("operator", a.operator, b.operator),)
-    return tuple(
+    found = [
         (field.name, repr(one), repr(two))
         for field in fields(a.attributes)
         if (one := getattr(a.attributes, field.name)) != (two := getattr(b.attributes, field.name))
-    )
+    ]
+    if a.reading != b.reading:
+        found.append(("reading", a.reading or _PLAIN, b.reading or _PLAIN))
+    return tuple(found)
 
 
 # From end to end ----------------------------------------------------------------------------------------------------

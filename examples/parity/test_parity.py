@@ -70,6 +70,21 @@ def test_an_honest_port_of_another_shape_agrees(folder: Path) -> None:
     assert "agree, layer by layer: 22 pairs, forwards and backwards" in found.stdout
 
 
+def test_every_slip_of_a_port_is_named_with_its_line(folder: Path) -> None:
+    models = ("--from", "torch:classifier.py", "--to", "keras:classifier_keras.py")
+    found = conformance("parity", *models, "--input", "x.npz", cwd=folder)
+    assert found.returncode == 1, found.stdout + found.stderr
+    told = [line for line in found.stdout.splitlines() if "; write " in line]
+    assert told == [
+        'conv: agrees with "SAME for pads of one\'s own"; '
+        "write ZeroPadding2D(((1, 1), (1, 1))) + Conv2D(6, 3, strides=2)",
+        "view: differs in reading; write Permute((3, 1, 2)) + Flatten()",
+        'norm: agrees with "epsilon 0.001 for 1e-05"; write LayerNormalization(epsilon=1e-05)',
+        "act: differs in approximate; write keras.activations.gelu(x, approximate=True)",
+    ]
+    assert "4 of 10 pairs differ, the first is conv" in found.stdout
+
+
 def test_from_keras_to_torch_the_line_is_torchs(folder: Path) -> None:
     models = ("--from", "keras:unet_keras.py", "--to", "torch:unet.py")
     found = conformance("parity", *models, "--input", "x_last.npz", cwd=folder)

@@ -481,6 +481,85 @@ def _print_score(found: "Score", *, every: bool) -> None:
 
 
 @app.command()
+def parity(
+    first: Annotated[str, typer.Option("--from", help="What is ported: torch:unet.py:build, keras:FILE:FUNCTION.")],
+    second: Annotated[
+        str, typer.Option("--to", help="The port, likewise; FRAMEWORK@PYTHON for another interpreter.")
+    ],
+    data: Annotated[Path, typer.Option("--input", help=".npz or .npy, as --from takes it.")],
+    weights: Annotated[Path | None, typer.Option("--weights", help="Of --from: .pt, .safetensors, .keras.")] = None,
+    names: Annotated[
+        Path | None, typer.Option("--map", help="YAML: pairs of layers by name, where order and shape do not do.")
+    ] = None,
+) -> None:
+    """Compares two models of yours layer by layer: the first that differs, what it does instead, what to write."""
+    from conformance.report.parity import parity_text
+    from conformance.run.hosted import HostedModel, ModelSpec, read_inputs
+    from conformance.run.pairing import read_names
+    from conformance.run.parity import compare_models
+
+    with told_plainly():
+        specs = ModelSpec.parse(first, weights), ModelSpec.parse(second)
+        inputs = read_inputs(data, specs[0].framework)
+        pairs = read_names(names) if names is not None else None
+        with HostedModel(specs[0]) as one, HostedModel(specs[1]) as two:
+            found = compare_models(one, two, inputs, pairs)
+    print(parity_text(found), end="")
+    raise typer.Exit(0 if found.agrees else UNEXPECTED)
+
+
+@app.command()
+def capture(
+    model: Annotated[str, typer.Argument(help="torch:unet.py:build, keras:FILE:FUNCTION.")],
+    data: Annotated[Path, typer.Option("--input", help=".npz or .npy, as the model takes it.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="The folder of case files that is written.")],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Its weights, if it does not run without.")
+    ] = None,
+) -> None:
+    """Turns every layer of a model of yours, with its real shapes, into cases."""
+    from conformance.run.capture import captured_cases, write_cases
+    from conformance.run.hosted import HostedModel, ModelSpec, read_inputs
+
+    with told_plainly():
+        spec = ModelSpec.parse(model, weights)
+        inputs = read_inputs(data, spec.framework)
+        with HostedModel(spec) as hosted:
+            found = hosted.run_whole(inputs)
+        cases = captured_cases(spec.name, found.layers, out)
+        paths = write_cases(cases, out)
+    for line in found.unrecognised:
+        print(f"not captured: {line}", file=sys.stderr)
+    print(f"{len(found.layers)} layers, {len(cases)} questions: {', '.join(map(str, paths)) or 'nothing to write'}")
+    raise typer.Exit(0 if cases else NOTHING)
+
+
+@app.command()
+def convert(
+    weights: Annotated[Path, typer.Argument(help="Of --from: .pt, .safetensors, .keras, .weights.h5.")],
+    first: Annotated[str, typer.Option("--from", help="Whose weights they are: torch:unet.py:build.")],
+    second: Annotated[str, typer.Option("--to", help="The model that gets them: keras:unet_keras.py:build.")],
+    data: Annotated[Path, typer.Option("--input", help=".npz or .npy, as --from takes it: layers are seen at work.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file that is written.")],
+    names: Annotated[
+        Path | None, typer.Option("--map", help="YAML: pairs of layers by name, where order and shape do not do.")
+    ] = None,
+) -> None:
+    """Writes one model's weights as another one has them, bit by bit, as safetensors."""
+    from conformance.run.convert import convert_weights
+    from conformance.run.hosted import HostedModel, ModelSpec, read_inputs
+    from conformance.run.pairing import read_names
+
+    with told_plainly():
+        specs = ModelSpec.parse(first, weights), ModelSpec.parse(second)
+        inputs = read_inputs(data, specs[0].framework)
+        pairs = read_names(names) if names is not None else None
+        with HostedModel(specs[0]) as one, HostedModel(specs[1]) as two:
+            count = convert_weights(one, two, inputs, out, pairs)
+    print(f"{count} parameters of {specs[0].name} as {specs[1].name} has them: {out}")
+
+
+@app.command()
 def fuzz(
     target: Annotated[str, typer.Option("-t", "--target", help="BACKEND[:DEVICE][+MODE][@INTERPRETER].")],
     elements: Annotated[int, typer.Option("--elements", min=1, help="How many are judged at least.")] = 1_000_000,

@@ -8,8 +8,10 @@
     |   |-- InvalidTarget     a target that cannot be read: "torch:cuda+fast?"
     |   |-- UnknownBackend    no installed package offers a backend of that name
     |   |-- BackendMissing    the backend is known, its framework is not installed
-    |   `-- WorkerFailed      a worker process did not start
+    |   |-- WorkerFailed      a worker process did not start
+    |   `-- ModelFailed       a user's model raised, died or was silent
     |-- NotTranslatable       an adapter has no counterpart for what a job asks (becomes an answer, `Unsupported`)
+    |-- InvalidModel          a user's model, weights or input that do not go together
     |-- InvalidStore          a file under reports/ that is not a run
     `-- InvalidData           digits or arrays that are not what they claim to be
 
@@ -102,8 +104,24 @@ class WorkerFailed(TargetError):
         super().__init__(f"{target}: the worker did not start: {why}" + (f"\n{last_words}" if last_words else ""))
 
 
+class ModelFailed(TargetError):
+    """A user's model that raised, died or was silent; `where` is its spec, `why` says what it was doing and where."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        super().__init__(f"{where}: {why}")
+
+
 class NotTranslatable(ConformanceError):
     """An adapter has no counterpart for what a job asks; the host turns it into the answer `Unsupported`."""
+
+
+class InvalidModel(ConformanceError):
+    """A user's model, its weights or its input that cannot be used: `where` is the file or the part of it."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        super().__init__(f"{where}: {why}")
 
 
 class InvalidStore(ConformanceError):

@@ -178,7 +178,9 @@ def _summed(terms: int, absolute: Array) -> Magnitude:
 
 
 def _folded(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Adds over the axes that an operand of the shape was repeated along."""
+    """Adds over the axes that an operand of the shape was repeated along; along none, nothing is added to a -0."""
+    if gradient.shape == shape:
+        return gradient
     gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
     repeated = tuple(axis for axis, (n, m) in enumerate(zip(gradient.shape, shape, strict=True)) if n != m)
     return np.asarray(gradient.sum(axis=repeated, keepdims=True))

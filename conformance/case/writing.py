@@ -13,9 +13,22 @@ from conformance.case.operators import Chain, Layer
 from conformance.case.yaml12 import Plain, dump
 
 
-def as_yaml(case: Case) -> str:
-    """One case as a file of its own, to read and to paste: nothing inherited, nothing to expand."""
-    data: dict[str, Any] = {"operator": case.operator}
+def as_yaml(*cases: Case) -> str:
+    """Cases of one operator as a file of their own, to read and to paste: nothing inherited, nothing to expand.
+
+    A chain's layers are the file's, so that it stands alone.
+    """
+    shared, written = {"operator": cases[0].operator}, []
+    for case in cases:
+        data, one = _case_keys(case)
+        shared |= data
+        written.append(one)
+    return "# yaml-language-server: $schema=../schema.json\n" + dump({**shared, "cases": written})
+
+
+def _case_keys(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a case says in its file's head, and in its own entry."""
+    data: dict[str, Any] = {}
     one: dict[str, Any] = {"name": case.id.rpartition("/")[2]}
     one |= {name: value for name in ("about", "source") if (value := getattr(case, name))}
     folder = case.where.path.resolve().parent
@@ -43,7 +56,7 @@ def as_yaml(case: Case) -> str:
     one |= _given(
         claims=[{"says": claim.says, "holds": claim.holds, **_statement_keys(claim, folder)} for claim in case.claims]
     )
-    return "# yaml-language-server: $schema=../schema.json\n" + dump({**data, "cases": [one]})
+    return data, one
 
 
 def _given(**parts: Any) -> dict[str, Any]:

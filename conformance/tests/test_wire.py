@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from conformance.case import job
+from conformance.case import job, traces
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Pad
 from conformance.case.families.convolution import Convolution
@@ -43,6 +43,20 @@ DESCRIPTION = job.Description(
     absent=("glorot_uniform", "*:gradients"),
     operators=("conv2d",),
     stored_sums=(("conv*", "bfloat16"),),
+)
+LAYER = traces.TracedLayer(
+    name="pool",
+    native="MaxPool2d(2)",
+    operator="conv2d",
+    attributes=CHAIN.layers[0].attributes,
+    operands={"x": F32, "w": F32},
+    output=F32,
+    parameters={"w": "pool.weight"},
+    reading="maximum padded with 0",
+    last="crop",
+    sources=("enc1", ""),
+    cotangent=F32,
+    gradients={"w": F32},
 )
 MESSAGES = [
     job.Job(
@@ -86,6 +100,15 @@ MESSAGES = [
     job.Built(text="net"),
     job.Stepped(loss=math.inf, outputs={"a": F32}, gradients={}, before={"a/w": F32}, after={}, seconds=0.1),
     job.Predicted(logits=F32),
+    traces.LoadModel(file="/models/unet.py", function="build", weights="/models/unet.pt"),
+    traces.LoadedModel(parameters=17_698),
+    traces.SetParameters(parameters={"enc1/kernel": F32}),
+    traces.ParametersSet(),
+    traces.RunModel(inputs=(F32,), cotangents=(F32, F32), noise={"enc1": F32}),
+    LAYER,
+    traces.Trace(layers=(LAYER, LAYER), unrecognised=("fft of (2, 3)",), outputs=(F32,), failure="unet.py:3: no"),
+    traces.ExportParameters(),
+    traces.ExportedParameters(parameters={"n": Tensor("int64", np.array(3))}),
     CHAIN.layers[0],
     CHAIN,
     # Of every operator, what a shipped case gives it.

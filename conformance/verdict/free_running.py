@@ -149,14 +149,14 @@ class _Clean:
             operand = _first(layer) if check == "gradients" and "/" not in name else name.rpartition("/")[2]
             array = "output" if check == "outputs" else operand
             unit = accumulators.of(layer.operator, job.format, check, array).unit + REFERENCE_UNIT
-            deviations[title] = _deviation(expectation, unit, FORMATS[job.format].unit)
+            deviations[title] = deviation(expectation, unit, FORMATS[job.format].unit)
             return expectation.value
 
         values = _walk(job, lambda own: oracle.expect(replace(own, format=job.format), accumulators), keep)
         return None if values is None else cls(values=values, deviations=deviations)
 
 
-def _deviation(expectation: Expectation, unit: float, stored: float) -> Float64:
+def deviation(expectation: Expectation, unit: float, stored: float) -> Float64:
     """The standard deviation of an honest layer's error by element; see the module for the model."""
     e = np.where(np.isfinite(expectation.bound), expectation.bound, 0.0)
     rounding = unit * np.where(np.isfinite(expectation.scale), expectation.scale, 0.0)

@@ -23,6 +23,7 @@ from conformance.backends.base import STOCK, Backend
 from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingMessage
 from conformance.case.model import Case
 from conformance.case.operators import operators_of
+from conformance.case.traces import ModelMessage
 from conformance.errors import BackendMissing, InvalidTarget, NotTranslatable, UnknownBackend, WorkerFailed
 from conformance.worker.wire import decode, encode
 
@@ -42,7 +43,7 @@ START_SECONDS: Final = 180.0
 LAST_WORDS: Final = 4000
 
 # What a foreign interpreter is sent; in_order: packages before their modules.
-SHIPPED: Final = ("errors", "formats", "case", "backends", "worker")
+SHIPPED: Final = ("errors", "formats", "case", "backends", "models", "worker")
 
 _BOOTSTRAP: Final = """
 import sys
@@ -221,7 +222,7 @@ class Worker:
         description: Description = decode(message["ready"])
         return description
 
-    def send(self, message: Job | TrainingMessage) -> None:
+    def send(self, message: Job | TrainingMessage | ModelMessage) -> None:
         """Sends a message, starting the process if none is running; the answer is fetched by `receive`."""
         if self._channel is None:
             self.start()

@@ -1,7 +1,7 @@
-"""The worker's side: hosts one backend, answers until the channel closes.
+"""The worker's side: hosts one backend, or one model of a user's, and answers until the channel closes.
 
 It runs in a process of its own, perhaps under another interpreter where this package is not installed; then the
-gateway sends the sources of `case`, `backends`, `worker`, `formats` and `errors`, and NumPy is all they need.
+gateway sends the sources of `case`, `backends`, `models`, `worker`, `formats` and `errors`; they need NumPy alone.
 """
 
 import contextlib
@@ -15,11 +15,12 @@ from typing import Any
 from conformance.backends.base import Backend, refused
 from conformance.case.job import Job, TrainingMessage, Unsupported
 from conformance.errors import ImpossibleShape, NotTranslatable
+from conformance.models.base import Models
 from conformance.worker.wire import decode, encode
 
 
-def find_backend(name: str, path: str) -> type[Backend]:
-    """The adapter's class, from `module:Class`, or by the entry point's name if no path is given.
+def find_backend(name: str, path: str) -> type[Backend | Models]:
+    """The class of an adapter or of a model's host, from `module:Class`; by the entry point's name if that is empty.
 
     Raises:
         NotTranslatable: if no entry point has the name.
@@ -30,7 +31,7 @@ def find_backend(name: str, path: str) -> type[Backend]:
             raise NotTranslatable(f"no backend is named {name!r} in this interpreter")
         path = next(iter(found)).value
     module, _, attribute = path.partition(":")
-    adapter: type[Backend] = getattr(importlib.import_module(module), attribute)
+    adapter: type[Backend | Models] = getattr(importlib.import_module(module), attribute)
     return adapter
 
 
@@ -71,7 +72,7 @@ def serve(
         channel.send(answered(backend, decode(message)))
 
 
-def answered(backend: Backend, message: Any) -> bytes:
+def answered(backend: Backend | Models, message: Any) -> bytes:
     """An answer as bytes; one that has no place on the wire is told as a refusal."""
     try:
         return encode(respond(backend, message))
@@ -79,8 +80,10 @@ def answered(backend: Backend, message: Any) -> bytes:
         return encode(refused(error))
 
 
-def respond(backend: Backend, message: Any) -> Any:
+def respond(backend: Backend | Models, message: Any) -> Any:
     """One answer to one message; what the framework raises is an answer too."""
+    if isinstance(backend, Models):
+        return backend.reply(message)
     try:
         if isinstance(message, Job):
             return backend.answer(message)

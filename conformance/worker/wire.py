@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case import job, operators
+from conformance.case import job, operators, traces
 from conformance.case.job import NATIVE, Native, Tensor
 from conformance.errors import InvalidOperator
 
@@ -46,6 +46,15 @@ _MESSAGES: Final = by_name(
         job.Built,
         job.Stepped,
         job.Predicted,
+        traces.LoadModel,
+        traces.LoadedModel,
+        traces.SetParameters,
+        traces.ParametersSet,
+        traces.RunModel,
+        traces.TracedLayer,
+        traces.Trace,
+        traces.ExportParameters,
+        traces.ExportedParameters,
         operators.Layer,
         operators.Chain,
         *(operator.attributes for operator in operators.OPERATORS.values()),

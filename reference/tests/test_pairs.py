@@ -141,3 +141,10 @@ def test_impossible_questions_are_refused() -> None:
         OPERATORS["matmul"].forward(x=np.zeros((2, 3, 4)), y=np.zeros((3, 4, 5)))
     with pytest.raises(InvalidShape, match="cotangent"):
         OPERATORS["add"].vjp({"output": np.zeros(3)}, x=one, y=one)
+
+
+def test_a_gradient_that_is_handed_on_keeps_the_sign_of_its_zeros() -> None:
+    x = np.ones((2, 3))
+    gradients = OPERATORS["add"].vjp({"output": np.full((2, 3), -0.0)}, x=x, y=x)
+    assert np.signbit(gradients["x"]).all()
+    assert np.signbit(gradients["y"]).all()

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from conformance.case.geometry import Pads, extent, resolve_pads
+from conformance.case.geometry import Padding, Pads, extent, resolve_pads
 from conformance.case.job import Job
 from conformance.verdict.variants.reading import (
     CONV,
@@ -42,7 +42,7 @@ def _spans(job: Job) -> tuple[int, ...]:
     return tuple(map(extent, kernel_of(job), dilation_of(job)))
 
 
-def _other_same(job: Job, given: str, other: str) -> Reading | None:
+def _other_same(job: Job, given: Padding, other: str) -> Reading | None:
     if job.attributes.padding != given:
         return None
     read = with_attributes(job, padding=other)
@@ -206,6 +206,30 @@ def _output_padding_low(job: Job) -> Reading | None:
     return Reading(job=with_attributes(job, padding=shifted, output_padding=(0,) * len(more)))
 
 
+def _crop_from_the_end(job: Job) -> Reading | None:
+    """SAME's crop: what is cut off in all is split evenly, and the odd row comes off the end."""
+    if not isinstance(job.attributes.padding, tuple):
+        return None
+    crops = [
+        (low, high - more)
+        for (low, high), more in zip(job.attributes.padding, job.attributes.output_padding, strict=True)
+    ]
+    if any(low + high < 0 for low, high in crops):
+        return None
+    split = tuple(((low + high) // 2, low + high - (low + high) // 2) for low, high in crops)
+    if split == tuple(crops):
+        return None
+    return Reading(job=with_attributes(job, padding=split, output_padding=(0,) * len(split)))
+
+
+def _as_same(job: Job) -> Reading | None:
+    """SAME in the place of pads, where as many windows fit."""
+    if not isinstance(job.attributes.padding, tuple):
+        return None
+    read = _other_same(job, job.attributes.padding, "same")
+    return read if read is not None and output_shapes(read.job) == output_shapes(job) else None
+
+
 def _output_padding_ignored(job: Job) -> Reading | None:
     more = job.attributes.output_padding
     return reread(job, output_padding=(0,) * len(more))
@@ -300,6 +324,13 @@ VARIANTS: Final = (
         about="A framework with one pad an axis gets the first of the two.",
         seen_by=_EXPLICIT,
         read=_low_pads_at_both_ends,
+    ),
+    Variant(
+        name="SAME for pads of one's own",
+        operators=(*CONV, *POOLS),
+        about="A port writes padding='same' for PyTorch's pads; with a stride its odd pixel is at the high end.",
+        seen_by="pads with a stride above 1, of as many windows as SAME has",
+        read=_as_same,
     ),
     Variant(
         name="SAME padded as if unstrided",
@@ -426,6 +457,13 @@ VARIANTS: Final = (
         about="PyTorch's and Keras' default stride stands where another one was asked.",
         seen_by="a stride that is not the window",
         read=_stride_is_the_window,
+    ),
+    Variant(
+        name="crop from the end",
+        operators=TRANSPOSED,
+        about="TensorFlow's SAME crops the odd row from the end, PyTorch's output padding leaves it off the start.",
+        seen_by="output padding, or pads that differ between the ends",
+        read=_crop_from_the_end,
     ),
     Variant(
         name="output padding at the low end",

@@ -98,7 +98,9 @@ def _conv_transpose(question: Question) -> Written:
             dimension_numbers=(_DIMENSIONS[rank], None),
             transpose_kernel=(True, False),
         )
-        remark = "" if a.padding in ("same", "valid") else "pads of the convolution over the input with strides between"
+        remark = (
+            "" if a.padding in ("same", "valid") else "pads of the convolution over the input with strides between"
+        )
         return _written(question, f"y = {call}", remark=remark)
     outside, inside, groups = w[-2], w[-1] // a.groups, a.groups
     # (out / groups, in) of the kernel as (in / groups, out), group by group.
@@ -163,7 +165,9 @@ def _average_pool(question: Question) -> Written:
         return called("lax.reduce_window", Name(name), 0.0, Name("lax.add"), window, stride, padding)
 
     if not any(map(any, over)) and (a.count_padding or a.padding == "valid"):
-        return _written(question, f"y = {total('x', padding)} / {math.prod(a.window)}", remark="JAX has sums of windows")
+        return _written(
+            question, f"y = {total('x', padding)} / {math.prod(a.window)}", remark="JAX has sums of windows"
+        )
     lines = ["n = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)"]
     inside = padding
     if a.count_padding:
@@ -188,7 +192,9 @@ def _softmax(question: Question) -> Written:
 
 
 def _leaky_relu(question: Question) -> Written:
-    return _written(question, f"y = {called('jax.nn.leaky_relu', _X, negative_slope=(question.attributes.slope, None))}")
+    return _written(
+        question, f"y = {called('jax.nn.leaky_relu', _X, negative_slope=(question.attributes.slope, None))}"
+    )
 
 
 def _elu(question: Question) -> Written:
@@ -209,7 +215,9 @@ def _prelu(question: Question) -> Written:
 
 
 def _affine(question: Question) -> list[str]:
-    return [line for name, line in (("scale", "y = y * scale"), ("offset", "y = y + offset")) if name in question.shapes]
+    return [
+        line for name, line in (("scale", "y = y * scale"), ("offset", "y = y + offset")) if name in question.shapes
+    ]
 
 
 def _batch_norm(question: Question) -> Written:
@@ -226,7 +234,9 @@ def _layer_norm(question: Question) -> Written | Unwritten:
     x, a = question.shapes["x"], question.attributes
     axes = [axis % len(x) for axis in a.axes]
     if len(question.shapes) > 1 and axes != list(range(axes[0], len(x))):
-        return Unwritten(why=f"scale and offset of the axes {tuple(axes)} are not the last ones, so they do not broadcast")
+        return Unwritten(
+            why=f"scale and offset of the axes {tuple(axes)} are not the last ones, so they do not broadcast"
+        )
     lines = _standardized(axes, a.epsilon, "x")
     return _written(question, *lines, *_affine(question), remark="JAX has no layer norm")
 
@@ -335,17 +345,22 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
     """
     names = tuple(question.shapes)
     sources = [name for name in names if question.contract.operand(name).differentiable]
+    wanted, kept = ", ".join(sources), ", ".join(f"{name}={name}" for name in sources)
     lines = [
         *(f'{name} = jnp.asarray(given["{name}"])' for name in names),
         f"def forward({', '.join(f'{name}={name}' for name in names)}):",
         *(f"    {line}" for line in written.lines),
         "    return y",
-        f"y, pull = jax.vjp(lambda {', '.join(sources)}: forward({', '.join(f'{s}={s}' for s in sources)}), "
-        f"{', '.join(sources)})",
+        "y = forward()",
         'found = {"output": np.asarray(y)}',
         'pulled = jnp.asarray(given["cotangent"])',
-        "if y.shape == pulled.shape:",
-        "    gradients = pull(pulled)",
+        "try:",
+        f"    _, pull = jax.vjp(lambda {wanted}: forward({kept}), {wanted})",
+        "    gradients = pull(pulled) if y.shape == pulled.shape else ()",
+        "except NotImplementedError as error:  # some of JAX's functions have no gradient",
+        "    gradients = ()",
+        '    found["no gradients"] = np.array(f"{type(error).__name__}: {error}")',
+        f"for name, gradient in zip({sources!r}, gradients):",
+        '    found[f"gradient {name}"] = np.asarray(gradient)',
     ]
-    lines += [f'    found["gradient {name}"] = np.asarray(gradients[{i}])' for i, name in enumerate(sources)]
     return tuple(lines)

@@ -156,8 +156,10 @@ def _pool(question: Question) -> Written | Unwritten:
     ]
     if not any(map(any, covered)):
         padding = "valid"
-    elif covered == list(same) and counts == tuple(-(-n // s) for n, s in zip(sizes, a.stride, strict=True)) and (
-        maximum or not a.count_padding
+    elif (
+        covered == list(same)
+        and counts == tuple(-(-n // s) for n, s in zip(sizes, a.stride, strict=True))
+        and (maximum or not a.count_padding)
     ):
         padding = "same"
         remark = "its windows are those of 'same' here" if a.padding != "same" else ""
@@ -194,7 +196,9 @@ def _adaptive(question: Question) -> Written | Unwritten:
         name = f"layers.Adaptive{kind}Pooling2D"
         return Written(lines=(called(name, size),), remark="a layer of Keras 3.13 and later")
     window = each([n // m for n, m in zip(sizes, size, strict=True)])
-    return Written(lines=(called(f"layers.{kind}Pooling2D", window),), remark="the sizes divide, for this input alone")
+    return Written(
+        lines=(called(f"layers.{kind}Pooling2D", window),), remark="the sizes divide, for this input alone"
+    )
 
 
 def _scaled(question: Question) -> tuple[Weight, ...]:
@@ -281,7 +285,9 @@ def _elu(question: Question) -> Written:
 
 def _gelu(question: Question) -> Written | Unwritten:
     if question.attributes.approximate != "none":
-        return Unwritten(why="Keras's layers have the exact gelu; keras.activations.gelu(x, approximate=True) is a call")
+        return Unwritten(
+            why="Keras's layers have the exact gelu; keras.activations.gelu(x, approximate=True) is a call"
+        )
     return Written(lines=('layers.Activation("gelu")',))
 
 
@@ -320,7 +326,9 @@ def _resize(question: Question) -> Written | Unwritten:
         if taken != repeated:
             return Unwritten(why="layers.UpSampling2D repeats every element, which are others here")
     elif a.method == "cubic":
-        return Unwritten(why="layers.UpSampling2D has the cubic kernel of its backend, which TensorFlow reads from a table")
+        return Unwritten(
+            why="layers.UpSampling2D has the cubic kernel of its backend, which TensorFlow reads from a table"
+        )
     elif a.coordinates != "half_pixel":
         return Unwritten(why="layers.UpSampling2D interpolates between the centres of pixels")
     method = {"nearest": "nearest", "linear": "bilinear"}[a.method]

@@ -1,5 +1,6 @@
 """Questions without numbers, and how a framework says them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,15 +25,26 @@ def crop_shapes(attributes: Crop, shapes: Shapes) -> dict[str, Shape]:
     require(len(x) == len(cropping) + 2, f"x must have {len(cropping)} spatial axes to crop, got shape {x}")
     for axis, (n, pair) in enumerate(zip(x[1:-1], cropping, strict=True)):
         require(min(pair) >= 0, f"spatial axis {axis}: nothing less than 0 can be cropped, got {pair}")
-        require(sum(pair) < n, f"spatial axis {axis}: {n} elements, {pair[0]} + {pair[1]} of them cropped: none is left")
+        require(
+            sum(pair) < n, f"spatial axis {axis}: {n} elements, {pair[0]} + {pair[1]} of them cropped: none is left"
+        )
     sizes = (n - low - high for n, (low, high) in zip(x[1:-1], cropping, strict=True))
     return {"output": (x[0], *sizes, x[-1])}
+
+
+def flat_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
+    """(batch, ...) -> (batch, everything else)."""
+    x = shapes["x"]
+    return {"output": (x[0], math.prod(x[1:]))}
 
 
 # Layers that people write and the harness does not ask: what they do to shapes is known, numbers are not judged.
 BESIDE: Final[Mapping[str, Operator]] = MappingProxyType(
     {
         "crop": Operator(name="crop", attributes=Crop, operands=(X,), shapes=crop_shapes, linear=True),
+        "flatten_channels_first": Operator(
+            name="flatten_channels_first", attributes=NoAttributes, operands=(X,), shapes=flat_shapes, linear=True
+        ),
         "identity": Operator(name="identity", attributes=NoAttributes, operands=(X,), shapes=same_shape, linear=True),
     }
 )

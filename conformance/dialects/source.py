@@ -191,7 +191,9 @@ def read_call(grammar: Grammar, node: ast.expr, whole: str) -> Call:
     module, _, layer = dotted(node.func).rpartition(".")
     if module and module not in grammar.modules:
         options = ", ".join(f"{name}." for name in grammar.modules)
-        raise UnreadableLayer(whole, column, f"a layer of {grammar.name} starts with {options} or nothing, got {module}.")
+        raise UnreadableLayer(
+            whole, column, f"a layer of {grammar.name} starts with {options} or nothing, got {module}."
+        )
     if layer not in grammar.layers:
         hint = did_you_mean(layer, grammar.layers) or f"; it has {', '.join(grammar.layers)}"
         raise UnreadableLayer(whole, column, f"no layer {layer!r} of {grammar.name} is known here{hint}")
@@ -200,7 +202,9 @@ def read_call(grammar: Grammar, node: ast.expr, whole: str) -> Call:
     order = list(signature)
     for place, argument in enumerate(node.args):
         if isinstance(argument, ast.Starred):
-            raise UnreadableLayer(whole, argument.col_offset + 1, f"{layer}: arguments are written out, got a * of many")
+            raise UnreadableLayer(
+                whole, argument.col_offset + 1, f"{layer}: arguments are written out, got a * of many"
+            )
         if place >= len(order):
             most = f"at most {len(order)} arguments ({', '.join(order)})" if order else "no arguments"
             raise UnreadableLayer(whole, argument.col_offset + 1, f"{layer} takes {most}, got {len(node.args)}")

@@ -144,7 +144,7 @@ def _conv_transpose(question: Question) -> Written:
         Name("kernel" if grouped else "w"),
         output_shape=(Name(size), None),
         strides=(each(a.stride), None),
-        padding=(padding, "SAME"),
+        padding=(padding, None),
         dilations=(each(a.dilation), 1),
     )
     lines = [*_split(a.groups), _joined(call)] if grouped else [f"y = {call}"]
@@ -269,7 +269,9 @@ def _batch_norm(question: Question) -> Written:
 
 
 def _affine(question: Question) -> list[str]:
-    return [line for name, line in (("scale", "y = y * scale"), ("offset", "y = y + offset")) if name in question.shapes]
+    return [
+        line for name, line in (("scale", "y = y * scale"), ("offset", "y = y + offset")) if name in question.shapes
+    ]
 
 
 def _standardized(axes: Sequence[int], epsilon: float, name: str) -> list[str]:
@@ -284,7 +286,9 @@ def _layer_norm(question: Question) -> Written | Unwritten:
     axes = [axis % len(x) for axis in a.axes]
     lines = _standardized(axes, a.epsilon, "x")
     if len(question.shapes) > 1 and axes != list(range(axes[0], len(x))):
-        return Unwritten(why=f"scale and offset of the axes {tuple(axes)} are not the last ones, so they do not broadcast")
+        return Unwritten(
+            why=f"scale and offset of the axes {tuple(axes)} are not the last ones, so they do not broadcast"
+        )
     return _written(question, *lines, *_affine(question), remark="TensorFlow has moments, no layer norm")
 
 
@@ -305,7 +309,9 @@ def _group_norm(question: Question) -> Written:
 def _resize(question: Question) -> Written | Unwritten:
     a, sizes = question.attributes, question.shapes["x"][1:-1]
     if a.method == "cubic":
-        return Unwritten(why="tf.image.resize reads its cubic weights from a table, which is no cubic kernel to the last bits")
+        return Unwritten(
+            why="tf.image.resize reads its cubic weights from a table, which is no cubic kernel to the last bits"
+        )
     if a.method == "nearest":
         taken, own = (
             [nearest_places(n, m, *how) for n, m in zip(sizes, a.size, strict=True)]

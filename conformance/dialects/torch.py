@@ -152,9 +152,7 @@ def _fitting(
             if padding > k // 2:
                 return None
             try:
-                (count,) = window_count(
-                    (sizes[axis],), ((padding, padding),), (k,), (s,), (d,), ceil_mode=ceil
-                )
+                (count,) = window_count((sizes[axis],), ((padding, padding),), (k,), (s,), (d,), ceil_mode=ceil)
             except ImpossibleShape:
                 continue
             if count >= wanted[axis] + skipped:
@@ -198,13 +196,13 @@ def _pool(question: Question) -> Written | Unwritten:
             return Unwritten(why="torch's average pools count what lies in equal pads, with ceil_mode no others")
         remark = "pads that count are a layer of their own, where they differ"
         return Written(lines=(*_padded(pads), layer((0,) * rank, ceil=False, count=True)), remark=remark)
-    found = [
-        (fitting, ceil) for ceil in (False, True) if (fitting := _fitting(question, pads, dilation, ceil=ceil))
-    ]
+    found = [(fitting, ceil) for ceil in (False, True) if (fitting := _fitting(question, pads, dilation, ceil=ceil))]
     for (padding, crop), ceil in sorted(found, key=lambda one: bool(_padded(one[0][1]))):
         how = "ceil_mode takes the last window" if ceil else "equal pads take all windows"
         cropped = _padded(crop)
-        remark = f"torch's pools pad both ends alike; {how}" + (", negative pads drop what is too many" * bool(cropped))
+        remark = f"torch's pools pad both ends alike; {how}" + (
+            ", negative pads drop what is too many" * bool(cropped)
+        )
         count = maximum or not any(padding)
         return Written(lines=(layer(padding, ceil=ceil, count=count), *cropped), remark=remark)
     if maximum and not a.ceil_mode:
@@ -473,5 +471,3 @@ def _given(weight: Weight) -> str:
 
 def _to_last(text: str, tensor: str) -> str:
     return f"np.moveaxis({text}, 1, -1) if {tensor}.ndim > 2 else {text}"
-
-

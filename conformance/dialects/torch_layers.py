@@ -408,7 +408,9 @@ def _pad(call: Call, x: Shape) -> Step:
     entries = given if isinstance(given, tuple) else (given,) * (2 * rank)
     numbers = [entry for entry in entries if isinstance(entry, int) and not isinstance(entry, bool)]
     if len(numbers) != 2 * rank or len(entries) != 2 * rank:
-        raise call.fault(f"padding must be an integer or {2 * rank} of them, (low, high) of the last axis first, got {given!r}")
+        raise call.fault(
+            f"padding must be an integer or {2 * rank} of them, (low, high) of the last axis first, got {given!r}"
+        )
     pads = tuple((numbers[2 * i], numbers[2 * i + 1]) for i in reversed(range(rank)))
     value = call.number("value") if kind == "Constant" else 0.0
     if min(numbers) < 0:
@@ -472,7 +474,11 @@ _READERS: Final[Mapping[str, Read]] = {
     "PReLU": _prelu,
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
-    **{f"{kind}Pad{r}d": _pad for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular") for r in _RANKS},
+    **{
+        f"{kind}Pad{r}d": _pad
+        for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
+        for r in _RANKS
+    },
     "Upsample": _upsample,
     "PixelShuffle": _blocks,
     "PixelUnshuffle": _blocks,

@@ -31,6 +31,8 @@ from conformance.verdict.oracle import Accumulators, Expectations, expect
 
 # A framework's import takes seconds, a call milliseconds; minutes mean that the machine is out of breath.
 SECONDS: Final = 300.0
+# Of a framework's exception, so much is told.
+TOLD: Final = 300
 _NOWHERE: Final = Where(path=Path("a rehearsal"), line=0, column=0)
 # One thread, no GPU, few words, and the one of Keras's backends that the scripts speak to.
 ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -51,6 +53,7 @@ class Rehearsed:
         versions: of the framework that ran it; empty where none did.
         missing: the module that is not installed, so that nothing ran.
         refused: what the framework raised.
+        no_gradients: why the framework gave none of them, though it was asked.
         comparisons: every array against the reference.
         arrays: what the framework gave for the first data set: `output`, `gradient x`, ...
     """
@@ -58,6 +61,7 @@ class Rehearsed:
     versions: str = ""
     missing: str = ""
     refused: str = ""
+    no_gradients: str = ""
     comparisons: tuple[Comparison, ...] = ()
     arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
@@ -79,11 +83,14 @@ class Rehearsed:
             return f"refused by {self.versions}: {self.refused}"
         worst = self.worst
         if worst is None:
-            arrays = "outputs and gradients" if any(c.check == "gradients" for c in self.comparisons) else "outputs"
-            return f"checked with {self.versions}: {arrays} agree with the reference"
+            if self.no_gradients:
+                return f"checked with {self.versions}: outputs agree with the reference; no gradients: {self.no_gradients}"
+            return f"checked with {self.versions}: outputs and gradients agree with the reference"
         what = worst.name if worst.check == "outputs" else f"gradient {worst.name}"
         if worst.got_shape != worst.expected_shape:
-            return f"differs with {self.versions}: {what} has shape {worst.got_shape}, expected {worst.expected_shape}"
+            return (
+                f"differs with {self.versions}: {what} has shape {worst.got_shape}, expected {worst.expected_shape}"
+            )
         return (
             f"differs with {self.versions}: {what}{list(worst.worst_index)} is {worst.got:.6g}, "
             f"expected {worst.expected:.6g}"
@@ -128,8 +135,8 @@ def rehearse(dialect: Dialect, calls: Sequence[tuple[Written, Question]]) -> tup
     if missing or not calls:
         return tuple(Rehearsed(missing=missing) for _ in calls)
     jobs = [
-        [job_of(question, data) for data in ("normal", "wide") if data in question.contract.data] or
-        [job_of(question, "normal")]
+        [job_of(question, data) for data in ("normal", "wide") if data in question.contract.data]
+        or [job_of(question, "normal")]
         for _, question in calls
     ]
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
@@ -203,13 +210,15 @@ def _program(dialect: Dialect, calls: Sequence[tuple[Written, Question]], counts
 def _judged(folder: Path, place: int, jobs: Sequence[Job], versions: str, died: str) -> Rehearsed:
     comparisons: list[Comparison] = []
     arrays: dict[str, NDArray[np.generic]] = {}
+    no_gradients = ""
     for number, job in enumerate(jobs):
         path = folder / f"{place}-{number}-found.npz"
         if not path.is_file():
             refused = _text(folder / f"{place}-{number}.txt") or died or "it left no answer"
-            return Rehearsed(versions=versions, refused=" ".join(refused.split())[:300])
+            return Rehearsed(versions=versions, refused=" ".join(refused.split())[:TOLD])
         with np.load(path, allow_pickle=False) as loaded:
             found = {name: loaded[name] for name in loaded.files}
+        no_gradients = no_gradients or " ".join(str(found.pop("no gradients", "")).split())[:TOLD]
         arrays = arrays or found
         expected = expect(job, Accumulators())
         assert isinstance(expected, Expectations), expected
@@ -219,7 +228,7 @@ def _judged(folder: Path, place: int, jobs: Sequence[Job], versions: str, died: 
         for name, expectation in expected.gradients.items():
             if (got := found.get(f"gradient {name}")) is not None:
                 comparisons.append(compare(name, "gradients", job.data, _tensor(got), expectation, "float32"))
-    return Rehearsed(versions=versions, comparisons=tuple(comparisons), arrays=arrays)
+    return Rehearsed(versions=versions, no_gradients=no_gradients, comparisons=tuple(comparisons), arrays=arrays)
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:

@@ -1,7 +1,8 @@
 """Conformance tests for the operators of convolutional networks, across frameworks.
 
-`judge`, `explain` and `load_runs` are the Python face; everything else is reached from the command line or pytest. Nothing is
-imported until it is asked for: a worker process that needs one adapter must not pay for, or depend on, the rest.
+`judge`, `explain` and `load_runs` are the Python face; everything else is reached from the command line or pytest.
+Nothing is imported until it is asked for: a worker process that needs one adapter must not pay for, or depend on, the
+rest.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -377,6 +377,31 @@ def _explain_case(case: "Case", html: Path | None) -> None:
         print(write_case(record, html))
 
 
+@app.command()
+def port(
+    layer: Annotated[str, typer.Argument(help='As one writes it: "nn.Conv2d(3, 8, 3, stride=2, padding=1)".')],
+    source: Annotated[str, typer.Option("--from", help="torch or keras; what the layer's name tells if none.")] = "",
+    to: Annotated[str, typer.Option("--to", help="torch, keras, tf, jax; all others if none.")] = "",
+    input_: Annotated[
+        str, typer.Option("--input", help="Sizes of its data without the batch, in its own order of axes.")
+    ] = "",
+) -> None:
+    """Says a layer in other frameworks' words: the equivalent, run before it is said, or the nearest.
+
+    The layer is read, never evaluated. Exit code 1: a framework has no exact equivalent.
+    """
+    from conformance.run.porting import port as ported
+    from conformance.run.porting import source_of
+    from conformance.run.questions import dialects_of
+
+    with told_plainly():
+        own = source_of(layer, source)
+        answer = ported(layer, own, [target for target in dialects_of(to) if to or target != own], input_)
+        print(answer)
+    if not answer.exact:
+        raise typer.Exit(UNEXPECTED)
+
+
 def _find_case(case_id: str, paths: Sequence[Path] | None) -> "Case":
     from conformance.case.loading import load
 

@@ -22,6 +22,7 @@ _ELEMENTWISE: Final[Mapping[str, str]] = {
     "hard_sigmoid": "jax.nn.hard_sigmoid(x)",
     "hard_swish": "jax.nn.hard_swish(x)",
     "flatten": "x.reshape(x.shape[0], -1)",
+    "flatten_channels_first": "jnp.moveaxis(x, -1, 1).reshape(x.shape[0], -1)",
     "global_average_pool2d": "jnp.mean(x, axis=(1, 2))",
     "global_max_pool2d": "jnp.max(x, axis=(1, 2))",
     "identity": "x",

@@ -261,6 +261,12 @@ def _flatten(question: Question) -> Written:
     return Written(lines=("layers.Flatten()",))
 
 
+def _flatten_channels_first(question: Question) -> Written:
+    axes = len(question.shapes["x"]) - 1
+    permuted = called("layers.Permute", (axes, *range(1, axes)))
+    return Written(lines=(permuted, "layers.Flatten()"), remark="channels are laid first, as torch flattens them")
+
+
 def _relu(question: Question) -> Written:
     return Written(lines=("layers.ReLU()" if question.operator == "relu" else "layers.ReLU(max_value=6.0)",))
 
@@ -365,6 +371,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "pad": _pad,
     "resize2d": _resize,
     "crop": _crop,
+    "flatten_channels_first": _flatten_channels_first,
     "identity": lambda question: Written(lines=("layers.Identity()",)),
 }
 

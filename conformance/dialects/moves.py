@@ -1,4 +1,4 @@
-"""How an operand lies: what turns an array in the house's order of axes into a framework's, and back, as NumPy text."""
+"""How an operand lies: what turns an array of the house's order of axes into a framework's, and back, as text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +68,13 @@ def moved(text: str, moves: Moves) -> str:
         else:
             text += f".reshape({_arguments(move.after)})"
     return text
+
+
+def after(shape: Shape, moves: Moves) -> Shape:
+    """The shape that moves leave."""
+    for move in moves:
+        shape = tuple(shape[axis] for axis in move.axes) if isinstance(move, Transpose) else move.after
+    return shape
 
 
 def _arguments(numbers: Sequence[int]) -> str:

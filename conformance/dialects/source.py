@@ -1,10 +1,10 @@
-"""Layer expressions as people write them, read with `ast`: a fixed table of layers, literal arguments, no evaluation."""
+"""Layer expressions as people write them: read with `ast` against a table of layers, literal arguments, no evaluation."""
 
 import ast
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from conformance.case.expansion import did_you_mean
 from conformance.errors import ConformanceError
@@ -116,7 +116,7 @@ class Call:
             raise self.fault(f"{name} is read as {options} alone, got {self.arguments[name]!r}")
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -22,6 +22,7 @@ _ELEMENTWISE: Final[Mapping[str, tuple[str, ...]]] = {
     "hard_sigmoid": ("y = tf.nn.relu6(x + 3.0) / 6.0",),
     "hard_swish": ("y = x * tf.nn.relu6(x + 3.0) / 6.0",),
     "flatten": ("y = tf.reshape(x, (x.shape[0], -1))",),
+    "flatten_channels_first": ("y = tf.reshape(tf.experimental.numpy.moveaxis(x, -1, 1), (x.shape[0], -1))",),
     "global_average_pool2d": ("y = tf.reduce_mean(x, axis=(1, 2))",),
     "global_max_pool2d": ("y = tf.reduce_max(x, axis=(1, 2))",),
     "identity": ("y = x",),
@@ -169,7 +170,7 @@ def _max_pool(question: Question) -> Written:
         padding = "SAME"
     elif a.padding != "valid" or a.ceil_mode:
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, a.dilation)
-        covered = covering_pads(sizes, pads, a.window, a.stride, a.dilation, ceil_mode=a.ceil_mode)
+        covered = covering_pads(sizes, pads, a.window, a.stride, a.dilation, ceil_mode=True) if a.ceil_mode else pads
         if rank == 2 and not dilated:
             padding = _whole(covered) if any(map(any, covered)) else "VALID"
             remark = "what ceil_mode takes more is padded" if a.ceil_mode and padding != "VALID" else ""
@@ -195,7 +196,7 @@ def _average_pool(question: Question) -> Written:
     if (a.padding == "same" and not a.count_padding) or (a.padding == "valid" and not a.ceil_mode):
         return _written(question, f"y = {called(function, _X, *tail, a.padding.upper())}")
     pads = resolve_pads(a.padding, sizes, a.window, a.stride, ones)
-    covered = covering_pads(sizes, pads, a.window, a.stride, ones, ceil_mode=a.ceil_mode)
+    covered = covering_pads(sizes, pads, a.window, a.stride, ones, ceil_mode=True) if a.ceil_mode else pads
     mean = called(function, Name("t"), *tail, "VALID")
     start = ["t = x", *_padded("t", covered)]
     if a.count_padding:

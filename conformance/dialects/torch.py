@@ -173,9 +173,9 @@ def _pool(question: Question) -> Written | Unwritten:
     pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
 
     def layer(padding: Sequence[int], *, ceil: bool, count: bool) -> str:
-        more = {} if maximum else {"count_include_pad": (count, True)}
+        more: dict[str, tuple[object, object]] = {"count_include_pad": (count, True)}
         if maximum:
-            more["dilation"] = (each(dilation), 1)
+            more = {"dilation": (each(dilation), 1)}
         return called(
             f"nn.{'Max' if maximum else 'Avg'}Pool{rank}d",
             each(a.window),
@@ -427,6 +427,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,
+    "flatten_channels_first": lambda question: Written(lines=("nn.Flatten()",)),
     "identity": lambda question: Written(lines=("nn.Identity()",)),
 }
 

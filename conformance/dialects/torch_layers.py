@@ -107,7 +107,7 @@ GRAMMAR: Final = Grammar(
         "GroupNorm": {"num_groups": REQUIRED, "num_channels": REQUIRED, "eps": 1e-5, "affine": True},
         "Linear": {"in_features": REQUIRED, "out_features": REQUIRED, "bias": True},
         "Flatten": {"start_dim": 1, "end_dim": -1},
-        **{name: _INPLACE for name in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Hardsigmoid", "Hardswish")},
+        **dict.fromkeys(("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Hardsigmoid", "Hardswish"), _INPLACE),
         **{name: {} for name in ("Sigmoid", "Tanh", "Softsign", "LogSigmoid", "Identity")},
         "Softplus": {"beta": 1.0, "threshold": 20.0},
         "LeakyReLU": {"negative_slope": 0.01, "inplace": False},
@@ -255,10 +255,11 @@ def _adaptive(call: Call, x: Shape) -> Step:
     given = call.arguments["output_size"]
     entries = given if isinstance(given, tuple) else (given, given)
     filled = tuple(n if entry is None else entry for entry, n in zip(entries, x[1:-1], strict=False))
-    if len(entries) != 2 or not all(isinstance(entry, int) and entry >= 1 for entry in filled):
+    numbers = [entry for entry in filled if isinstance(entry, int) and not isinstance(entry, bool) and entry >= 1]
+    if len(entries) != 2 or len(numbers) != 2:
         raise call.fault(f"output_size must be an integer of at least 1, or 2 of them, got {given!r}")
     kind = "average" if "Avg" in call.layer else "max"
-    attributes = AdaptivePool(size=(int(filled[0] or 0), int(filled[1] or 0)))
+    attributes = AdaptivePool(size=(numbers[0], numbers[1]))
     return _step(call, Question(operator=f"adaptive_{kind}_pool2d", attributes=attributes, shapes={"x": x}))
 
 

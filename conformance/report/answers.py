@@ -1,4 +1,4 @@
-"""What `explain` answers without a case: a question's geometry and its call everywhere, or a chain followed by shapes."""
+"""What `explain` answers without a case: an operator's geometry and its call everywhere, or a chain of layers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,6 @@ from conformance.dialects.table import DIALECTS
 from conformance.report.axes import Axis, resolve_axes
 from conformance.report.explanation import explain_axis
 from conformance.run.questions import BATCH, Asked, Spoken, UnclearQuestion, dialects_of, question_of, say, sizes_of
-
 
 _LINE: Final = "\n"
 

@@ -73,7 +73,7 @@ def question_of(asked: Asked) -> Question:
     contract = OPERATORS[asked.operator]
     if asked.operator == "chain" or contract.random or any(operand.kind != "float" for operand in contract.operands):
         raise UnclearQuestion(f"{asked.operator} is asked in a case alone: conformance list -k {asked.operator}")
-    own = {field: True for field in contract.attributes.__dataclass_fields__}
+    own = dict.fromkeys(contract.attributes.__dataclass_fields__, True)
     given = _attributes(asked, contract.rank, own)
     attributes, faults = read_attributes(contract, given)
     if attributes is None or faults:

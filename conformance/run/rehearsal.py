@@ -103,7 +103,7 @@ def missing_module(dialect: Dialect) -> str:
 
 
 def job_of(question: Question, data: DataSet) -> Job:
-    """A question with its numbers in float32, which are the same on every machine, and cotangents that are not ones."""
+    """A question with its numbers in float32, the same on every machine, and cotangents that are not ones."""
     contract = question.contract
     case = Case(
         id=f"{question.operator}/rehearsal",
@@ -144,8 +144,8 @@ def rehearse(dialect: Dialect, calls: Sequence[tuple[Written, Question]]) -> tup
         for place, asked in enumerate(jobs):
             for number, job in enumerate(asked):
                 given = {operand: tensor.data for operand, tensor in job.operands.items()}
-                cotangent = {"cotangent": tensor.data for tensor in job.cotangents.values()}
-                np.savez(folder / f"{place}-{number}.npz", allow_pickle=False, **given, **cotangent)
+                (cotangent,) = (tensor.data for tensor in job.cotangents.values())
+                np.savez(folder / f"{place}-{number}.npz", allow_pickle=False, cotangent=cotangent, **given)
         (folder / "calls.py").write_text(_program(dialect, calls, [len(asked) for asked in jobs]), encoding="utf-8")
         died = _run(folder)
         versions = _text(folder / "versions.txt") or dialect.title

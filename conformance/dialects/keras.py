@@ -169,7 +169,7 @@ def _pool(question: Question) -> Written | Unwritten:
     elif maximum:
         return Unwritten(
             why="Keras's pools have 'same' and 'valid' alone, and no layer pads with what never wins; behind a ReLU, "
-            f"where nothing is below 0, {called(f'layers.ZeroPadding{rank}D', _pairs(covered))} before 'valid' would do"
+            f"where nothing is below 0, {called(f'layers.ZeroPadding{rank}D', _pairs(covered))} before it would do"
         )
     else:
         return Unwritten(why="Keras's average pools have 'same' and 'valid' alone, and no count of their own")

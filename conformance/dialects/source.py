@@ -1,4 +1,4 @@
-"""Layer expressions as people write them: read with `ast` against a table of layers, literal arguments, no evaluation."""
+"""Layer expressions as people write them, read with `ast` against a table of layers; nothing is evaluated."""
 
 import ast
 import math

@@ -141,7 +141,7 @@ def _conv_transpose(question: Question) -> Written:
 def _fitting(
     question: Question, pads: Pads, dilation: Shape, *, ceil: bool
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]] | None:
-    """Equal pads under which torch's windows hold the wanted ones, and the crop that leaves those; None if none do."""
+    """Equal pads under which torch's windows hold the wanted ones, and the crop that leaves those; None without."""
     a, sizes = question.attributes, question.shapes["x"][1:-1]
     wanted = question.output[1:-1]
     paddings, crops = [], []

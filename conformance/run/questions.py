@@ -222,7 +222,7 @@ def dialects_of(text: str) -> tuple[Dialect, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spoken:
-    """A question as one framework says it, and what came of running that; `rehearsed` is None where there is no call."""
+    """A question as one framework says it, and what came of running that; None where there is no call."""
 
     dialect: Dialect
     said: Written | Unwritten
@@ -261,7 +261,7 @@ def weight_line(dialect: Dialect, written: Written, operand: str) -> str:
     """How an operand in the house's order becomes the framework's parameter; empty where it is taken as it is."""
     for weight in written.weights:
         if weight.operand == operand and weight.moves:
-            return f"{weight.name} = {moved(operand, weight.moves)}, {operand} being (*spatial, ...) as TensorFlow has it"
+            return f"{weight.name} = {moved(operand, weight.moves)}, where {operand} lies as TensorFlow has it"
     return ""
 
 

@@ -84,7 +84,8 @@ class Rehearsed:
         worst = self.worst
         if worst is None:
             if self.no_gradients:
-                return f"checked with {self.versions}: outputs agree with the reference; no gradients: {self.no_gradients}"
+                told = f"outputs agree with the reference; no gradients: {self.no_gradients}"
+                return f"checked with {self.versions}: {told}"
             return f"checked with {self.versions}: outputs and gradients agree with the reference"
         what = worst.name if worst.check == "outputs" else f"gradient {worst.name}"
         if worst.got_shape != worst.expected_shape:

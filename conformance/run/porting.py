@@ -48,11 +48,11 @@ class Near:
     """A call that says something else: its lines, and how far its output is from the wanted one.
 
     `most` is the largest difference, `of` the largest value, `share` how many elements differ by more than rounding;
-    a difference of infinity stands for another shape, `shape`.
+    a difference of infinity stands for another shape, `shape`, without the batch.
     """
 
     lines: tuple[str, ...]
-    shape: Shape
+    shape: str
     most: float
     of: float
     share: float
@@ -60,7 +60,7 @@ class Near:
 
     def __str__(self) -> str:
         if math.isinf(self.most):
-            return f"its output is {'x'.join(map(str, self.shape[1:]))} (channels last)"
+            return f"its output is {self.shape}"
         return (
             f"differs by up to {self.most:.3g} where values reach {self.of:.3g}, in {self.share:.0%} of the elements"
         )
@@ -127,7 +127,7 @@ class Port:
         return all(ported.exact for ported in self.ported)
 
     def __str__(self) -> str:
-        head = f"{self.text} of {self.source.title}, given {self.given} -> {self.output} "
+        head = f"{self.text} of {self.source.title}, given {self.given} -> {self.output}"
         return "\n\n".join([head, *map(str, self.ported)])
 
 
@@ -162,17 +162,22 @@ def port(text: str, source: Dialect, targets: Sequence[Dialect], given: str = ""
         ]
     for target, found in nearby.items():
         asked[target] += [(found.written, found.question)] if found is not None and found.runs else []
-    judged = {target: [pair for pair in pairs if pair[1].judged] for target, pairs in asked.items()}
-    rehearsed = rehearse_all({target: pairs for target, pairs in judged.items() if pairs})
+    rehearsed = rehearse_all({target: pairs for target, pairs in asked.items() if pairs})
     ported = tuple(
         _ported(step, call, source, target, says[target], nearby[target], rehearsed.get(target, ()))
         for target in targets
     )
-    return Port(text=call.text, source=source, given=_told(x), output=_told(step.output), ported=ported)
+    return Port(
+        text=call.text, source=source, given=_told(x, source), output=_told(step.output, source), ported=ported
+    )
 
 
-def _told(shape: Shape) -> str:
-    return "x".join(map(str, shape[1:]))
+def _told(shape: Shape, dialect: Dialect) -> str:
+    """A shape without its batch, in a dialect's order."""
+    rest = shape[1:]
+    if dialect.channels_first and len(rest) > 1:
+        rest = (rest[-1], *rest[:-1])
+    return "x".join(map(str, rest))
 
 
 def _given(given: str, source: Dialect) -> Shape:
@@ -315,10 +320,6 @@ def _ported(
     if failed:
         return Ported(dialect=target, lacking=f"the call that should be one {failed[0]}", near=near)
     whole = _whole(target, written)
-    unjudged = [question.operator for question in step.questions if not question.judged]
-    checked = str(ran[0]) if ran else ""
-    if unjudged:
-        checked = f"not checked: the harness has no {', '.join(unjudged)}"
     return Ported(
         dialect=target,
         lines=call_lines(target, whole),
@@ -326,7 +327,7 @@ def _ported(
         remarks=tuple(
             filter(None, [*(one.remark for one in written), _of_this_size(step, call, source, target, whole)])
         ),
-        checked=checked,
+        checked=str(ran[0]) if ran else "",
         near=near,
     )
 
@@ -369,7 +370,7 @@ def _of_this_size(step: Step, call: Call, source: Dialect, target: Dialect, whol
         said = [target.write(question) for question in other.questions]
         written = [one for one in said if isinstance(one, Written)]
         if len(written) < len(said) or _sizeless(_whole(target, written)) != _sizeless(whole):
-            return f"warning: this is for data of {_told(x)}; other sizes (--input) have other pads, crops or windows"
+            return f"warning: this is for data of {_told(x, source)}; other sizes (--input) have other pads, crops or windows"
     return ""
 
 
@@ -391,7 +392,7 @@ def _near(nearby: _Nearby, target: Dialect, rehearsed: Rehearsed | None) -> Near
             measured = f"measured with {rehearsed.versions}"
     return Near(
         lines=call_lines(target, nearby.written),
-        shape=nearby.shape,
+        shape=_told(nearby.shape, target),
         most=most,
         of=float(np.max(np.abs(wanted), initial=0.0)),
         share=share,

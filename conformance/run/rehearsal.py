@@ -5,20 +5,22 @@ nothing of what is expected; the parent imports no framework. The verdict is the
 the proved bound of an honest float32 computation.
 """
 
+import math
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.case.contract import NoAttributes
 from conformance.case.inputs import Question as Numbers
 from conformance.case.job import Job, Tensor
 from conformance.case.model import Case, DataSet, TensorSpec, Where
@@ -26,8 +28,8 @@ from conformance.dialects.model import Question, Written
 from conformance.dialects.table import Dialect
 from conformance.formats import Float64
 from conformance.verdict.compare import compare
-from conformance.verdict.model import Comparison
-from conformance.verdict.oracle import Accumulators, Expectations, expect
+from conformance.verdict.model import Comparison, Expectation
+from conformance.verdict.oracle import Accumulators, Expectations, expect, in_float64
 
 # A framework's import takes seconds, a call milliseconds; minutes mean that the machine is out of breath.
 SECONDS: Final = 300.0
@@ -105,6 +107,8 @@ def missing_module(dialect: Dialect) -> str:
 
 def job_of(question: Question, data: DataSet) -> Job:
     """A question with its numbers in float32, the same on every machine, and cotangents that are not ones."""
+    if not question.judged:
+        return _moving_job(question)
     contract = question.contract
     case = Case(
         id=f"{question.operator}/rehearsal",
@@ -127,11 +131,47 @@ def job_of(question: Question, data: DataSet) -> Job:
     )
 
 
-def rehearse(dialect: Dialect, calls: Sequence[tuple[Written, Question]]) -> tuple[Rehearsed, ...]:
-    """Runs calls in one process of their framework and compares each with what the reference expects of its question.
+def _moving_job(question: Question) -> Job:
+    """The numbers of a layer that only moves elements: those of a flatten of the same data, as many as come out."""
+    job = job_of(Question(operator="flatten", attributes=NoAttributes(), shapes=question.shapes), "normal")
+    (pulled,) = job.cotangents.values()
+    count = math.prod(question.output)
+    cotangent = Tensor(pulled.format, pulled.data.ravel()[:count].reshape(question.output))
+    return replace(job, operator=question.operator, attributes=question.attributes, cotangents={"output": cotangent})
 
-    Every question must be one that the harness judges.
-    """
+
+def _moved(question: Question, x: NDArray[Any]) -> NDArray[Any]:
+    """What a layer that only moves elements makes of an array."""
+    if question.operator == "crop":
+        kept = (
+            slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], question.attributes.cropping, strict=True)
+        )
+        return x[(slice(None), *kept)]
+    if question.operator == "flatten_channels_first":
+        return np.moveaxis(x, -1, 1).reshape(len(x), -1)
+    return x
+
+
+def _expected(question: Question, job: Job) -> Expectations:
+    """What a job's answer must be: the reference's, or the very elements where they are only moved."""
+    if question.judged:
+        expected = expect(job, Accumulators())
+        assert isinstance(expected, Expectations), expected
+        return expected
+    operands, cotangents = in_float64(job)
+    x = operands["x"]
+    gradient = np.zeros(x.size)
+    gradient[_moved(question, np.arange(x.size).reshape(x.shape)).ravel()] = cotangents["output"].ravel()
+    values = {"output": _moved(question, x)}, {"x": gradient.reshape(x.shape)}
+    outputs, gradients = (
+        {name: Expectation(value=v, bound=np.zeros(v.shape), scale=np.zeros(v.shape)) for name, v in found.items()}
+        for found in values
+    )
+    return Expectations(outputs=outputs, gradients=gradients)
+
+
+def rehearse(dialect: Dialect, calls: Sequence[tuple[Written, Question]]) -> tuple[Rehearsed, ...]:
+    """Runs calls in one process of their framework and compares each with what the reference expects of its question."""
     missing = missing_module(dialect)
     if missing or not calls:
         return tuple(Rehearsed(missing=missing) for _ in calls)
@@ -150,7 +190,10 @@ def rehearse(dialect: Dialect, calls: Sequence[tuple[Written, Question]]) -> tup
         (folder / "calls.py").write_text(_program(dialect, calls, [len(asked) for asked in jobs]), encoding="utf-8")
         died = _run(folder)
         versions = _text(folder / "versions.txt") or dialect.title
-        return tuple(_judged(folder, place, asked, versions, died) for place, asked in enumerate(jobs))
+        return tuple(
+            _judged(folder, place, question, asked, versions, died)
+            for place, ((_, question), asked) in enumerate(zip(calls, jobs, strict=True))
+        )
 
 
 def rehearse_all(
@@ -208,7 +251,7 @@ def _program(dialect: Dialect, calls: Sequence[tuple[Written, Question]], counts
     return "\n".join(lines) + "\n"
 
 
-def _judged(folder: Path, place: int, jobs: Sequence[Job], versions: str, died: str) -> Rehearsed:
+def _judged(folder: Path, place: int, question: Question, jobs: Sequence[Job], versions: str, died: str) -> Rehearsed:
     comparisons: list[Comparison] = []
     arrays: dict[str, NDArray[np.generic]] = {}
     no_gradients = ""
@@ -221,8 +264,7 @@ def _judged(folder: Path, place: int, jobs: Sequence[Job], versions: str, died: 
             found = {name: loaded[name] for name in loaded.files}
         no_gradients = no_gradients or " ".join(str(found.pop("no gradients", "")).split())[:TOLD]
         arrays = arrays or found
-        expected = expect(job, Accumulators())
-        assert isinstance(expected, Expectations), expected
+        expected = _expected(question, job)
         for name, expectation in expected.outputs.items():
             if name in found:
                 comparisons.append(compare(name, "outputs", job.data, _tensor(found[name]), expectation, "float32"))
@@ -242,7 +284,6 @@ def _text(path: Path) -> str:
 
 def expected_values(question: Question) -> dict[str, Float64]:
     """What the reference gives for the first numbers of a rehearsal: `output`, `gradient x`, ..."""
-    expected = expect(job_of(question, "normal"), Accumulators())
-    assert isinstance(expected, Expectations), expected
+    expected = _expected(question, job_of(question, "normal"))
     outputs = {name: expectation.value for name, expectation in expected.outputs.items()}
     return outputs | {f"gradient {name}": expectation.value for name, expectation in expected.gradients.items()}

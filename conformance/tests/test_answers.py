@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import conformance
+from conformance.case.families.convolution import Convolution
 from conformance.cli import app
 from conformance.dialects.chains import READERS
+from conformance.dialects.model import Question, Weight, Written
+from conformance.dialects.moves import kernel_first
 from conformance.dialects.source import UnreadableLayer
 from conformance.dialects.table import DIALECTS
 from conformance.errors import ImpossibleShape
@@ -246,10 +249,6 @@ def test_one_layer_at_a_time() -> None:
 
 def test_a_wrong_call_is_seen_where_its_framework_is_installed() -> None:
     """The rehearsal is what catches a dialect's mistake: pads that lie at the other end."""
-    from conformance.case.families.convolution import Convolution
-    from conformance.dialects.model import Weight, Written
-    from conformance.dialects.moves import kernel_first
-
     question = Question(
         operator="conv2d",
         attributes=Convolution(stride=(2, 2), dilation=(1, 1), padding="same"),

@@ -74,6 +74,10 @@ def _module(node: ast.expr) -> str:
     return dotted(node.func).rpartition(".")[0] if isinstance(node, ast.Call) else ""
 
 
+# What helps where a window finds no place.
+_SMALLER: Final = "; make the kernel smaller, pad the data, or take fewer strides before"
+
+
 def follow(text: str, x: Shape, dialect: str = "") -> Followed:
     """Gives data of a shape to layers one after the other.
 
@@ -92,7 +96,8 @@ def follow(text: str, x: Shape, dialect: str = "") -> Followed:
         try:
             step = READERS[chosen].read(call, shape)
         except ImpossibleShape as error:
-            return Followed(dialect=chosen, text=text, x=x, calls=calls, steps=tuple(steps), fault=str(error))
+            fault = str(error) + (_SMALLER if str(error).startswith("spatial axis") else "")
+            return Followed(dialect=chosen, text=text, x=x, calls=calls, steps=tuple(steps), fault=fault)
         steps.append(step)
         shape = step.output
     return Followed(dialect=chosen, text=text, x=x, calls=calls, steps=tuple(steps))

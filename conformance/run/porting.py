@@ -370,7 +370,8 @@ def _of_this_size(step: Step, call: Call, source: Dialect, target: Dialect, whol
         said = [target.write(question) for question in other.questions]
         written = [one for one in said if isinstance(one, Written)]
         if len(written) < len(said) or _sizeless(_whole(target, written)) != _sizeless(whole):
-            return f"warning: this is for data of {_told(x, source)}; other sizes (--input) have other pads, crops or windows"
+            given = _told(x, source)
+            return f"warning: this is for data of {given}; other sizes (--input) have other pads, crops or windows"
     return ""
 
 

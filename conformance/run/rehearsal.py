@@ -143,9 +143,8 @@ def _moving_job(question: Question) -> Job:
 def _moved(question: Question, x: NDArray[Any]) -> NDArray[Any]:
     """What a layer that only moves elements makes of an array."""
     if question.operator == "crop":
-        kept = (
-            slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], question.attributes.cropping, strict=True)
-        )
+        cropping = question.attributes.cropping
+        kept = (slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], cropping, strict=True))
         return x[(slice(None), *kept)]
     if question.operator == "flatten_channels_first":
         return np.moveaxis(x, -1, 1).reshape(len(x), -1)

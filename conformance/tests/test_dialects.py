@@ -12,7 +12,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.geometry import Padding
 from conformance.case.operators import OPERATORS
 from conformance.dialects.chains import READERS, calls_of, follow
-from conformance.dialects.model import Question, Unwritten, Written
+from conformance.dialects.model import Crop, Question, Unwritten, Written
 from conformance.dialects.moves import Reshape, Transpose, after, back, joined, moved
 from conformance.dialects.source import UnreadableLayer
 from conformance.dialects.table import DIALECTS
@@ -77,6 +77,7 @@ QUESTIONS = (
     plain("dense", x=(2, 5), w=(5, 4), b=(4,)),
     plain("flatten", x=(2, 3, 4, 1)),
     plain("relu", x=(2, 4, 3)),
+    Question(operator="crop", attributes=Crop(cropping=((1, 0), (2, 1))), shapes={"x": (2, 5, 6, 3)}),
 )
 CALLS = [
     pytest.param(name, question, id=f"{name}-{place}-{question.operator}")
@@ -257,7 +258,7 @@ def test_a_chain_is_followed_shape_by_shape() -> None:
         ("nn.Conv2d(1, 6, 5) | nn.MaxPool2d(2) | nn.Linear(6, 10)", 2, "nn.Linear(144, 10)"),
         ("nn.Flatten() | nn.Linear(400, 10)", 1, "write nn.Linear(200, 10)"),
         ("nn.Conv2d(3, 6, 5)", 0, "write in_channels=1"),
-        ("Conv2D(6, 5) | Conv2D(6, 25)", 1, "the kernel spans 25 elements"),
+        ("Conv2D(6, 5) | Conv2D(6, 25)", 1, "make the kernel smaller"),
         ("Flatten() | Conv2D(6, 25)", 1, "2 spatial axes"),
     ],
 )

@@ -285,15 +285,121 @@ def _print_stats(cases: Sequence["Case"], version: str) -> None:
 
 @app.command()
 def explain(
-    case_id: Annotated[str, typer.Argument(help="The case's id, as `conformance list` prints it.")],
-    paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
+    what: Annotated[
+        str,
+        typer.Argument(
+            help='A case\'s id; an operator, conv2d if none; or layers: "Conv2D(8, 3) | Flatten()".',
+            show_default=False,
+        ),
+    ] = "",
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Where a case is; the shipped cases if none.", show_default=False)
+    ] = None,
+    input_: Annotated[
+        str, typer.Option("--input", help="Sizes, as in 20x10; of layers with the channels: 20x10x1.")
+    ] = "",
+    kernel: Annotated[str, typer.Option("--kernel", help="The kernel's or window's sizes: 3, or 3x2.")] = "",
+    stride: Annotated[str, typer.Option("--stride")] = "",
+    padding: Annotated[
+        str, typer.Option("--padding", help="same, valid, same_lower, 1, 1x2, or low:high pairs: 0:1x1:1.")
+    ] = "",
+    dilation: Annotated[str, typer.Option("--dilation")] = "",
+    output_padding: Annotated[str, typer.Option("--output-padding")] = "",
+    groups: Annotated[int | None, typer.Option("--groups", min=1)] = None,
+    channels: Annotated[int | None, typer.Option("--channels", min=1, help="Channels of the data.")] = None,
+    filters: Annotated[int | None, typer.Option("--filters", min=1, help="Channels of the output.")] = None,
+    ceil: Annotated[bool, typer.Option("--ceil", help="The last window may hang over the end.")] = False,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="Any other attribute, as NAME=VALUE; repeatable.")
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="Whose calls are written: torch, keras, tf, jax; all if none.")
+    ] = "",
+    html: Annotated[Path | None, typer.Option("--html", help="Writes a page of it there, with drawings.")] = None,
 ) -> None:
-    """Prints what a case asks: its geometry, windows and pads, size formulas, and its YAML."""
+    """Explains a case, an operator or a chain of layers: pads, windows, sizes, and the call in every framework.
+
+    Calls are run against the reference before they are printed, where their framework is installed. Exit code 1: a
+    layer cannot be given its data.
+    """
+    from conformance.case.operators import OPERATORS
+
+    options = any((kernel, stride, padding, dilation, output_padding, groups, channels, filters, ceil, with_, to))
+    with told_plainly():
+        if "(" not in what and what not in OPERATORS and not (input_ and not what):
+            if options or input_:
+                hint = did_you_mean(what, OPERATORS)
+                raise ValueError(f"there is no operator {what!r}, and a case says everything itself.{hint}")
+            _explain_case(_find_case(what, paths), html)
+            return
+        from conformance.report.answers import explain_chain, explain_question
+        from conformance.report.explained import write_answer
+        from conformance.run.questions import Asked
+
+        if "(" in what:
+            if options:
+                raise ValueError(
+                    "layers say everything themselves: of the options only --input and --html go with them"
+                )
+            answer = explain_chain(what, input_)
+        else:
+            pairs = [entry.partition("=") for entry in with_ or ()]
+            asked = Asked(
+                operator=what or "conv2d",
+                input=input_,
+                kernel=kernel,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                output_padding=output_padding,
+                groups=groups,
+                channels=channels,
+                filters=filters,
+                ceil=ceil,
+                more={name.strip(): value.strip() for name, _, value in pairs},
+            )
+            answer = explain_question(asked, to)
+        print(answer)
+        if html is not None:
+            print(write_answer(answer, html))
+    if not answer.whole:
+        raise typer.Exit(UNEXPECTED)
+
+
+def _explain_case(case: "Case", html: Path | None) -> None:
+    from conformance.report.explained import write_case
     from conformance.report.explanation import explain as explained
     from conformance.run.store import case_record
 
+    record = case_record(case)
+    print(explained(record))
+    if html is not None:
+        print(write_case(record, html))
+
+
+@app.command()
+def port(
+    layer: Annotated[str, typer.Argument(help='As one writes it: "nn.Conv2d(3, 8, 3, stride=2, padding=1)".')],
+    source: Annotated[str, typer.Option("--from", help="torch or keras; what the layer's name tells if none.")] = "",
+    to: Annotated[str, typer.Option("--to", help="torch, keras, tf, jax; all others if none.")] = "",
+    input_: Annotated[
+        str, typer.Option("--input", help="Sizes of its data without the batch, in its own order of axes.")
+    ] = "",
+) -> None:
+    """Says a layer in other frameworks' words: the equivalent, run before it is said, or the nearest.
+
+    The layer is read, never evaluated. Exit code 1: a framework has no exact equivalent.
+    """
+    from conformance.run.porting import port as ported
+    from conformance.run.porting import source_of
+    from conformance.run.questions import dialects_of
+
     with told_plainly():
-        print(explained(case_record(_find_case(case_id, paths))))
+        own = source_of(layer, source)
+        answer = ported(layer, own, [target for target in dialects_of(to) if to or target != own], input_)
+        print(answer)
+    if not answer.exact:
+        raise typer.Exit(UNEXPECTED)
 
 
 def _find_case(case_id: str, paths: Sequence[Path] | None) -> "Case":

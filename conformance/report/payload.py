@@ -3,6 +3,7 @@
 The index (what the matrix shows) is JSON; it is read when the page opens. Details stand in chunks of a few dozen
 cases, each read when one of its cases is opened: the length of its JSON as four bytes, little-endian, the JSON, and
 the arrays that it points into. All are compressed with gzip and written as base64, which closes no HTML element.
+A chunk is called by its content, so that a page never reads another page's.
 
 An array is `[shape, encoding, offset]`, its bytes grouped by significance, so that equal ones meet:
 
@@ -16,6 +17,7 @@ Equal arrays of a case are written once, whichever target they come from.
 
 import base64
 import gzip
+import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,23 +42,29 @@ AGREEMENT: Final = {Reason.EXACT: 1, Reason.WITHIN_BOUND: 2, Reason.REFUSED_AS_E
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What is embedded: base64 of gzip, and what could not be read on the way."""
+    """Index and chunks as base64 of gzip, the chunks by their names, and what could not be read on the way."""
 
     index: str
-    chunks: tuple[str, ...]
+    chunks: Mapping[str, str]
     problems: tuple[str, ...]
 
 
 def build(collection: Collection, training: Sequence[Mapping[str, Any]] = ()) -> Payload:
     """Index and chunks of a collection; `training` is what the page draws of trainings."""
     writer = _Writer(collection)
-    chunks = tuple(writer.chunks())
-    index = {**_index(collection), "starts": writer.starts, "training": to_plain(training)}
+    written = [(_name(chunk), chunk) for chunk in writer.chunks()]
+    places = {"starts": writer.starts, "chunks": [name for name, _ in written]}
+    index = {**_index(collection), **places, "training": to_plain(training)}
     return Payload(
         index=_pack(json.dumps(index, separators=(",", ":"), allow_nan=False).encode()),
-        chunks=chunks,
+        chunks=dict(written),
         problems=tuple(dict.fromkeys(writer.problems)),
     )
+
+
+def _name(chunk: str) -> str:
+    """64 bits of a digest: enough to tell the chunks of one folder apart."""
+    return hashlib.sha256(chunk.encode("ascii")).hexdigest()[:16]
 
 
 def _pack(content: bytes) -> str:

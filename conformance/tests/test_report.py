@@ -5,8 +5,10 @@ import gzip
 import hashlib
 import json
 import math
+import os
 import re
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,6 +24,7 @@ from conformance.case.job import Description, Target
 from conformance.report import charts
 from conformance.report.axes import resolve_axes
 from conformance.report.collection import collect, family, natural
+from conformance.report.details import SPARED_SECONDS
 from conformance.report.drawings import draw_case
 from conformance.report.page import show_bits, show_seconds, web_link, write_report
 from conformance.report.summary import json_summary, markdown_summary
@@ -168,7 +171,7 @@ class Page(HTMLParser):
         return index
 
     def chunk(self, number: int = 0) -> tuple[list[dict[str, Any]], list[list[Any]], bytes]:
-        raw = gzip.decompress(base64.b64decode(self.scripts[f"chunk-{number}"]))
+        raw = gzip.decompress(base64.b64decode(self.scripts[f"chunk-{self.index['chunks'][number]}"]))
         (length,) = struct.unpack_from("<I", raw)
         plain = json.loads(raw[4 : 4 + length])
         return plain["cases"], plain["arrays"], raw[4 + length :]
@@ -282,6 +285,50 @@ def test_the_page_allows_its_own_program_alone_and_no_network(tmp_path: Path) ->
     assert "default-src 'none'" in policy
     addresses = [a[key] or "" for _, a in page.elements for key in ("src", "href") if key in a]
     assert all(address.startswith(("#", "data:,")) for address in addresses)
+
+
+def heavy(folder: Path, *names: str) -> None:
+    """A run whose details are more than a page holds: numbers that no compression shortens."""
+    generator = np.random.default_rng(5)
+    for name in names:
+        evidence = {"normal/operand/x": generator.normal(size=(280, 1000)).astype(np.float32)}
+        write_run(folder, [(result_of(name, evidence=evidence), case_of(name))])
+
+
+def test_details_that_are_many_stand_beside_the_page_by_their_contents_names(tmp_path: Path) -> None:
+    heavy(tmp_path, "conv2d/a", "conv2d/b")
+    page = page_of(tmp_path)
+    assert (tmp_path / "index.html").stat().st_size < 200_000
+    assert not [name for name in page.scripts if name.startswith("chunk-")]
+    policy = next(a["content"] for a in page.tags("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert "'strict-dynamic'" in (policy or "")
+    assert len(page.index["chunks"]) == 2
+    for name in page.index["chunks"]:
+        script = (tmp_path / "details" / f"{name}.js").read_text(encoding="ascii")
+        found = re.fullmatch(rf'conformanceDetails\("{name}","([A-Za-z0-9+/=]+)"\);\n', script)
+        assert found is not None
+        assert hashlib.sha256(found[1].encode()).hexdigest().startswith(name)
+        assert gzip.decompress(base64.b64decode(found[1]))
+
+
+def test_details_that_no_page_names_go_once_they_are_old(tmp_path: Path) -> None:
+    heavy(tmp_path, "conv2d/a", "conv2d/b")
+    page_of(tmp_path)
+    folder = tmp_path / "details"
+    for name, age in (("old", SPARED_SECONDS + 60), ("young", 0)):
+        (folder / f"{name}.js").write_text("")
+        then = time.time() - age
+        os.utime(folder / f"{name}.js", (then, then))
+    kept = {f"{name}.js" for name in page_of(tmp_path).index["chunks"]}
+    assert {path.name for path in folder.iterdir()} == {*kept, "young.js"}
+
+
+def test_few_details_stand_in_the_page_and_leave_no_folder(tmp_path: Path) -> None:
+    write_run(tmp_path, [(result_of("conv2d/a"), case_of("conv2d/a"))])
+    (tmp_path / "details").mkdir()
+    page = page_of(tmp_path)
+    assert [f"chunk-{name}" for name in page.index["chunks"]] == [name for name in page.scripts if "chunk" in name]
+    assert not (tmp_path / "details").exists()
 
 
 def test_the_newest_result_of_a_question_wins_and_a_filtered_run_erases_nothing(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ async function start() {
     if (view === "training" && !redraws.length) drawTraining(index.training);
     document.title = id !== null ? `${id}, conformance report` : "Conformance report";
     shown = view;
+    document.documentElement.dataset.shown = view;
   };
 
   const filtered = () => {

@@ -14,12 +14,40 @@ class CasePage {
       return;
     }
     const request = (this.request = Symbol());
-    const found = await openCase(this.index, place);
+    let found = null, missing = "";
+    try {
+      found = await openCase(this.index, place);
+    } catch (error) {
+      missing = error.message;
+    }
     if (request !== this.request) return;
     this.place = place;
+    if (!found) {
+      this.case = null;
+      this.lacking(id, missing);
+      return;
+    }
     this.case = found;
     this.target = target || "";
     this.draw(id);
+  }
+
+  // What the matrix knows of a case whose details are not there.
+  lacking(id, file) {
+    const about = this.index.abouts[this.place];
+    const told = this.index.columns.flatMap(([target, format], i) => {
+      const code = this.index.codes[i][this.place];
+      return code < 0 ? [] : [{ target, format, outcome: this.index.outcomes[Math.floor(code / 100)], standing: STANDINGS[code % 10] }];
+    });
+    this.node.className = "view case";
+    this.node.replaceChildren(
+      el("div", { class: "case-top" }, el("a", { href: this.back }, "← All cases")),
+      el("h1", { tabindex: "-1" }, id),
+      about ? el("p", { class: "about" }, about) : "",
+      el("p", { class: "notice bad", role: "alert" }, el("strong", null, "The details are missing: "), el("code", null, file),
+        " beside this page is not there, or cannot be read. Copy the folder ", el("code", null, "details"), " together with this file, or write the report again with ", el("code", null, "conformance report"), "."),
+      el("table", { class: "list" }, el("tbody", null, told.map(({ target, format, outcome, standing }) => el("tr", null,
+        el("th", { scope: "row" }, target), el("td", null, format), el("td", null, mark(GLYPHS[outcome], outcome), " ", outcome.toLowerCase().replaceAll("_", " "), standing ? `, ${standing}` : ""))))));
   }
 
   name(result) {

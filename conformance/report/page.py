@@ -17,8 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from conformance.report import charts, details, selfcheck
+from conformance.report.changes import changes
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
 from conformance.report.conventions import ports, topics
+from conformance.report.operators import offer
 from conformance.report.payload import build
 from conformance.report.replacing import replace_text
 from conformance.run.plan import REFERENCE
@@ -189,11 +191,12 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
         "float": float,
         "share": selfcheck.share,
     }
-    payload = build(collection, charts.heat_records(collection.training))
     script = "\n".join(_asset(environment, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
     unexpected = [entry for entry in entries if entry.result.unexpected]
     conventions = topics(collection)
+    known = _known(entries, deviations)
+    payload = build(collection, charts.heat_records(collection.training), _threads(known))
     inside = details.inside(payload.chunks)
     text = environment.get_template("page.html.j2").render(
         style=Markup(_asset(environment, "style.css")),
@@ -213,7 +216,9 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
         unexpected=unexpected,
         unexpected_rows=_rows(unexpected),
         stale=_rows([entry for entry in entries if entry.result.stale]),
-        known=_known(entries, deviations),
+        known=known,
+        changes=changes(collection),
+        offer=offer(collection),
         refuted=_refuted(collection),
         topics=conventions,
         ports=ports(conventions),
@@ -281,6 +286,15 @@ def _known(entries: Sequence[Entry], deviations: Sequence[Deviation]) -> list[Kn
         )
         for name in sorted({*texts, *shown, *stale}, key=lambda name: (name not in stale, name not in shown, name))
     ]
+
+
+def _threads(known: Sequence[Known]) -> dict[str, tuple[str, str, str]]:
+    """What pages of cases say of the deviations that their results show: the sentence, the place, the thread."""
+    return {
+        item.id: (item.deviation.about, f"deviation-{place}", web_link(item.deviation.link))
+        for place, item in enumerate(known, start=1)
+        if item.deviation is not None and (item.shown or item.stale)
+    }
 
 
 def _refuted(collection: Collection) -> list[Refuted]:

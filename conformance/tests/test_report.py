@@ -23,9 +23,11 @@ import pytest
 from conformance.case.job import Description, Target
 from conformance.report import charts
 from conformance.report.axes import resolve_axes
+from conformance.report.changes import changes
 from conformance.report.collection import collect, family, natural
 from conformance.report.details import SPARED_SECONDS
 from conformance.report.drawings import draw_case
+from conformance.report.operators import offer
 from conformance.report.page import show_bits, show_seconds, web_link, write_report
 from conformance.report.summary import json_summary, markdown_summary
 from conformance.run.execute import Execution, TargetRun
@@ -516,6 +518,100 @@ def test_refuted_claims_are_listed_with_who_was_asked(tmp_path: Path) -> None:
     assert "“output keeps 5x5”" in words
     assert "false on torch-float32" in words
     assert "stride is 2" not in words
+
+
+def test_what_moved_since_the_run_before_stands_on_the_overview(tmp_path: Path) -> None:
+    old = describe(versions={"torch": "2.12.0"})
+    day = "2026-01-0{}T00:00:00+00:00"
+    lost = result_of("conv2d/c", comparisons=(comparison_of(bits=20.0),))
+    write_run(
+        tmp_path,
+        [(result_of(f"conv2d/{name}"), case_of(f"conv2d/{name}")) for name in "abcx"],
+        description=old,
+        started=day.format(1),
+    )
+    newer = [result_of("conv2d/a", Outcome.DIFFERS), result_of("conv2d/b"), lost, result_of("conv2d/new")]
+    write_run(tmp_path, [(result, case_of(result.case)) for result in newer], started=day.format(2))
+    write_run(tmp_path, [(result_of("conv2d/a"), case_of("conv2d/a"))], target="jax")
+    (change,) = changes(collect(tmp_path))
+    assert (change.target, change.compared, change.same) == ("torch", 3, 1)
+    assert change.versions == (("torch", "2.12.0", "2.13.0"),)
+    # What a selection leaves out is not gone.
+    assert [(section.title, [line.name for line in section.lines]) for section in change.sections] == [
+        ("Worse", ["conv2d/a [float32]"]),
+        ("Bits lost", ["conv2d/c [float32]"]),
+        ("New", ["conv2d/new [float32]"]),
+    ]
+    page = page_of(tmp_path)
+    assert "against the run of 2026-01-01 00:00 UTC" in page.words
+    assert "torch 2.12.0 → 2.13.0" in page.words
+    assert {"href": "#case=conv2d%2Fc&target=torch", "class": "id"} in page.tags("a")
+
+
+def test_the_table_of_operators_tells_native_composed_and_absent(tmp_path: Path) -> None:
+    everything = ("conv2d", "mish", "prelu", "relu")
+    results = [
+        result_of("conv2d/a", composed=()),
+        result_of("conv2d/b", composed=("there is no SAME",)),
+        result_of("conv2d/b", composed=("there is no SAME",), format="float64"),
+        result_of("mish/a", operator="mish", composed=("no mish",)),
+        result_of("relu/a", operator="relu", composed=()),
+        result_of("prelu/a", Outcome.REFUSED, operator="prelu"),
+    ]
+    told = describe(operators=everything, absent=("relu:gradients",))
+    write_run(tmp_path, [(result, None) for result in results], description=told)
+    write_run(tmp_path, [(result_of("conv2d/a", composed=()), None)], target="jax", description=describe("jax"))
+    found = {
+        row.operator: {target: p for target, p in zip(table.targets, row.provisions, strict=True)}
+        for table in [offer(collect(tmp_path))]
+        for row in table.rows
+    }
+    kinds = {operator: [p.kind for p in row.values()] for operator, row in found.items()}
+    assert kinds == {
+        "conv2d": ["native", "partly"],
+        "mish": ["absent", "composed"],
+        "prelu": ["absent", "untold"],
+        "relu": ["absent", "native"],
+    }
+    partly = found["conv2d"]["torch"]
+    assert (partly.answered, partly.composed, partly.lacking) == (2, 1, ("there is no SAME",))
+    assert not found["relu"]["torch"].gradients
+    assert "1 of 2 composed" in page_of(tmp_path).words
+
+
+def test_a_case_tells_accumulators_sums_and_its_script(tmp_path: Path) -> None:
+    told = describe(
+        accumulators=(("conv*", "bfloat16", "gradients/b", "float32"),), stored_sums=(("conv*", "float16"),)
+    )
+    arrays = (comparison_of(), comparison_of(name="b", check="gradients"), comparison_of(name="output (stated)"))
+    more = {"comparisons": arrays, "sums": {"normal/outputs/output": ("one", "two")}, "script": "print(1)\n"}
+    results = [result_of("conv2d/a", format=name, **more) for name in ("float32", "bfloat16", "float16")]
+    write_run(tmp_path, [(result, None) for result in results], description=told)
+    cases, _, _ = page_of(tmp_path).chunk()
+    assert [result["accumulators"] for result in cases[0]["results"]] == [
+        [["output", "float32"], ["gradient of b", "float32"]],
+        [["output", "bfloat16"], ["gradient of b", "float32"]],
+        [["output", "float16"], ["gradient of b", "float16"], ["the sum before the bias", "stored in float16"]],
+    ]
+    assert cases[0]["results"][0]["sums"] == {"normal/outputs/output": "one\ntwo"}
+    assert cases[0]["results"][0]["script"] == "print(1)\n"
+
+
+def test_pages_of_cases_lead_to_the_thread_of_a_deviation(tmp_path: Path) -> None:
+    shown = result_of(
+        "conv2d/a", Outcome.DIFFERS, assessments={"outputs": Assessment(standing="expected", deviation="known")}
+    )
+    write_run(tmp_path, [(shown, case_of("conv2d/a"))])
+    given = {"cases": ("*",), "backend": "torch", "outcome": Outcome.DIFFERS}
+    deviations = (
+        Deviation(id="known", about="So it is.", link="https://example.org/1", **given),
+        Deviation(id="other", about="Not met.", link="https://example.org/2", **given),
+    )
+    page = page_of(tmp_path, deviations)
+    assert page.index["known"] == {"known": ["So it is.", "deviation-1", "https://example.org/1"]}
+    assert "deviation-1" in [a.get("id") for a in page.tags("article")]
+    hostile = tuple(replace(each, link="javascript:evil()") for each in deviations)
+    assert page_of(tmp_path, hostile).index["known"]["known"][2] == ""
 
 
 def test_training_shows_every_backend_and_the_reference(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from conformance.backends.base import CallLog, Names, Recorded
 from conformance.backends.jax.backend import JaxBackend
 from conformance.case.families.sampling import RandomDropout
 from conformance.case.job import Target
-from conformance.run.reproduction import CannotReproduce, reproduce
+from conformance.run.reproduction import reproduce
+from conformance.run.script import CannotReproduce
 from conformance.tests.installed import Ended, Installation, install
 from conformance.tests.questions import case
 

@@ -122,6 +122,8 @@ def explain(job: Job, comparison: Comparison) -> tuple[str, ...]:
     c = comparison
     if not (math.isfinite(c.expected) and math.isfinite(c.got)) or c.expected_shape != c.got_shape:
         return ()
+    if len(c.worst_index) != len(c.expected_shape):  # nothing was compared: the array is empty
+        return ()
     with suppress(ImpossibleShape):  # the contract is narrower than the reference at some edges
         return _explain(job, c)
     return ()

@@ -99,10 +99,11 @@ class Browser:
             self._events.append(answer)
         raise BrowserFailed(f"{method}: no answer")
 
-    def events(self, method: str) -> list[dict[str, Any]]:
-        """The parameters of the events of one kind since they were last asked for."""
-        found = [event["params"] for event in self._events if event.get("method") == method]
-        self._events = [event for event in self._events if event.get("method") != method]
+    def events(self, method: str, session: str) -> list[dict[str, Any]]:
+        """The parameters of the events of one kind and page since they were last asked for."""
+        kind = (method, session)
+        found = [event["params"] for event in self._events if (event["method"], event.get("sessionId")) == kind]
+        self._events = [event for event in self._events if (event["method"], event.get("sessionId")) != kind]
         return found
 
     def _messages(self, until: float) -> Iterator[dict[str, Any]]:
@@ -206,11 +207,11 @@ class Tab:
     def complaints(self) -> list[str]:
         """What the console was told since it was last asked: exceptions, errors, refusals of the policy."""
         self.ask("0")
-        thrown = self._browser.events("Runtime.exceptionThrown")
-        logged = self._browser.events("Log.entryAdded")
+        thrown = self._browser.events("Runtime.exceptionThrown", self._session)
+        logged = self._browser.events("Log.entryAdded", self._session)
         return [each["exceptionDetails"]["text"] for each in thrown] + [each["entry"]["text"] for each in logged]
 
     def requests(self) -> list[str]:
         """The addresses that were asked for since this was last asked."""
         self.ask("0")
-        return [each["request"]["url"] for each in self._browser.events("Network.requestWillBeSent")]
+        return [each["request"]["url"] for each in self._browser.events("Network.requestWillBeSent", self._session)]

@@ -562,7 +562,7 @@ def test_the_table_of_operators_tells_native_composed_and_absent(tmp_path: Path)
     write_run(tmp_path, [(result, None) for result in results], description=told)
     write_run(tmp_path, [(result_of("conv2d/a", composed=()), None)], target="jax", description=describe("jax"))
     found = {
-        row.operator: {target: p for target, p in zip(table.targets, row.provisions, strict=True)}
+        row.operator: dict(zip(table.targets, row.provisions, strict=True))
         for table in [offer(collect(tmp_path))]
         for row in table.rows
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from conformance.case.operators import OPERATORS
 from conformance.report.collection import Collection, family, natural
 from conformance.run.plan import REFERENCE
 from conformance.run.result import Result
@@ -61,7 +62,9 @@ def offer(collection: Collection) -> Offer:
         if not entry.result.probe:
             answered.setdefault((entry.column.target, entry.result.operator), []).append(entry.result)
     operators = sorted(
-        {operator for _, operator in answered if operator != "chain"}, key=lambda name: (family(name), natural(name))
+        # Chains and trainings are made of operators, and are none.
+        {operator for _, operator in answered if operator in OPERATORS and operator != "chain"},
+        key=lambda name: (family(name), natural(name)),
     )
     return Offer(
         targets=tuple(runs),

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,11 @@ PAGE_BYTES: Final = 2_000_000
 TRIES: Final = 5
 NARROW: Final = 390
 VIEWS: Final = ("overview", "matrix", "operators", "conventions", "training", "deviations")
+PLACES: Final = (
+    *(f"view={view}" for view in VIEWS),
+    "case=gelu/approximation-differs",
+    "case=conv2d_transpose/few-terms-pads",
+)
 HOSTILE: Final = (
     "</script><script>globalThis.evil = 1</script><img src=x onerror='globalThis.evil = 2'>"
     """" onmouseover="globalThis.evil = 3" autofocus onfocus='globalThis.evil = 4' <svg onload=globalThis.evil=5>"""
@@ -288,19 +293,53 @@ def test_pointing_at_an_output_moves_the_window(browser: Browser, example: Path)
 def test_every_view_fits_a_narrow_screen_and_complains_of_nothing(
     browser: Browser, example: Path, dark: bool
 ) -> None:
-    places = [f"view={view}" for view in VIEWS] + [
-        "case=conv2d_transpose/few-terms-pads",
-        "case=gelu/approximation-differs",
-    ]
     with browser.tab(width=NARROW, height=844, dark=dark) as tab:
         tab.open(example)
-        for place in places:
+        for place in PLACES:
             tab.go(place)
             assert tab.ask("document.documentElement.scrollWidth") <= NARROW, place
             shown = tab.ask("[...document.querySelectorAll('main > section')].filter((s) => !s.hidden).length")
             assert shown == 1, place
         assert tab.complaints() == []
         assert all(address.startswith("file:") for address in tab.requests())
+
+
+CONTRASTS: Final = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_has_the_contrast_that_reading_needs(browser: Browser, example: Path, dark: bool) -> None:
+    with browser.tab(dark=dark) as tab:
+        tab.open(example)
+        for place in PLACES:
+            tab.go(place)
+            assert tab.ask(CONTRASTS) == [], place
+        # The check itself notices: a title in nearly its ground's colour.
+        faint = "color-mix(in srgb, currentColor 30%, var(--paper))"
+        tab.ask(f"(document.querySelector('#view-case h1').style.color = '{faint}', 0)")
+        assert len(tab.ask(CONTRASTS)) == 1
+
+
+def luminance(colour: Sequence[int]) -> float:
+    """WCAG's, of red, green and blue from 0 to 255."""
+    parts = [v / 255 / 12.92 if v / 255 <= 0.04045 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_numbers_in_heat_maps_are_readable_on_every_colour(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example)
+        for colours in (
+            "DIVERGING.light",
+            "DIVERGING.dark",
+            "ROOM.light",
+            "ROOM.dark",
+            "[OUTSIDE.light, OUTSIDE.dark]",
+        ):
+            steps = f"Array.from({{ length: 257 }}, (_, i) => blend({colours}, i / 256))"
+            for colour, bright in tab.ask(f"{steps}.map((rgb) => [rgb, isBright(rgb)])"):
+                ground = luminance(colour) + 0.05
+                assert (ground / 0.05 if bright else 1.05 / ground) >= 4.5, (colours, colour)
 
 
 def test_the_comparison_of_two_runs_is_a_page_too(browser: Browser, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ class CasePage {
     const { target } = this.name(results[0]);
     const versions = Object.entries(results[0].versions).map(([key, value]) => `${key} ${value}`).join(", ");
     const told = new Set();
+    const composed = [...new Set(results.flatMap((result) => result.composed))];
     return el("article", { class: results.some((r) => this.chosen(r)) ? "verdict on" : "verdict" },
       el("h3", null, target),
       results.map((result) => {
@@ -134,9 +135,9 @@ class CasePage {
             el("span", { class: "soft" }, `out of: ${result.readings.join("; ")}`)) : "",
           result.diagnosis ? el("p", { class: "diagnosis" }, result.diagnosis) : "",
           result.terms ? el("p", { class: "why" }, result.terms) : "",
-          result.free ? el("p", { class: "why" }, result.free) : "",
-          result.composed.length ? el("p", { class: "soft" }, `Composed: ${result.composed.join("; ")}.`) : "");
+          result.free ? el("p", { class: "why" }, result.free) : "");
       }),
+      composed.length ? el("p", { class: "versions" }, `Composed, as ${composed.join("; ")}.`) : "",
       el("p", { class: "soft versions" }, `${versions}; ${show(results[0].ms[0], 3)} ms in the framework, ${show(results[0].ms[1], 3)} ms in all`));
   }
 
@@ -341,7 +342,9 @@ class CasePage {
   sums(results, set, tensor) {
     const name = tensor.slice(tensor.indexOf(" ") + 1);
     const key = `${set.data}/${tensor.startsWith("output ") ? "outputs" : "gradients"}/${name}`;
-    const blocks = results.filter((r) => r.sums[key]).map((r) => el("div", null, el("h4", null, this.name(r).target), el("pre", { tabindex: "0" }, r.sums[key])));
+    const by = new Map();
+    for (const result of results) if (result.sums[key]) by.set(result.sums[key], [...(by.get(result.sums[key]) || []), this.name(result).target]);
+    const blocks = [...by].map(([text, targets]) => el("div", null, el("h4", null, targets.join(", ")), el("pre", { tabindex: "0" }, text)));
     return blocks.length ? [el("h3", { class: "next" }, "The worst element, term by term"), el("div", { class: "calls" }, blocks)] : [];
   }
 

@@ -298,7 +298,9 @@ def test_every_view_fits_a_narrow_screen_and_complains_of_nothing(
         for place in PLACES:
             tab.go(place)
             assert tab.ask("document.documentElement.scrollWidth") <= NARROW, place
-            shown = tab.ask("[...document.querySelectorAll('main > section')].filter((s) => !s.hidden).length")
+            shown = tab.ask(
+                "[...document.querySelectorAll('main > section')].filter((s) => s.checkVisibility()).length"
+            )
             assert shown == 1, place
         assert tab.complaints() == []
         assert all(address.startswith("file:") for address in tab.requests())
@@ -348,7 +350,8 @@ def test_the_comparison_of_two_runs_is_a_page_too(browser: Browser, tmp_path: Pa
     write_page(compare_runs(measured(before), measured(after)), tmp_path / "compare.html")
     with browser.tab(width=NARROW, height=844) as tab:
         tab.open(tmp_path / "compare.html")
-        assert tab.ask("document.querySelector('h1').textContent") == "1 got worse"
+        assert tab.ask("document.querySelector('h1').innerText") == "1 got worse"
+        assert "conv2d/c [float32]" in tab.ask("document.querySelector('main').innerText")
         assert tab.ask("document.documentElement.scrollWidth") <= NARROW
         assert tab.complaints() == []
 

@@ -1,4 +1,7 @@
-"""A real browser, driven through its own debugging protocol: two pipes, JSON messages that a zero byte ends."""
+"""A real browser, driven through its own debugging protocol: two pipes, JSON messages that a zero byte ends.
+
+`python -m conformance.tests.browser PAGE FRAGMENT PICTURE` takes a picture of a page, as for the README.
+"""
 
 import base64
 import fcntl
@@ -7,6 +10,7 @@ import os
 import select
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -215,3 +219,14 @@ class Tab:
         """The addresses that were asked for since this was last asked."""
         self.ask("0")
         return [each["request"]["url"] for each in self._browser.events("Network.requestWillBeSent", self._session)]
+
+
+def main(page: str, fragment: str, picture: str) -> None:
+    """Takes a picture of a page."""
+    with Browser() as browser, browser.tab(width=1200, height=1560) as tab:
+        tab.open(Path(page), fragment)
+        tab.picture(Path(picture))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

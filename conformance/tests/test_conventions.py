@@ -604,6 +604,8 @@ def test_rows_where_targets_disagree_are_marked(tmp_path: Path, sessions: Callab
     assert '<a href="#view=conventions"' in text
     assert 'id="view-conventions"' in text
     assert text.count('<tr class="apart">') == 1
+    assert text.count("<summary>Example</summary>") == 1
+    assert "x: 1 \N{MULTIPLICATION SIGN} " in text
 
 
 def test_targets_that_read_alike_stand_together_and_those_without_a_reading_apart() -> None:
@@ -613,6 +615,7 @@ def test_targets_that_read_alike_stand_together_and_those_without_a_reading_apar
         case="conventions/topic/one",
         name="one",
         about="",
+        shapes={},
         targets=(*(target for target, _ in told), "f", "g"),
         cells=(*cells, Cell(told="no option", lacks=True), None),
     )
@@ -620,6 +623,20 @@ def test_targets_that_read_alike_stand_together_and_those_without_a_reading_apar
     found = {(port.one, port.other): len(port.differences) for port in ports([_topic(row)])}
     assert len(found) == 10
     assert [pair for pair, count in found.items() if count == 0] == [("a", "c"), ("a", "d"), ("c", "d")]
+
+
+def test_a_row_shows_how_each_framework_is_asked_in_the_smallest_way(tmp_path: Path) -> None:
+    calls = {"one": ("F.pad(x)", "F.conv(x)"), "two": ("F.pad(x)", "F.conv(x)"), "three": ("tf.conv(x, '<b>')",)}
+    cells = tuple(Cell(told="x", follows=True, calls=lines) for lines in calls.values())
+    row = Row(
+        case="conventions/topic/one",
+        name="one",
+        about="",
+        shapes={"x": (1, 2, 3, 1)},
+        targets=(*calls, "four"),
+        cells=(*cells, None),
+    )
+    assert row.examples == ((("one", "two"), calls["one"]), (("three",), calls["three"]))
 
 
 def _topic(row: Row) -> Topic:

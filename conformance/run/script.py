@@ -244,8 +244,8 @@ def _judging(
         "]:",
         f"    kind, got = str(got.dtype), {adapter.numbers.format(tensor='got')}",
         f'    expected, low, high = (np.array(end, "{storage}").astype("float64") for end in (expected, low, high))',
-        f"    right_kind = kind == {adapter.dtype.format(format=format_name)!r} and got.shape == low.shape",
-        "    within = right_kind and np.all((low <= got) & (got <= high) | np.isnan(expected) & np.isnan(got))",
+        f"    within = kind == {adapter.dtype.format(format=format_name)!r} and got.shape == low.shape"
+        " and np.all((low <= got) & (got <= high) | np.isnan(expected) & np.isnan(got))",
         "    print(f\"{name}: {'agrees' if within else 'differs'}\\nexpected\\n{expected}\\ngot\\n{got}\")",
         "    agrees = agrees and within",
         *_ENDING,

@@ -411,7 +411,9 @@ def test_translated_attributes_stay_native() -> None:
 
 def test_a_recipe_answers_for_no_option() -> None:
     idiom = Idiom()
-    idiom.compose("there is no SAME")
+    for lacking in ("there is no SAME", "nor a dilation", "there is no SAME"):
+        idiom.compose(lacking)
+    assert idiom.composed == ("there is no SAME", "nor a dilation")
     idiom.own = True
     with pytest.raises(NotTranslatable, match=r"^no option: there is no SAME$"):
         idiom.compose("there is no SAME")
@@ -490,7 +492,10 @@ def test_an_adapter_that_composes_has_no_option_and_that_is_no_fault(ask: Ask) -
     assert result.told == "no option"
     assert not result.unexpected
     composed = replace(same, readings=(), native=())
-    assert ask(fakes.CountsPadding, composed).agrees
+    result = ask(fakes.CountsPadding, composed)
+    assert result.agrees
+    assert result.composed == ("this fake's means have no SAME",)
+    assert ask(fakes.CountsPadding, replace(composed, attributes=COUNTED.attributes)).composed == ()
 
 
 def test_an_adapter_that_cannot_leave_an_attribute_out_has_no_default(ask: Ask) -> None:

@@ -153,8 +153,15 @@ class Tab:
         return self._browser.call(method, self._session, **parameters)
 
     def open(self, path: Path, fragment: str = "") -> None:
-        """Opens a file as a double click would, and waits until its program says that it is ready."""
-        self.call("Page.navigate", url=path.resolve().as_uri() + (f"#{fragment}" if fragment else ""))
+        """Opens a file as a double click would, and waits until its program says that it is ready.
+
+        Raises:
+            BrowserFailed: if it cannot be opened, or is never ready.
+        """
+        address = path.resolve().as_uri() + (f"#{fragment}" if fragment else "")
+        failure = self.call("Page.navigate", url=address).get("errorText")
+        if failure:
+            raise BrowserFailed(f"{path}: {failure}")
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
         self.wait("document.documentElement.dataset.ready || !document.querySelector('script')")
 

@@ -185,9 +185,15 @@ def without_native(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Idiom:
-    """How a framework is spoken to: with its own options, or by recipes where it has none."""
+    """How a framework is spoken to: with its own options, or by recipes where it has none.
+
+    Attributes:
+        own: only the framework's own options may answer.
+        composed: what it was found to lack since this was last emptied.
+    """
 
     own: bool = False
+    composed: tuple[str, ...] = ()
 
     def compose(self, lacking: str) -> None:
         """Says, before a recipe is composed, what the framework itself lacks.
@@ -197,6 +203,8 @@ class Idiom:
         """
         if self.own:
             raise NotTranslatable(f"no option: {lacking}")
+        if lacking not in self.composed:
+            self.composed = (*self.composed, lacking)
 
 
 class Recorded:
@@ -454,6 +462,7 @@ class Backend(Idiom, ABC):
         """
         program = Program(job.operator, job.attributes, job.own)
         self.log = CallLog()
+        self.composed = ()
         operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
         cotangents = {name: self.put(tensor) for name, tensor in job.cotangents.items()}
         for name, value in operands.items():
@@ -473,6 +482,7 @@ class Backend(Idiom, ABC):
             outputs=got,
             gradients=got_gradients,
             calls=self.calls(outputs),
+            composed=self.composed,
             mutated=tuple(
                 name
                 for name, value in operands.items()

@@ -194,6 +194,7 @@ class Outputs:
         outputs: by name, as the framework stored them.
         gradients: with respect to each differentiable operand, or why there is none.
         calls: the native calls as they were really made, in order.
+        composed: what the framework lacks, where the adapter composed a recipe instead.
         mutated: operands that changed while the framework had them.
         elsewhere: arrays that were not on the device asked: (check, name, the device they were on).
         seconds: the framework's own time, for the harness's overhead.
@@ -202,6 +203,7 @@ class Outputs:
     outputs: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor | Failure] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
     mutated: tuple[str, ...] = ()
     elsewhere: tuple[tuple[Check, str, str], ...] = ()
     seconds: float = 0.0

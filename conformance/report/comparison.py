@@ -21,6 +21,7 @@ class Line:
     """One entry of a list: what it is about, what is to be said, the first line of why, and whether it got worse."""
 
     name: str
+    case: str
     told: str
     detail: str = ""
     worse: bool = False
@@ -51,7 +52,11 @@ def sections(comparison: RunComparison) -> tuple[Section, ...]:
             "Refused",
             "asked on unequal inputs: nothing can be said",
             tuple(
-                Line(name=pair.question.name, told=f"inputs {pair.before.digest} and {pair.after.digest}")
+                Line(
+                    name=pair.question.name,
+                    case=pair.question.case,
+                    told=f"inputs {pair.before.digest} and {pair.after.digest}",
+                )
                 for pair in comparison.refused
             ),
         ),
@@ -61,7 +66,13 @@ def sections(comparison: RunComparison) -> tuple[Section, ...]:
 
 def _pairs(pairs: Sequence[Pair]) -> tuple[Line, ...]:
     return tuple(
-        Line(name=pair.question.name, told=_told(pair), detail=_first(pair.after.detail), worse=pair.worse)
+        Line(
+            name=pair.question.name,
+            case=pair.question.case,
+            told=_told(pair),
+            detail=_first(pair.after.detail),
+            worse=pair.worse,
+        )
         for pair in pairs
     )
 
@@ -82,7 +93,7 @@ def _first(detail: str) -> str:
 
 def _results(results: Sequence[Result]) -> tuple[Line, ...]:
     return tuple(
-        Line(name=question_of(result).name, told=result.outcome.value, detail=_first(result.detail))
+        Line(name=question_of(result).name, case=result.case, told=result.outcome.value, detail=_first(result.detail))
         for result in results
     )
 

@@ -25,6 +25,7 @@ class Cell:
         since: the day of the run that told this first, where the run before told something else.
         before: what that run told.
         asked: the target and format of the entry, for the page of the case.
+        calls: the native calls that told it, as they were made.
     """
 
     told: str
@@ -34,15 +35,17 @@ class Cell:
     since: str = ""
     before: str = ""
     asked: str = ""
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A probe: its sentence, and a cell for every target, None where it was not asked."""
+    """A probe: its sentence, its operands' shapes, and a cell for every target, None where it was not asked."""
 
     case: str
     name: str
     about: str
+    shapes: Mapping[str, tuple[int, ...]]
     targets: tuple[str, ...]
     cells: tuple[Cell | None, ...]
 
@@ -64,6 +67,15 @@ class Row:
     def divided(self) -> str:
         """Who differs, in words; empty where nobody does."""
         return " against ".join(map(_listed, self.camps)) if self.apart else ""
+
+    @property
+    def examples(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """Native calls, and the targets whose they are: how each framework is asked in the smallest way."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for target, cell in zip(self.targets, self.cells, strict=True):
+            if cell is not None and cell.calls:
+                found.setdefault(cell.calls, []).append(target)
+        return tuple((tuple(targets), calls) for calls, targets in found.items())
 
     @property
     def changed(self) -> bool:
@@ -159,6 +171,7 @@ def topics(collection: Collection) -> tuple[Topic, ...]:
                 case=case,
                 name=name,
                 about=record.about if record else "",
+                shapes=record.shapes if record else {},
                 targets=shown,
                 cells=tuple(
                     _cell(entries, history.get((case, target), ())) if entries else None
@@ -233,6 +246,7 @@ def _cell(entries: Sequence[Entry], history: Sequence[tuple[str, str]]) -> Cell:
         since=day,
         before=before,
         asked=f"{entries[0].column.target}-{entries[0].column.format}",
+        calls=results[0].calls,
     )
 
 

@@ -78,7 +78,8 @@ def strip(axis: Axis) -> Markup:
         for position in range(axis.first, axis.end):
             if inside <= position < outside:
                 label = str(position - axis.start)
-                parts.append(text("g-label", x(position + 0.5), top + height / 2, label, anchor="middle"))
+                over = " g-over" if not axis.transposed and position in axis.unread else ""
+                parts.append(text(f"g-label{over}", x(position + 0.5), top + height / 2, label, anchor="middle"))
             elif not axis.transposed:
                 parts.append(
                     text("g-label g-dim", x(position + 0.5), top + height / 2, "pad", anchor="middle", size=8)

@@ -1,10 +1,9 @@
-"""The page: everything that was measured, in one file that needs no network."""
+"""The page: everything that was measured, without a network; details that are many stand in files beside it."""
 
 import base64
 import hashlib
 import math
 import statistics
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,13 @@ from urllib.parse import urlencode, urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from conformance.report import charts, selfcheck
+from conformance.report import charts, details, selfcheck
+from conformance.report.changes import changes
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
 from conformance.report.conventions import ports, topics
+from conformance.report.operators import offer
 from conformance.report.payload import build
+from conformance.report.replacing import replace_text
 from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
 from conformance.verdict.deviations import Deviation
@@ -148,31 +150,31 @@ class Form:
     distances: Markup
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The page, and the chunks of details that stand beside it; none where it holds them itself."""
+
+    text: str
+    beside: Mapping[str, str]
+
+
 def write_report(reports: Path, deviations: Sequence[Deviation] = ()) -> Path:
     """Writes `index.html` into a folder of runs, from every run below it, and returns its path.
 
-    A run that cannot be read is named on the page. The file is replaced in one step.
+    A run that cannot be read is named on the page. Details that are more than a page should hold go into a folder
+    beside it, before it; then the file is replaced in one step.
     """
     page = render(collect(reports), deviations)
     reports.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="\n", dir=reports, prefix=".index-", suffix=".html", delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(page)
-            file.close()
-            # Temporary files are their owner's alone; a report is as public as its folder.
-            temporary.chmod(0o644)
-            temporary.replace(reports / "index.html")
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    if page.beside:
+        details.write(reports, page.beside)
+    replace_text(reports / "index.html", page.text)
+    details.tidy(reports, page.beside)
     return reports / "index.html"
 
 
-def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
-    """The page as text."""
+def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page:
+    """The page as text, and what stands beside it."""
     environment = Environment(
         loader=PackageLoader("conformance.report"),
         autoescape=True,
@@ -189,16 +191,20 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         "float": float,
         "share": selfcheck.share,
     }
-    payload = build(collection, charts.heat_records(collection.training))
     script = "\n".join(_asset(environment, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
     unexpected = [entry for entry in entries if entry.result.unexpected]
     conventions = topics(collection)
-    return environment.get_template("page.html.j2").render(
+    known = _known(entries, deviations)
+    payload = build(collection, charts.heat_records(collection.training), _threads(known))
+    inside = details.inside(payload.chunks)
+    text = environment.get_template("page.html.j2").render(
         style=Markup(_asset(environment, "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        payload=payload,
+        index=payload.index,
+        chunks=payload.chunks if inside else {},
+        beside=not inside,
         problems=(*collection.problems, *payload.problems),
         generated=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         product=_product(),
@@ -210,7 +216,9 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         unexpected=unexpected,
         unexpected_rows=_rows(unexpected),
         stale=_rows([entry for entry in entries if entry.result.stale]),
-        known=_known(entries, deviations),
+        known=known,
+        changes=changes(collection),
+        offer=offer(collection),
         refuted=_refuted(collection),
         topics=conventions,
         ports=ports(conventions),
@@ -220,6 +228,7 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> str:
         first=FIRST,
         listed=LISTED,
     )
+    return Page(text=text, beside={} if inside else payload.chunks)
 
 
 def _rows(entries: Sequence[Entry]) -> tuple[Row, ...]:
@@ -277,6 +286,15 @@ def _known(entries: Sequence[Entry], deviations: Sequence[Deviation]) -> list[Kn
         )
         for name in sorted({*texts, *shown, *stale}, key=lambda name: (name not in stale, name not in shown, name))
     ]
+
+
+def _threads(known: Sequence[Known]) -> dict[str, tuple[str, str, str]]:
+    """What pages of cases say of the deviations that their results show: the sentence, the place, the thread."""
+    return {
+        item.id: (item.deviation.about, f"deviation-{place}", web_link(item.deviation.link))
+        for place, item in enumerate(known, start=1)
+        if item.deviation is not None and (item.shown or item.stale)
+    }
 
 
 def _refuted(collection: Collection) -> list[Refuted]:

@@ -3,6 +3,7 @@
 The index (what the matrix shows) is JSON; it is read when the page opens. Details stand in chunks of a few dozen
 cases, each read when one of its cases is opened: the length of its JSON as four bytes, little-endian, the JSON, and
 the arrays that it points into. All are compressed with gzip and written as base64, which closes no HTML element.
+A chunk is called by its content, so that a page never reads another page's.
 
 An array is `[shape, encoding, offset]`, its bytes grouped by significance, so that equal ones meet:
 
@@ -16,6 +17,7 @@ Equal arrays of a case are written once, whichever target they come from.
 
 import base64
 import gzip
+import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +29,12 @@ from numpy.typing import NDArray
 
 from conformance.case.operators import OPERATORS
 from conformance.errors import InvalidStore
-from conformance.report.collection import Collection, Column, Entry, agreement, effective_bits, family
+from conformance.report.collection import STATED, Collection, Column, Entry, agreement, effective_bits, family
 from conformance.report.drawings import draw_case
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, to_plain
 from conformance.verdict.model import Comparison, Outcome, Reason
+from conformance.verdict.oracle import Accumulators
 
 CHUNK_BYTES: Final = 192 * 1024
 MOST_COMPARISONS: Final = 200
@@ -40,23 +43,39 @@ AGREEMENT: Final = {Reason.EXACT: 1, Reason.WITHIN_BOUND: 2, Reason.REFUSED_AS_E
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What is embedded: base64 of gzip, and what could not be read on the way."""
+    """Index and chunks as base64 of gzip, the chunks by their names, and what could not be read on the way."""
 
     index: str
-    chunks: tuple[str, ...]
+    chunks: Mapping[str, str]
     problems: tuple[str, ...]
 
 
-def build(collection: Collection, training: Sequence[Mapping[str, Any]] = ()) -> Payload:
-    """Index and chunks of a collection; `training` is what the page draws of trainings."""
+def build(
+    collection: Collection,
+    training: Sequence[Mapping[str, Any]] = (),
+    threads: Mapping[str, Sequence[str]] | None = None,
+) -> Payload:
+    """Index and chunks of a collection.
+
+    Args:
+        collection: what was measured.
+        training: what the page draws of trainings.
+        threads: of deviations on file, by id: what they say, where they stand on the page, their link to the web.
+    """
     writer = _Writer(collection)
-    chunks = tuple(writer.chunks())
-    index = {**_index(collection), "starts": writer.starts, "training": to_plain(training)}
+    written = [(_name(chunk), chunk) for chunk in writer.chunks()]
+    places = {"starts": writer.starts, "chunks": [name for name, _ in written]}
+    index = {**_index(collection), **places, "training": to_plain(training), "known": to_plain(threads or {})}
     return Payload(
         index=_pack(json.dumps(index, separators=(",", ":"), allow_nan=False).encode()),
-        chunks=chunks,
+        chunks=dict(written),
         problems=tuple(dict.fromkeys(writer.problems)),
     )
+
+
+def _name(chunk: str) -> str:
+    """64 bits of a digest: enough to tell the chunks of one folder apart."""
+    return hashlib.sha256(chunk.encode("ascii")).hexdigest()[:16]
 
 
 def _pack(content: bytes) -> str:
@@ -235,6 +254,10 @@ class _Writer:
             "compared": len(result.comparisons),
             "diagnosis": result.instead,
             "terms": "\n".join(result.terms),
+            "sums": {name: "\n".join(lines) for name, lines in result.sums.items()},
+            "composed": list(result.composed or ()),
+            "accumulators": _accumulators(entry),
+            "script": result.script,
             "free": result.free_run.text if result.free_run else "",
             "reading": result.told if result.probe else "",
             "readings": list(result.readings),
@@ -304,6 +327,25 @@ def _comparison(c: Comparison) -> list[Any]:
         shapes,
         formats,
     ]
+
+
+def _accumulators(entry: Entry) -> list[list[str]]:
+    """In which format every array of a result is summed, and whether a sum is stored before the bias joins it."""
+    result = entry.result
+    declared = Accumulators.from_description(entry.run.header.description)
+    arrays = dict.fromkeys((c.check, c.name) for c in result.comparisons if not c.name.endswith(STATED))
+    if result.operator not in OPERATORS or result.operator == "chain":
+        return []
+    told = [
+        [
+            name if check == "outputs" else f"gradient of {name}",
+            declared.of(result.operator, result.format, check, name).name,
+        ]
+        for check, name in arrays
+    ]
+    if declared.stores_sum(result.operator, result.format):
+        told.append(["the sum before the bias", f"stored in {result.format}"])
+    return told
 
 
 _DATA_AXES: Final = {1: ("step",), 2: ("row", "column"), 3: ("depth", "row", "column")}

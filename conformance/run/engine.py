@@ -6,7 +6,8 @@ asked once more without cotangents, and the next question finds a new process.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from conformance.case.inputs import digest
@@ -25,8 +26,10 @@ from conformance.case.job import (
 )
 from conformance.case.model import DataSet
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
+from conformance.run.answered import Answered
 from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
+from conformance.run.script import script_of_the_worst
 from conformance.verdict import oracle
 from conformance.verdict.compare import element_ratios
 from conformance.verdict.conventions import Fit, Probed, expected_here, fit
@@ -37,6 +40,7 @@ from conformance.verdict.judge import Judgement, judge, merge, steadied
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.precision import explained
+from conformance.verdict.terms import explain
 from conformance.worker.gateway import Worker, costly
 
 JOB_SECONDS: Final = 120.0
@@ -47,20 +51,6 @@ COSTLY_TIMES: Final = 5
 SHOWN_ELEMENTS: Final = 4096
 # Beyond this no arrays are kept at all: nobody reads a heat map of a million squares.
 KEPT_ELEMENTS: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answered:
-    """One question with its numbers, what came back, and what must; `exact` says that no number was rounded.
-
-    `again` is what came back when it was repeated.
-    """
-
-    job: Job
-    answer: Answer
-    expected: Expectations | MustRefuse
-    exact: bool
-    again: tuple[Answer, ...] = ()
 
 
 class Session:
@@ -111,6 +101,9 @@ class Session:
         differing: list[Differing] = []
         free_runs: list[FreeRun] = []
         evidence: dict[str, Evidence] = {}
+        sums: dict[str, tuple[str, ...]] = {}
+        asked_all: list[tuple[Answered, Judgement]] = []
+        composed: list[tuple[str, ...]] = []
         calls: tuple[str, ...] = ()
         digests: list[str] = []
         seconds = 0.0
@@ -121,14 +114,17 @@ class Session:
             if isinstance(answer, Outputs):
                 judgement = steadied(judgement, job, answer, asked.again)
             judgements.append(judgement)
+            asked_all.append((asked, judgement))
             probed.append(Probed(job=job, answer=answer, exact=asked.exact))
             digests.append(digest(job.operands, job.cotangents))
             if isinstance(answer, (Outputs, Refused)):
                 calls = answer.calls or calls
             if isinstance(answer, Outputs):
                 seconds += answer.seconds
+                composed.append(answer.composed)
                 if _worth_keeping(item, judgement, job):
                     evidence[data] = _evidence(job, answer, asked.expected)
+                    sums |= _sums(job, judgement)
                 if isinstance(asked.expected, Expectations):
                     if isinstance(case.attributes, Chain) and self.worker is not None:
                         note = free_run(job, answer, self._accumulators)
@@ -173,13 +169,16 @@ class Session:
             agrees_with=diagnosis.agrees_with,
             location=diagnosis.location,
             terms=diagnosis.terms,
+            sums=sums,
+            composed=tuple(dict.fromkeys(chain.from_iterable(composed))) if composed else None,
+            script="" if case.readings else script_of_the_worst(item, asked_all, self.description),
             free_run=max(free_runs, key=lambda note: note.ratio, default=None),
             readings=tuple(reading.name for reading in case.readings),
             reading=found.reading,
             evidence={f"{data}/{name}": array for data, arrays in evidence.items() for name, array in arrays.items()},
         )
 
-    def ask(self, item: Item, data: DataSet) -> "Answered":
+    def ask(self, item: Item, data: DataSet) -> Answered:
         """Asks one data set of an item, and what the answer must be."""
         gradients = not is_absent(
             operators_of(item.case.operator, item.case.attributes), "gradients", self.description
@@ -194,7 +193,7 @@ class Session:
             expected = expected_here(item.case, probed, self._accumulators)
         return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact, again=tuple(again))
 
-    def ask_job(self, job: Job) -> "Answered":
+    def ask_job(self, job: Job) -> Answered:
         """Asks a job that may stand for no case, and what the answer must be."""
         answer, expected = self._ask(job, job)
         return Answered(job=job, answer=answer, expected=expected, exact=True)
@@ -266,6 +265,12 @@ def _worth_keeping(item: Item, judgement: Judgement, job: Job) -> bool:
     if any(verdict.outcome is not Outcome.AGREES for verdict in judgement.verdicts.values()):
         return elements <= KEPT_ELEMENTS
     return item.format == item.case.formats[0] and job.data != "wide" and elements <= SHOWN_ELEMENTS
+
+
+def _sums(job: Job, judgement: Judgement) -> dict[str, tuple[str, ...]]:
+    """The worst element of every array, term by term, where the operator is a sum of products."""
+    told = {f"{c.data}/{c.check}/{c.name}": explain(job, c) for c in judgement.comparisons}
+    return {name: lines for name, lines in told.items() if lines}
 
 
 def _evidence(job: Job, answer: Outputs, expected: Expectations | MustRefuse) -> Evidence:

@@ -40,6 +40,9 @@ class Result:
         agrees_with: where it differs, the other readings of the operator that explain all of it.
         location: where it starts to differ, and what the differing elements have in common.
         terms: which products entered the worst element of the first array that differs, in a few lines.
+        sums: the worst element of every array whose numbers are kept, term by term, by data set, check and name.
+        composed: what the framework lacks, where the adapter composed a recipe instead; None where nothing came back.
+        script: what reproduces it, where something is to be reported and the numbers are few.
         free_run: how far a chain is from the reference's own, from end to end: a note beside the verdicts.
         readings: of a probe, the names of the readings that it offers.
         reading: the only one of them that fits.
@@ -62,6 +65,9 @@ class Result:
     agrees_with: tuple[str, ...] = ()
     location: str = ""
     terms: tuple[str, ...] = ()
+    sums: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    composed: tuple[str, ...] | None = None
+    script: str = ""
     free_run: FreeRun | None = None
     readings: tuple[str, ...] = ()
     reading: str = ""

@@ -377,6 +377,8 @@ def result_from_plain(record: Mapping[str, Any]) -> Result:
             # Runs of earlier versions lack these; `location` and `reading` have their defaults.
             "agrees_with": tuple(record.get("agrees_with", ())),
             "terms": tuple(record.get("terms", ())),
+            "sums": {name: tuple(lines) for name, lines in record.get("sums", {}).items()},
+            "composed": None if (lacking := record.get("composed")) is None else tuple(lacking),
             "free_run": _free_run(record.get("free_run")),
             "readings": tuple(record.get("readings", ())),
         }

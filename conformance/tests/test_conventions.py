@@ -411,7 +411,9 @@ def test_translated_attributes_stay_native() -> None:
 
 def test_a_recipe_answers_for_no_option() -> None:
     idiom = Idiom()
-    idiom.compose("there is no SAME")
+    for lacking in ("there is no SAME", "nor a dilation", "there is no SAME"):
+        idiom.compose(lacking)
+    assert idiom.composed == ("there is no SAME", "nor a dilation")
     idiom.own = True
     with pytest.raises(NotTranslatable, match=r"^no option: there is no SAME$"):
         idiom.compose("there is no SAME")
@@ -490,7 +492,10 @@ def test_an_adapter_that_composes_has_no_option_and_that_is_no_fault(ask: Ask) -
     assert result.told == "no option"
     assert not result.unexpected
     composed = replace(same, readings=(), native=())
-    assert ask(fakes.CountsPadding, composed).agrees
+    result = ask(fakes.CountsPadding, composed)
+    assert result.agrees
+    assert result.composed == ("this fake's means have no SAME",)
+    assert ask(fakes.CountsPadding, replace(composed, attributes=COUNTED.attributes)).composed == ()
 
 
 def test_an_adapter_that_cannot_leave_an_attribute_out_has_no_default(ask: Ask) -> None:
@@ -604,6 +609,8 @@ def test_rows_where_targets_disagree_are_marked(tmp_path: Path, sessions: Callab
     assert '<a href="#view=conventions"' in text
     assert 'id="view-conventions"' in text
     assert text.count('<tr class="apart">') == 1
+    assert text.count("<summary>Example</summary>") == 1
+    assert "x: 1 \N{MULTIPLICATION SIGN} " in text
 
 
 def test_targets_that_read_alike_stand_together_and_those_without_a_reading_apart() -> None:
@@ -613,6 +620,7 @@ def test_targets_that_read_alike_stand_together_and_those_without_a_reading_apar
         case="conventions/topic/one",
         name="one",
         about="",
+        shapes={},
         targets=(*(target for target, _ in told), "f", "g"),
         cells=(*cells, Cell(told="no option", lacks=True), None),
     )
@@ -620,6 +628,20 @@ def test_targets_that_read_alike_stand_together_and_those_without_a_reading_apar
     found = {(port.one, port.other): len(port.differences) for port in ports([_topic(row)])}
     assert len(found) == 10
     assert [pair for pair, count in found.items() if count == 0] == [("a", "c"), ("a", "d"), ("c", "d")]
+
+
+def test_a_row_shows_how_each_framework_is_asked_in_the_smallest_way(tmp_path: Path) -> None:
+    calls = {"one": ("F.pad(x)", "F.conv(x)"), "two": ("F.pad(x)", "F.conv(x)"), "three": ("tf.conv(x, '<b>')",)}
+    cells = tuple(Cell(told="x", follows=True, calls=lines) for lines in calls.values())
+    row = Row(
+        case="conventions/topic/one",
+        name="one",
+        about="",
+        shapes={"x": (1, 2, 3, 1)},
+        targets=(*calls, "four"),
+        cells=(*cells, None),
+    )
+    assert row.examples == ((("one", "two"), calls["one"]), (("three",), calls["three"]))
 
 
 def _topic(row: Row) -> Topic:

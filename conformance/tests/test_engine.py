@@ -113,6 +113,18 @@ def test_native_calls_and_the_framework_s_own_time_are_kept(ask: Ask) -> None:
     assert result.jobs == 1
 
 
+def test_what_agrees_is_explained_term_by_term_too(ask: Ask) -> None:
+    result = ask(fakes.Honest, CONV)
+    assert {name.partition("/")[2] for name in result.sums} >= {"outputs/output", "gradients/x", "gradients/w"}
+    (comparison,) = (c for c in result.comparisons if (c.data, c.check, c.name) == ("normal", "outputs", "output"))
+    lines = result.sums["normal/outputs/output"]
+    assert lines[0].startswith(f"output{list(comparison.worst_index)} on normal data sums ")
+    assert f"expected {comparison.expected:.9g}, got {comparison.got:.9g}" in lines[-1]
+    assert result.terms == ()
+    # What agrees on wide integers is not kept, so there is nothing to explain.
+    assert not [name for name in result.sums if name.startswith("wide/")]
+
+
 @pytest.mark.parametrize("case", known_cases()[:3], ids=lambda case: case.id)
 def test_the_reference_is_asked_in_this_process(case: Case) -> None:
     session = Session(REFERENCE)

@@ -5,8 +5,10 @@ import gzip
 import hashlib
 import json
 import math
+import os
 import re
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -21,8 +23,11 @@ import pytest
 from conformance.case.job import Description, Target
 from conformance.report import charts
 from conformance.report.axes import resolve_axes
+from conformance.report.changes import changes
 from conformance.report.collection import collect, family, natural
+from conformance.report.details import SPARED_SECONDS
 from conformance.report.drawings import draw_case
+from conformance.report.operators import offer
 from conformance.report.page import show_bits, show_seconds, web_link, write_report
 from conformance.report.summary import json_summary, markdown_summary
 from conformance.run.execute import Execution, TargetRun
@@ -168,7 +173,7 @@ class Page(HTMLParser):
         return index
 
     def chunk(self, number: int = 0) -> tuple[list[dict[str, Any]], list[list[Any]], bytes]:
-        raw = gzip.decompress(base64.b64decode(self.scripts[f"chunk-{number}"]))
+        raw = gzip.decompress(base64.b64decode(self.scripts[f"chunk-{self.index['chunks'][number]}"]))
         (length,) = struct.unpack_from("<I", raw)
         plain = json.loads(raw[4 : 4 + length])
         return plain["cases"], plain["arrays"], raw[4 + length :]
@@ -282,6 +287,50 @@ def test_the_page_allows_its_own_program_alone_and_no_network(tmp_path: Path) ->
     assert "default-src 'none'" in policy
     addresses = [a[key] or "" for _, a in page.elements for key in ("src", "href") if key in a]
     assert all(address.startswith(("#", "data:,")) for address in addresses)
+
+
+def heavy(folder: Path, *names: str) -> None:
+    """A run whose details are more than a page holds: numbers that no compression shortens."""
+    generator = np.random.default_rng(5)
+    for name in names:
+        evidence = {"normal/operand/x": generator.normal(size=(280, 1000)).astype(np.float32)}
+        write_run(folder, [(result_of(name, evidence=evidence), case_of(name))])
+
+
+def test_details_that_are_many_stand_beside_the_page_by_their_contents_names(tmp_path: Path) -> None:
+    heavy(tmp_path, "conv2d/a", "conv2d/b")
+    page = page_of(tmp_path)
+    assert (tmp_path / "index.html").stat().st_size < 200_000
+    assert not [name for name in page.scripts if name.startswith("chunk-")]
+    policy = next(a["content"] for a in page.tags("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert "'strict-dynamic'" in (policy or "")
+    assert len(page.index["chunks"]) == 2
+    for name in page.index["chunks"]:
+        script = (tmp_path / "details" / f"{name}.js").read_text(encoding="ascii")
+        found = re.fullmatch(rf'conformanceDetails\("{name}","([A-Za-z0-9+/=]+)"\);\n', script)
+        assert found is not None
+        assert hashlib.sha256(found[1].encode()).hexdigest().startswith(name)
+        assert gzip.decompress(base64.b64decode(found[1]))
+
+
+def test_details_that_no_page_names_go_once_they_are_old(tmp_path: Path) -> None:
+    heavy(tmp_path, "conv2d/a", "conv2d/b")
+    page_of(tmp_path)
+    folder = tmp_path / "details"
+    for name, age in (("old", SPARED_SECONDS + 60), ("young", 0)):
+        (folder / f"{name}.js").write_text("")
+        then = time.time() - age
+        os.utime(folder / f"{name}.js", (then, then))
+    kept = {f"{name}.js" for name in page_of(tmp_path).index["chunks"]}
+    assert {path.name for path in folder.iterdir()} == {*kept, "young.js"}
+
+
+def test_few_details_stand_in_the_page_and_leave_no_folder(tmp_path: Path) -> None:
+    write_run(tmp_path, [(result_of("conv2d/a"), case_of("conv2d/a"))])
+    (tmp_path / "details").mkdir()
+    page = page_of(tmp_path)
+    assert [f"chunk-{name}" for name in page.index["chunks"]] == [name for name in page.scripts if "chunk" in name]
+    assert not (tmp_path / "details").exists()
 
 
 def test_the_newest_result_of_a_question_wins_and_a_filtered_run_erases_nothing(tmp_path: Path) -> None:
@@ -469,6 +518,100 @@ def test_refuted_claims_are_listed_with_who_was_asked(tmp_path: Path) -> None:
     assert "“output keeps 5x5”" in words
     assert "false on torch-float32" in words
     assert "stride is 2" not in words
+
+
+def test_what_moved_since_the_run_before_stands_on_the_overview(tmp_path: Path) -> None:
+    old = describe(versions={"torch": "2.12.0"})
+    day = "2026-01-0{}T00:00:00+00:00"
+    lost = result_of("conv2d/c", comparisons=(comparison_of(bits=20.0),))
+    write_run(
+        tmp_path,
+        [(result_of(f"conv2d/{name}"), case_of(f"conv2d/{name}")) for name in "abcx"],
+        description=old,
+        started=day.format(1),
+    )
+    newer = [result_of("conv2d/a", Outcome.DIFFERS), result_of("conv2d/b"), lost, result_of("conv2d/new")]
+    write_run(tmp_path, [(result, case_of(result.case)) for result in newer], started=day.format(2))
+    write_run(tmp_path, [(result_of("conv2d/a"), case_of("conv2d/a"))], target="jax")
+    (change,) = changes(collect(tmp_path))
+    assert (change.target, change.compared, change.same) == ("torch", 3, 1)
+    assert change.versions == (("torch", "2.12.0", "2.13.0"),)
+    # What a selection leaves out is not gone.
+    assert [(section.title, [line.name for line in section.lines]) for section in change.sections] == [
+        ("Worse", ["conv2d/a [float32]"]),
+        ("Bits lost", ["conv2d/c [float32]"]),
+        ("New", ["conv2d/new [float32]"]),
+    ]
+    page = page_of(tmp_path)
+    assert "against the run of 2026-01-01 00:00 UTC" in page.words
+    assert "torch 2.12.0 → 2.13.0" in page.words
+    assert {"href": "#case=conv2d%2Fc&target=torch", "class": "id"} in page.tags("a")
+
+
+def test_the_table_of_operators_tells_native_composed_and_absent(tmp_path: Path) -> None:
+    everything = ("conv2d", "mish", "prelu", "relu")
+    results = [
+        result_of("conv2d/a", composed=()),
+        result_of("conv2d/b", composed=("there is no SAME",)),
+        result_of("conv2d/b", composed=("there is no SAME",), format="float64"),
+        result_of("mish/a", operator="mish", composed=("no mish",)),
+        result_of("relu/a", operator="relu", composed=()),
+        result_of("prelu/a", Outcome.REFUSED, operator="prelu"),
+    ]
+    told = describe(operators=everything, absent=("relu:gradients",))
+    write_run(tmp_path, [(result, None) for result in results], description=told)
+    write_run(tmp_path, [(result_of("conv2d/a", composed=()), None)], target="jax", description=describe("jax"))
+    found = {
+        row.operator: dict(zip(table.targets, row.provisions, strict=True))
+        for table in [offer(collect(tmp_path))]
+        for row in table.rows
+    }
+    kinds = {operator: [p.kind for p in row.values()] for operator, row in found.items()}
+    assert kinds == {
+        "conv2d": ["native", "partly"],
+        "mish": ["absent", "composed"],
+        "prelu": ["absent", "untold"],
+        "relu": ["absent", "native"],
+    }
+    partly = found["conv2d"]["torch"]
+    assert (partly.answered, partly.composed, partly.lacking) == (2, 1, ("there is no SAME",))
+    assert not found["relu"]["torch"].gradients
+    assert "1 of 2 composed" in page_of(tmp_path).words
+
+
+def test_a_case_tells_accumulators_sums_and_its_script(tmp_path: Path) -> None:
+    told = describe(
+        accumulators=(("conv*", "bfloat16", "gradients/b", "float32"),), stored_sums=(("conv*", "float16"),)
+    )
+    arrays = (comparison_of(), comparison_of(name="b", check="gradients"), comparison_of(name="output (stated)"))
+    more = {"comparisons": arrays, "sums": {"normal/outputs/output": ("one", "two")}, "script": "print(1)\n"}
+    results = [result_of("conv2d/a", format=name, **more) for name in ("float32", "bfloat16", "float16")]
+    write_run(tmp_path, [(result, None) for result in results], description=told)
+    cases, _, _ = page_of(tmp_path).chunk()
+    assert [result["accumulators"] for result in cases[0]["results"]] == [
+        [["output", "float32"], ["gradient of b", "float32"]],
+        [["output", "bfloat16"], ["gradient of b", "float32"]],
+        [["output", "float16"], ["gradient of b", "float16"], ["the sum before the bias", "stored in float16"]],
+    ]
+    assert cases[0]["results"][0]["sums"] == {"normal/outputs/output": "one\ntwo"}
+    assert cases[0]["results"][0]["script"] == "print(1)\n"
+
+
+def test_pages_of_cases_lead_to_the_thread_of_a_deviation(tmp_path: Path) -> None:
+    shown = result_of(
+        "conv2d/a", Outcome.DIFFERS, assessments={"outputs": Assessment(standing="expected", deviation="known")}
+    )
+    write_run(tmp_path, [(shown, case_of("conv2d/a"))])
+    given = {"cases": ("*",), "backend": "torch", "outcome": Outcome.DIFFERS}
+    deviations = (
+        Deviation(id="known", about="So it is.", link="https://example.org/1", **given),
+        Deviation(id="other", about="Not met.", link="https://example.org/2", **given),
+    )
+    page = page_of(tmp_path, deviations)
+    assert page.index["known"] == {"known": ["So it is.", "deviation-1", "https://example.org/1"]}
+    assert "deviation-1" in [a.get("id") for a in page.tags("article")]
+    hostile = tuple(replace(each, link="javascript:evil()") for each in deviations)
+    assert page_of(tmp_path, hostile).index["known"]["known"][2] == ""
 
 
 def test_training_shows_every_backend_and_the_reference(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from conformance.backends.base import CallLog, Names, Recorded
 from conformance.backends.jax.backend import JaxBackend
 from conformance.case.families.sampling import RandomDropout
 from conformance.case.job import Target
-from conformance.run.reproduction import CannotReproduce, reproduce
-from conformance.tests.installed import Ended, Installation, install
+from conformance.run.reproduction import reproduce
+from conformance.run.script import CannotReproduce
+from conformance.tests.installed import Ended, Installation, install, results
 from conformance.tests.questions import case
 
 CASES = """# yaml-language-server: $schema=schema.json
@@ -103,6 +104,15 @@ def test_gradients_come_the_way_that_the_adapter_says(installed: Installation, f
     ended = run(folder / "out" / "script.py")
     assert ended.code == 0, ended.out + ended.err
     assert "gradient of x: agrees" in ended.out
+
+
+def test_a_run_keeps_the_script_of_what_is_to_be_reported(installed: Installation, folder: Path) -> None:
+    given = ("-k", "relu", "--formats", "float32", "--no-training", "--out", "runs")
+    installed.conformance("run", "cases", "-t", "leaks", "-t", "itself", *given, cwd=folder)
+    kept = {(record["target"], record["case"]): record["script"] for record in results(folder / "runs")}
+    assert kept["leaks", "relu/few"] == written(installed, folder, "relu/few", "leaks")
+    # What agrees needs none, and nobody pastes what is long.
+    assert kept["itself", "relu/few"] == kept["leaks", "relu/many"] == ""
 
 
 def test_many_numbers_stand_beside_the_script(installed: Installation, folder: Path) -> None:

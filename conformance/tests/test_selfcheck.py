@@ -81,7 +81,7 @@ def test_what_is_no_record_is_told_on_the_page(record: Selfcheck, tmp_path: Path
 
 def test_the_page_shows_the_figures(record: Selfcheck, tmp_path: Path) -> None:
     selfcheck.write(record, tmp_path)
-    page = render(collect(tmp_path))
+    page = render(collect(tmp_path)).text
     assert "Why believe it" in page
     rational = by_name(record)["rational arithmetic"]
     assert f"{rational.figures['elements']:,.0f} elements" in page
@@ -89,14 +89,14 @@ def test_the_page_shows_the_figures(record: Selfcheck, tmp_path: Path) -> None:
     for score in record.detectors:
         assert score.name in page
         assert f"{score.noticed:,} of {score.faults:,}" in page
-    assert "Why believe it" not in render(collect(tmp_path / "nothing"))
+    assert "Why believe it" not in render(collect(tmp_path / "nothing")).text
 
 
 def test_the_page_says_where_a_record_is_of_another_build(record: Selfcheck, tmp_path: Path) -> None:
     selfcheck.write(record, tmp_path)
-    assert "of another build" not in render(collect(tmp_path))
+    assert "of another build" not in render(collect(tmp_path)).text
     selfcheck.write(replace(record, reference="0123456789abcdef"), tmp_path)
-    assert "of another build" in render(collect(tmp_path))
+    assert "of another build" in render(collect(tmp_path)).text
 
 
 def test_the_terminal_shows_the_figures(record: Selfcheck) -> None:

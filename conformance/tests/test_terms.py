@@ -208,6 +208,16 @@ def test_within_the_bound_is_near_enough_and_beyond_it_is_not() -> None:
     assert told(12.5, bound=0.25)[-1].startswith("  sum")
 
 
+def test_what_agrees_is_summed_without_a_suspect() -> None:
+    assert told(21, within=True, bound=2)[-1] == "  sum 22, expected 22, got 21"
+
+
+def test_an_empty_array_has_no_element_to_explain() -> None:
+    empty = asked("max_pool2d", of_operator("max_pool2d")[0].attributes, {"x": np.zeros((0, 6, 6, 1))})
+    shape = {"expected_shape": (0, 3, 3, 1), "got_shape": (0, 3, 3, 1), "worst_index": ()}
+    assert told(0, empty, within=True, **shape) == ()
+
+
 @pytest.mark.parametrize("changes", [{"got": float("nan")}, {"expected": float("inf")}, {"got_shape": (1, 2)}])
 def test_what_is_no_number_or_no_counterpart_has_no_terms(changes: dict[str, Any]) -> None:
     assert told(**{"got": 1.0, **changes}) == ()

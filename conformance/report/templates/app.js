@@ -58,6 +58,7 @@ async function start() {
     if (shown === "matrix" && view !== "matrix") scrolled = matrix.node.scrollTop;
     if (id !== null) await page.open(id, query.get("target"));
     for (const section of views) section.hidden = section.id !== `view-${view}`;
+    document.documentElement.dataset.program = "";
     for (const link of document.querySelectorAll("nav a")) {
       const here = link.dataset.view === (view === "case" ? "matrix" : view);
       if (here) link.setAttribute("aria-current", "page");
@@ -66,6 +67,8 @@ async function start() {
     if (view === "matrix") {
       matrix.apply();
       if (shown && shown !== "matrix") { matrix.node.scrollTop = scrolled; matrix.paint(true); }
+    } else if (query.get("at") && document.getElementById(query.get("at"))) {
+      document.getElementById(query.get("at")).scrollIntoView();
     } else if (shown !== view || view === "case") {
       scrollTo(0, 0);
     }
@@ -73,6 +76,7 @@ async function start() {
     if (view === "training" && !redraws.length) drawTraining(index.training);
     document.title = id !== null ? `${id}, conformance report` : "Conformance report";
     shown = view;
+    document.documentElement.dataset.shown = view;
   };
 
   const filtered = () => {

@@ -14,12 +14,40 @@ class CasePage {
       return;
     }
     const request = (this.request = Symbol());
-    const found = await openCase(this.index, place);
+    let found = null, missing = "";
+    try {
+      found = await openCase(this.index, place);
+    } catch (error) {
+      missing = error.message;
+    }
     if (request !== this.request) return;
     this.place = place;
+    if (!found) {
+      this.case = null;
+      this.lacking(id, missing);
+      return;
+    }
     this.case = found;
     this.target = target || "";
     this.draw(id);
+  }
+
+  // What the matrix knows of a case whose details are not there.
+  lacking(id, file) {
+    const about = this.index.abouts[this.place];
+    const told = this.index.columns.flatMap(([target, format], i) => {
+      const code = this.index.codes[i][this.place];
+      return code < 0 ? [] : [{ target, format, outcome: this.index.outcomes[Math.floor(code / 100)], standing: STANDINGS[code % 10] }];
+    });
+    this.node.className = "view case";
+    this.node.replaceChildren(
+      el("div", { class: "case-top" }, el("a", { href: this.back }, "← All cases")),
+      el("h1", { tabindex: "-1" }, id),
+      about ? el("p", { class: "about" }, about) : "",
+      el("p", { class: "notice bad", role: "alert" }, el("strong", null, "The details are missing: "), el("code", null, file),
+        " beside this page is not there, or cannot be read. Copy the folder ", el("code", null, "details"), " together with this file, or write the report again with ", el("code", null, "conformance report"), "."),
+      el("table", { class: "list" }, el("tbody", null, told.map(({ target, format, outcome, standing }) => el("tr", null,
+        el("th", { scope: "row" }, target), el("td", null, format), el("td", null, mark(GLYPHS[outcome], outcome), " ", outcome.toLowerCase().replaceAll("_", " "), standing ? `, ${standing}` : ""))))));
   }
 
   name(result) {
@@ -67,7 +95,9 @@ class CasePage {
       ...this.section("Geometry", found.drawings.map((d) => this.geometry(d))),
       ...this.section("Values", this.values()),
       ...this.section("Comparisons", this.comparisons()),
+      ...this.section("Accumulators", this.accumulators()),
       ...this.section("Native calls as they were made", this.calls()),
+      ...this.section("Reproduce", this.scripts(id)),
       ...this.section("The case", found.yaml ? [this.yaml(found.yaml)] : []),
     );
   }
@@ -81,6 +111,7 @@ class CasePage {
     const { target } = this.name(results[0]);
     const versions = Object.entries(results[0].versions).map(([key, value]) => `${key} ${value}`).join(", ");
     const told = new Set();
+    const composed = [...new Set(results.flatMap((result) => result.composed))];
     return el("article", { class: results.some((r) => this.chosen(r)) ? "verdict on" : "verdict" },
       el("h3", null, target),
       results.map((result) => {
@@ -97,7 +128,7 @@ class CasePage {
               el("p", null, mark(outcome === "AGREES" && way ? way : GLYPHS[outcome], outcome), " ", el("b", null, check), " ",
                 `${outcome.toLowerCase().replaceAll("_", " ")}, ${reason} `,
                 standing === "unexpected" ? el("span", { class: "tag bad" }, "unexpected") : standing === "stale" ? el("span", { class: "tag warn" }, "stale") : "",
-                " ", deviation ? el("a", { class: "tag", href: "#view=deviations" }, `on file: ${deviation}`) : ""),
+                " ", deviation ? this.onFile(deviation) : ""),
               fresh ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
           }),
           result.reading ? el("p", { class: "diagnosis" }, result.reading, " ",
@@ -106,7 +137,15 @@ class CasePage {
           result.terms ? el("p", { class: "why" }, result.terms) : "",
           result.free ? el("p", { class: "why" }, result.free) : "");
       }),
+      composed.length ? el("p", { class: "versions" }, `Composed, as ${composed.join("; ")}.`) : "",
       el("p", { class: "soft versions" }, `${versions}; ${show(results[0].ms[0], 3)} ms in the framework, ${show(results[0].ms[1], 3)} ms in all`));
+  }
+
+  // A deviation that a result shows: its place on the page of deviations, and the thread where it was reported.
+  onFile(deviation) {
+    const [about, place, thread] = this.index.known[deviation] || ["", "", ""];
+    return el("span", null, el("a", { class: "tag", href: `#view=deviations&at=${place}`, title: about }, `on file: ${deviation}`),
+      thread ? [" ", el("a", { href: thread, rel: "noreferrer noopener", title: thread }, "upstream thread")] : "");
   }
 
   claim(says, { holds, who }) {
@@ -240,7 +279,7 @@ class CasePage {
         if (picks.length) parts.push(el("div", { class: "bar-line" }, picks));
         parts.push(el("div", { class: "maps" }, figures), group.readout);
         if (set.format === "float64" && !("ratio" in first)) parts.push(el("p", { class: "soft" }, "Pictures are kept in single precision: smaller differences show in the comparisons below, not here."));
-        parts.push(group.table());
+        parts.push(group.table(), ...this.sums(order, set, tensor));
         group.draw();
         this.group = group;
       }
@@ -299,6 +338,53 @@ class CasePage {
       el("div", null, el("h3", null, el("b", null, target), " ", formats.join(", ")), el("pre", null, text))))] : [];
   }
 
+  // The worst element of a tensor, product by product, once where several targets have the same.
+  sums(results, set, tensor) {
+    const name = tensor.slice(tensor.indexOf(" ") + 1);
+    const key = `${set.data}/${tensor.startsWith("output ") ? "outputs" : "gradients"}/${name}`;
+    const by = new Map();
+    for (const result of results) if (result.sums[key]) by.set(result.sums[key], [...(by.get(result.sums[key]) || []), this.name(result).target]);
+    const blocks = [...by].map(([text, targets]) => el("div", null, el("h4", null, targets.join(", ")), el("pre", { tabindex: "0" }, text)));
+    return blocks.length ? [el("h3", { class: "next" }, "The worst element, term by term"), el("div", { class: "calls" }, blocks)] : [];
+  }
+
+  // In which format sums are kept, by target and format, as the adapter declares it; those of one kind in one line.
+  accumulators() {
+    const rows = [...this.case.results].sort((a, b) => a.column - b.column).filter((r) => r.accumulators.length).map((result) => {
+      const { target, format } = this.name(result);
+      const by = new Map();
+      for (const [array, kind] of result.accumulators) by.set(kind, [...(by.get(kind) || []), array]);
+      const told = [...by].map(([kind, arrays]) => `${by.size === 1 ? "all" : arrays.join(", ")} in ${kind}`.replace("in stored", "stored")).join("; ");
+      return el("tr", null, el("th", { scope: "row" }, target), el("td", null, format), el("td", null, told));
+    });
+    return rows.length ? [el("p", { class: "soft" }, "What sums are kept in before they are rounded to the format, as the adapter declares it: the bound follows from it."),
+      el("div", { class: "scroll" }, el("table", { class: "list narrow" }, el("thead", null, el("tr", null, ["Target", "Format", "Sums"].map((h) => el("th", { scope: "col" }, h)))), el("tbody", null, rows)))] : [];
+  }
+
+  command(id, result) {
+    const { target, format } = this.name(result);
+    return `conformance repro ${id} -t ${target} --format ${format}`;
+  }
+
+  // One script a target where something is to be reported and the numbers are few; for all others the command that writes it.
+  scripts(id) {
+    const by = new Map();
+    for (const result of this.case.results) {
+      const { target } = this.name(result);
+      if (target === "reference" || !result.calls.length) continue;
+      const known = by.get(target);
+      if (!known || (result.script && !known.script) || this.target === this.name(result).full) by.set(target, result);
+    }
+    return by.size ? [el("p", { class: "soft" }, "A script needs the framework and NumPy alone; it prints what was expected, what it got, and the verdict."),
+      el("div", { class: "calls" }, [...by.values()].map((result) => {
+        const { target, format } = this.name(result);
+        return el("div", null, el("h3", null, el("b", null, target), " ", format),
+          el("div", { class: "yaml" }, el("pre", { tabindex: "0" }, this.command(id, result)), copyButton("Copy", () => this.command(id, result))),
+          result.script ? el("details", { class: "values" }, el("summary", null, `The script, ${result.script.trimEnd().split("\n").length} lines`),
+            el("div", { class: "yaml" }, el("pre", { tabindex: "0" }, result.script), copyButton("Copy", () => result.script))) : "");
+      }))] : [];
+  }
+
   yaml(text) {
     return el("div", { class: "yaml" }, el("pre", { tabindex: "0" }, text), copyButton("Copy", () => text));
   }
@@ -331,7 +417,8 @@ class CasePage {
       shown.length ? fenced(shown.map(line).join("\n").replaceAll("−", "-"), "text") : "",
       !outside.length && details.length ? fenced(details.join("\n"), "text") : "",
       worst.calls.length ? `Native calls as they were made:\n\n${fenced(worst.calls.join("\n"), "python")}` : "",
-      this.case.yaml ? `The case, and how to get a script of it: \`conformance repro ${id} -t ${target} --format ${this.name(worst).format}\`\n\n${fenced(this.case.yaml, "yaml")}` : "",
+      worst.script ? `A script that shows it:\n\n${fenced(worst.script, "python")}` : `A script that shows it: \`${this.command(id, worst)}\``,
+      this.case.yaml ? `The case:\n\n${fenced(this.case.yaml, "yaml")}` : "",
     ].filter(Boolean).join("\n\n") + "\n";
   }
 }

@@ -1,5 +1,5 @@
 "use strict";
-// Embedded data: base64 of gzip, read when it is needed. Text becomes text nodes alone, never markup.
+// The page's data: base64 of gzip, read when it is needed. Text becomes text nodes alone, never markup.
 
 const GLYPHS = {
   AGREES: "≈", INCONCLUSIVE: "?", UNSUPPORTED: "–", REFUSED: "R", LOW_PRECISION: "↓", FELL_BACK: "↩", UNSTABLE: "~",
@@ -42,18 +42,40 @@ async function openIndex() {
   return JSON.parse(new TextDecoder().decode(await inflate(embedded("index"))));
 }
 
-// The chunk that holds a case, and the case's place in it.
-function openCase(index, place) {
+// The text of a chunk: within the page, or in a script beside it that calls `conformanceDetails`.
+const awaited = new Map();
+globalThis.conformanceDetails = (name, text) => { if (awaited.has(name)) awaited.get(name)(text); };
+
+function chunkText(name) {
+  const inside = document.getElementById(`chunk-${name}`);
+  if (inside) return Promise.resolve(inside.textContent);
+  return new Promise((resolve, reject) => {
+    const missing = () => reject(new Error(`details/${name}.js`));
+    awaited.set(name, resolve);
+    document.head.append(el("script", { src: `details/${name}.js`, onerror: missing, onload: missing }));
+  });
+}
+
+async function openChunk(name) {
+  const buffer = await inflate(await chunkText(name));
+  const length = new DataView(buffer).getUint32(0, true);
+  const plain = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  return { cases: plain.cases, arrays: new Arrays(plain.arrays, new Uint8Array(buffer, 4 + length)) };
+}
+
+// The details of a case, out of the chunk that holds it; what could not be read is asked for anew the next time.
+async function openCase(index, place) {
   let chunk = index.starts.length - 1;
   while (index.starts[chunk] > place) chunk--;
-  if (!opened.has(chunk)) {
-    opened.set(chunk, inflate(embedded(`chunk-${chunk}`)).then((buffer) => {
-      const length = new DataView(buffer).getUint32(0, true);
-      const plain = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-      return { cases: plain.cases, arrays: new Arrays(plain.arrays, new Uint8Array(buffer, 4 + length)) };
-    }));
+  const name = index.chunks[chunk];
+  if (!opened.has(name)) opened.set(name, openChunk(name));
+  try {
+    const content = await opened.get(name);
+    return { ...content.cases[place - index.starts[chunk]], store: content.arrays };
+  } catch (error) {
+    opened.delete(name);
+    throw new Error(`details/${name}.js`, { cause: error });
   }
-  return opened.get(chunk).then((content) => ({ ...content.cases[place - index.starts[chunk]], store: content.arrays }));
 }
 
 class Arrays {

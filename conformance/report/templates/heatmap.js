@@ -16,6 +16,14 @@ function blend(stops, at) {
   return stops[low].map((v, i) => Math.round(v + (stops[low + 1][i] - v) * (place - low)));
 }
 
+// Black or white, whichever is read better: at this luminance (WCAG's) both have the same contrast, 4.58.
+const EQUAL = Math.sqrt(1.05 * 0.05) - 0.05;
+
+function isBright(rgb) {
+  const [r, g, b] = rgb.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > EQUAL;
+}
+
 const css = (rgb) => `rgb(${rgb.join(",")})`;
 
 class HeatMap {
@@ -71,7 +79,7 @@ class HeatMap {
         const rgb = Number.isNaN(value) ? (theme === "dark" ? [60, 60, 66] : [214, 212, 206]) : this.color(value, theme);
         pen.fillStyle = css(rgb);
         pen.fillRect(c * cell, r * cell, cell + 0.3, cell + 0.3);
-        const bright = rgb[0] * 0.3 + rgb[1] * 0.59 + rgb[2] * 0.11 > 128;
+        const bright = isBright(rgb);
         const outside = this.kind === "ratio" && value > 1;
         if (outside || Number.isNaN(value)) {
           pen.strokeStyle = bright ? "#000a" : "#fffc";
@@ -86,7 +94,7 @@ class HeatMap {
           }
         }
         if (cell >= 38) {
-          pen.fillStyle = bright ? "#15202b" : "#fff";
+          pen.fillStyle = bright ? "#000" : "#fff";
           pen.font = "11px ui-monospace, monospace";
           pen.fillText(show(value, this.kind === "ratio" ? 2 : 4), (c + 0.5) * cell, (r + 0.5) * cell, cell - 4);
         }

@@ -10,7 +10,7 @@ from conformance.case.expansion import NAME, did_you_mean, long_form
 from conformance.case.grammar import FormKeys, TensorKeys, TrainingKeys, check_attributes, check_training
 from conformance.case.loading import read_network, yaml_files
 from conformance.case.model import Initializer, Shape, Where
-from conformance.case.operators import OPERATORS, Chain
+from conformance.case.operators import INPUT, OPERATORS, Chain
 from conformance.case.yaml12 import Document, Steps, read
 from conformance.errors import ImpossibleShape, InvalidCases, Problem
 
@@ -70,20 +70,22 @@ def given_shapes(training: Training) -> dict[str, Shape]:
         ImpossibleShape: if the layers do not fit each other.
     """
     x: Shape = (training.batch, *IMAGE)
-    shapes = {"x": x}
-    for layer in training.network.layers:
+    shapes: dict[str, Shape] = {INPUT: x}
+    outputs: dict[str, Shape] = {INPUT: x}
+    for layer, takes in training.network.wired():
         operator = OPERATORS[layer.operator]
-        own = {operator.operands[0].name: x}
-        for operand in operator.operands[1:]:
+        own = {name: outputs[source] for name, source in takes.items()}
+        first = outputs[next(iter(takes.values()))]
+        for operand in operator.operands[len(takes) :]:
             name = f"{layer.name}/{operand.name}"
             if operand.kind != "float":
-                own[operand.name] = shapes[name] = x if operand.kind == "mask" else x[:1]
+                own[operand.name] = shapes[name] = first if operand.kind == "mask" else first[:1]
             elif name in training.parameters:
                 own[operand.name] = training.parameters[name].shape
         try:
-            x = operator.shapes(layer.attributes, own)["output"]
+            outputs[layer.name] = operator.shapes(layer.attributes, own)["output"]
         except ImpossibleShape as error:
-            raise ImpossibleShape(f"layer {layer.name!r} ({layer.operator}) given {x}: {error}") from error
+            raise ImpossibleShape(f"layer {layer.name!r} ({layer.operator}) given {first}: {error}") from error
     return shapes
 
 

@@ -84,8 +84,7 @@ def _cotangent_shapes(case: Case, operands: Mapping[str, Tensor]) -> dict[str, S
     except ImpossibleShape:
         return {}
     if isinstance(case.attributes, Chain):
-        last = case.attributes.layers[-1].name
-        return {last: shapes[last]}
+        return {name: shapes[name] for name in case.attributes.ends}
     return {name: shape for name, shape in shapes.items() if name not in OPERATORS[case.operator].state}
 
 

@@ -164,7 +164,10 @@ class LayerKeys(TypedDict, total=False):
     takes: Annotated[
         tuple[str, ...],
         _Says("a list of names of layers"),
-        Field(min_length=1, description="Layers before it, or x, that are its first operands; the one before it if left out."),
+        Field(
+            min_length=1,
+            description="Layers before it, or x, that are its first operands; the one before it if left out.",
+        ),
     ]
     attributes: _Attributes
     inputs: Annotated[_Tensors, Field(description="Its operands beside those that other layers give.")]
@@ -269,7 +272,9 @@ class NetworkFormKeys(TypedDict, total=False):
     tier: Annotated[Tier, Field(description="The smallest tier that runs it.")]
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1), _Says("a list of at least one format")]
     shape: Annotated[_Shape, Field(description="The shape of what it gives.")]
-    error: Annotated[Literal[True], Field(description="The layers do not meet; those behind the fault are not asked.")]
+    error: Annotated[
+        Literal[True], Field(description="The layers do not meet; those behind the fault are not asked.")
+    ]
 
 
 @_strict
@@ -284,9 +289,7 @@ class NetworkKeys(TypedDict, total=False):
     blocks: Annotated[dict[str, _NetworkLayers], Field(description="Layers that are used more than once.")]
     layers: Required[_NetworkLayers]
     initializers: _Patterns
-    forms: Required[
-        Annotated[tuple[NetworkFormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]
-    ]
+    forms: Required[Annotated[tuple[NetworkFormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]]
 
 
 @_strict

@@ -75,7 +75,11 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
         except InvalidCases as error:
             problems += error.problems
             continue
-        if isinstance(document.data, dict) and document.data.keys() >= {"network"} and "training" not in document.data:
+        if (
+            isinstance(document.data, dict)
+            and document.data.keys() >= {"network"}
+            and "training" not in document.data
+        ):
             own, found = network_cases(document, _prefix(path))
             problems += found
             for case in own:

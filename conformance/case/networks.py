@@ -212,7 +212,9 @@ class _Form:
                 self._stop((*here, "name"), f"a layer's name is made of a-z, 0-9, '.', '_' and '-', got {name!r}")
             if name in scope.known or name in (INPUT, BLOCK_INPUT):
                 self._stop((*here, "name"), f"the layer name {name!r} is taken; names of layers are unique")
-            sources = [self._source(source, scope, (*here, "takes", k)) for k, source in enumerate(layer.get("takes", ()))]
+            sources = [
+                self._source(source, scope, (*here, "takes", k)) for k, source in enumerate(layer.get("takes", ()))
+            ]
             if "block" in layer:
                 last = self._block(layer, here, scope, sources, f"{scope.prefix}{name}", blocks)
             else:
@@ -296,7 +298,13 @@ class _Form:
         own: dict[str, TensorSpec] = {}
         kinds = {operand.name: operand.kind for operand in operator.operands if operand.name not in given}
         x = next(iter(given.values()))
-        sized = {"filters", "kernel"} if operator.rank and "w" in kinds else {"units"} if operator.name == "dense" else set()
+        sized = (
+            {"filters", "kernel"}
+            if operator.rank and "w" in kinds
+            else {"units"}
+            if operator.name == "dense"
+            else set()
+        )
         for key in {"filters", "kernel", "units", "bias"} & layer.keys():
             if key not in sized and not (key == "bias" and sized):
                 self._stop((*at, key), f"{operator.name} has no {key}", key=True)

@@ -17,7 +17,6 @@ from conformance.case.families import FAMILIES
 from conformance.case.model import Shape
 from conformance.errors import ImpossibleShape, InvalidOperator
 
-
 Value = TypeVar("Value")
 
 # What a layer takes that takes none of the layers before it.
@@ -26,7 +25,7 @@ INPUT: Final = "x"
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Layer(Grown):
-    """One operator of a chain, by name; the operands that no other layer gives are called `name/operand` in the chain.
+    """One operator of a chain, by name; operands that no other layer gives are called `name/operand` in the chain.
 
     Attributes:
         name: unique in its chain; dots are the parts of a path, `stage2.1.conv1`.
@@ -144,9 +143,7 @@ def inference_chain(network: Chain) -> Chain:
 
     Layers that take masks are left out; normalisations take the statistics that were kept instead of the batch's.
     """
-    kinds = {
-        layer.name: {operand.kind for operand in OPERATORS[layer.operator].operands} for layer in network.layers
-    }
+    kinds = {layer.name: {operand.kind for operand in OPERATORS[layer.operator].operands} for layer in network.layers}
     wired = {layer.name: (layer, tuple(takes.values())) for layer, takes in network.wired()}
     losses = [name for name, found in kinds.items() if "integer" in found]
     wanted = {wired[losses[-1]][1][0] if losses else network.layers[-1].name}

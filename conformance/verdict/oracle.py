@@ -358,7 +358,9 @@ def _answer_chain(
             if name in takes and name in wanted:
                 # What several layers take gets a gradient from each of them.
                 source = takes[name]
-                gradients[source] = stored(gradients[source] + stored(gradient)) if source in gradients else stored(gradient)
+                gradients[source] = (
+                    stored(gradients[source] + stored(gradient)) if source in gradients else stored(gradient)
+                )
             elif name in wanted:
                 gradients[f"{layer.name}/{name}"] = stored(gradient)
     return outputs, gradients
@@ -367,8 +369,8 @@ def _answer_chain(
 def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expectations | MustRefuse:
     """What every layer of a chain must give on what it was really given in this very answer.
 
-    A running bound from end to end would be valid and useless; so each layer is judged on its captured inputs, and its
-    gradients on the captured cotangent of its output. What several layers take gets the sum of their gradients.
+    A running bound from end to end would be valid and useless; so each layer is judged on its captured inputs, and
+    its gradients on the captured cotangent of its output. What several layers take gets the sum of their gradients.
     """
     chain: Chain = job.attributes
     operands, _ = in_float64(job)
@@ -410,9 +412,9 @@ def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expec
 def summed(parts: Sequence[Expectation], storage: Format) -> Expectation:
     """The sum of arrays of which each was computed and stored before: gradients of what several layers take.
 
-    Part i reaches the sum within e_i, its own bound. Of k parts, each is stored, and the sum grows in k - 1 steps, the
-    last of which is the rounding that every array has: k - 1 roundings of |v_i| + e_i at most, and k numbers may have
-    been flushed. One part is itself.
+    Part i reaches the sum within e_i, its own bound. Of k parts, each is stored, and the sum grows in k - 1 steps,
+    the last of which is the rounding that every array has: k - 1 roundings of |v_i| + e_i at most, and k numbers may
+    have been flushed. One part is itself.
     """
     if len(parts) == 1:
         return parts[0]

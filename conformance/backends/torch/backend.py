@@ -26,6 +26,7 @@ from conformance.backends.base import (
 from conformance.backends.torch.accumulators import ACCUMULATORS
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.losses import TorchLosses
+from conformance.backends.torch.networks import TorchNetworks
 from conformance.backends.torch.normalization import TorchNormalization
 from conformance.backends.torch.resizing import TorchResizing
 from conformance.backends.torch.sampling import TorchSampling
@@ -37,6 +38,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
+from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
 
 
@@ -56,7 +58,14 @@ class Direct:
 
 
 class TorchBackend(
-    TorchActivations, TorchNormalization, TorchLosses, TorchSteps, TorchSampling, TorchResizing, Backend
+    TorchActivations,
+    TorchNormalization,
+    TorchLosses,
+    TorchSteps,
+    TorchSampling,
+    TorchResizing,
+    TorchNetworks,
+    Backend,
 ):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
@@ -160,6 +169,11 @@ class TorchBackend(
         for name in sources:
             if name in operands:
                 operands[name].requires_grad_()
+        if isinstance(program.attributes, Chain) and program.attributes.network and "compile" not in self.modes:
+            outputs, pull = self._network(program, operands, sources, cotangents)
+            if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
+                return outputs, {}
+            return outputs, dict(zip(sources, pull(*sources), strict=True))
         if "compile" in self.modes:
             outputs, layers = self._run_compiled(program, operands, sources)
         else:

@@ -264,6 +264,7 @@ class NetworkFormKeys(TypedDict, total=False):
     width: Annotated[float, Field(gt=0, description="The share of the channels that is left, rounded up.")]
     image: Annotated[_Shape, Field(description="The spatial sizes, instead of the input's.")]
     batch: _Count
+    input: Annotated[_Shape, Field(min_length=2, description="The whole shape, instead of the file's input.")]
     classes: _Count
     mode: Annotated[
         Literal["training", "inference"], Field(description="inference: as it predicts, by given statistics.")
@@ -321,7 +322,9 @@ class TrainingKeys(TypedDict, total=False):
     batch: Required[_Count]
     epochs: _Count
     judged_steps: Annotated[int, Field(ge=0), _Says("an integer of at least 0")]
-    layers: Required[Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]]
+    steps: Annotated[_Count, Field(description="So many steps at most, where an epoch would be long.")]
+    layers: Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]
+    network: Annotated[str, Field(description="Instead of layers: a network's file, relative to this one, #, a form.")]
     forms: Required[Annotated[tuple[FormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]]
 
 

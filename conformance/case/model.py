@@ -14,7 +14,7 @@ Layout = Literal["channels_last", "channels_first"]
 DataSet = Literal["wide", "normal", "special", "given"]
 Check = Literal["outputs", "gradients"]
 Tier = Literal["smoke", "core", "full"]
-Initializer = Literal["glorot_uniform", "normal", "zeros"]
+Initializer = Literal["glorot_uniform", "normal", "zeros", "ones"]
 FillName = Literal[
     "normal",
     "wide",

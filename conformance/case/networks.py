@@ -157,7 +157,7 @@ class _Form:
     def network(self) -> Network | None:
         """The form, or None after noting what is wrong."""
         keys, form = self._keys, self._form
-        batch, *image, channels = keys["input"]
+        batch, *image, channels = form.get("input", keys["input"])
         if "image" in form and len(form["image"]) != len(image):
             self._reader.note((*self._at, "image"), f"image has {len(image)} sizes, got {show(form['image'])}")
             return None

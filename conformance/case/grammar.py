@@ -184,6 +184,7 @@ class DefaultsKeys(TypedDict, total=False):
     inputs: Annotated[_Tensors, Field(description="By operand; a list is short for its shape.")]
     cotangents: Annotated[_Tensors, Field(description="By output; the shape is the output's.")]
     layers: Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]
+    network: Annotated[str, Field(description="The network that the layers are, which backends build in their way.")]
     data: Annotated[tuple[DataSet, ...], Field(min_length=1), _Says("a list of at least one data set")]
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1), _Says("a list of at least one format")]
     layouts: Annotated[tuple[Layout, ...], Field(min_length=1), _Says("a list of at least one layout")]
@@ -324,7 +325,7 @@ class TrainingKeys(TypedDict, total=False):
     judged_steps: Annotated[int, Field(ge=0), _Says("an integer of at least 0")]
     steps: Annotated[_Count, Field(description="So many steps at most, where an epoch would be long.")]
     layers: Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]
-    network: Annotated[str, Field(description="Instead of layers: a network's file, relative to this one, #, a form.")]
+    network: Annotated[str, Field(description="Instead of layers: a network's file beside this one, # and a form.")]
     forms: Required[Annotated[tuple[FormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]]
 
 

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -245,10 +245,14 @@ class _Reader:
             if "attributes" in checked:
                 self.note(("attributes",), "a chain has no attributes of its own; its layers have", key=True)
             attributes = self._layers(checked.get("layers", ()), tensors)
+            if attributes is not None and "network" in checked:
+                attributes = replace(attributes, network=checked["network"])
         else:
-            if "layers" in checked:
-                message = f"layers go with operator: chain, got operator: {operator.name}"
-                self.note(("layers",), message, key=True)
+            for name in ("layers", "network"):
+                if name in checked:
+                    verb = "go" if name == "layers" else "goes"
+                    message = f"{name} {verb} with operator: chain, got operator: {operator.name}"
+                    self.note((name,), message, key=True)
             given = checked.get("attributes", {})
             if "readings" in checked:
                 native = tuple(name for name, value in given.items() if value == NATIVE_WORD)

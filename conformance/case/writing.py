@@ -23,6 +23,7 @@ def as_yaml(case: Case) -> str:
     own = {name: _tensor_keys(spec, folder) for name, spec in case.inputs.items() if "/" not in name}
     if isinstance(case.attributes, Chain):
         one["inputs"] = own
+        one |= _given(network=case.attributes.network)
         one["layers"] = [_layer_keys(layer, case, folder) for layer in case.attributes.layers]
     else:
         attributes = _attribute_values(case.attributes) | dict.fromkeys(case.native, NATIVE_WORD)

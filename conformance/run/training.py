@@ -377,8 +377,9 @@ class _Lesson:
             for output, expectation in asked.expected.outputs.items()
         }
         # What a layer gave as its statistics is what it keeps.
-        for name in self._course.parameters.keys() - set(self._course.training.learned):
-            if name in stepped.outputs:
+        learned = self._course.training.learned
+        for name in self._course.parameters:
+            if name not in learned and name in stepped.outputs:
                 expected[f"step{step}/update {name}"] = _exactly(stepped.outputs[name])
         got = {f"step{step}/update {name}": tensor for name, tensor in stepped.after.items()}
         return judge(

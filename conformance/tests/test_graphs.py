@@ -1,4 +1,4 @@
-"""Layers that name what they take: residual sums, joins, and statistics that are kept; each judged on what it was given."""
+"""Layers that name what they take: residual sums, joins, kept statistics; each is judged on what it was given."""
 
 from dataclasses import replace
 
@@ -156,7 +156,7 @@ def test_another_epsilon_is_named_at_its_layer_and_leaves_the_expected_growth_th
 
 
 def test_running_statistics_without_bessel_s_correction_are_told_by_name():
-    job, answer = asked()
+    job, _ = asked()
     layers = tuple(
         replace(one, attributes=replace(NORM, bessel=False)) if one.name == "norm" else one
         for one in job.attributes.layers

@@ -335,6 +335,7 @@ class Backend(Idiom, ABC):
         install: the line that installs it.
         absent: operators (globs), or `operator:gradients`, that the framework is known not to have.
         partial: covers chosen operators only; questions about others are not asked at all.
+        builds: networks are built from the framework's own modules, which hold their weights; no calls say that.
         offers: the modes that it can be driven in, by name.
         prelude: what a script of recorded calls starts with: imports under the names that the calls use, switches.
             No script can be written where it is empty.
@@ -347,6 +348,7 @@ class Backend(Idiom, ABC):
     install: ClassVar[str]
     absent: ClassVar[tuple[str, ...]] = ()
     partial: ClassVar[bool] = False
+    builds: ClassVar[bool] = False
     offers: ClassVar[Mapping[str, Mode]] = {}
     prelude: ClassVar[tuple[str, ...]] = ()
     native: ClassVar[str] = 'np.array({values}, "{format}")'

@@ -82,11 +82,11 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
         ):
             own, found = network_cases(document, _prefix(path))
             problems += found
-            for case in own:
-                if case.id in places:
-                    message = f"the id {case.id!r} is taken by {places[case.id]}; ids are unique"
-                    problems.append(Problem(str(case.where), message))
-                places.setdefault(case.id, str(case.where))
+            for form in own:
+                if form.id in places:
+                    message = f"the id {form.id!r} is taken by {places[form.id]}; ids are unique"
+                    problems.append(Problem(str(form.where), message))
+                places.setdefault(form.id, str(form.where))
             cases += own
             continue
         above = len(problems)

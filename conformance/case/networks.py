@@ -69,7 +69,7 @@ def network_cases(document: Document, prefix: str) -> tuple[tuple[Case, ...], li
 
 def _case(network: Network, keys: NetworkKeys, prefix: str) -> Case:
     form = network.keys
-    usual: dict[str, Any] = {name: form[name] for name in ("tier", "formats") if name in form}  # type: ignore[literal-required]
+    usual: dict[str, Any] = {name: form[name] for name in ("tier", "formats") if name in form}
     checks: tuple[Check, ...] = ("outputs", "gradients")
     return Case(
         id=f"{prefix}/{network.form}",

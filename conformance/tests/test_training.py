@@ -422,7 +422,7 @@ def test_a_training_takes_a_network_s_layers_and_shapes(tmp_path):
     [
         ("net.yaml#hole", "5:10: net.yaml has no form 'hole'; it has whole, predicting. Did you mean 'whole'?"),
         ("net.yaml#predicting", "5:10: the last layer must be a loss, got dense"),
-        ("nott.yaml#whole", "5:10: nott.yaml cannot be read: "),
+        ("other.yaml#whole", "5:10: other.yaml cannot be read: "),
     ],
 )
 def test_a_network_that_cannot_be_trained_is_told_with_its_place(network, message, tmp_path):

@@ -70,6 +70,7 @@ class TorchBackend(
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"
+    builds: ClassVar[bool] = True
     install: ClassVar[str] = 'pip install "torch>=2.6,<2.14"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
     absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
@@ -170,24 +171,24 @@ class TorchBackend(
             if name in operands:
                 operands[name].requires_grad_()
         if isinstance(program.attributes, Chain) and program.attributes.network and "compile" not in self.modes:
-            outputs, pull = self._network(program, operands, sources, cotangents)
-            if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
-                return outputs, {}
-            return outputs, dict(zip(sources, pull(*sources), strict=True))
-        if "compile" in self.modes:
-            outputs, layers = self._run_compiled(program, operands, sources)
+            outputs, pull = self._network(program, operands, cotangents)
         else:
-            outputs = layers = program.run(self, operands, lambda _, value: value)
+            if "compile" in self.modes:
+                outputs, layers = self._run_compiled(program, operands, sources)
+            else:
+                outputs = layers = program.run(self, operands, lambda _, value: value)
+
+            def pull(*names: str) -> Sequence[Native]:
+                found: Sequence[Native] = torch.autograd.grad(
+                    [outputs[name] for name in cotangents],
+                    [operands[name] if name in operands else layers[name] for name in names],
+                    list(cotangents.values()),
+                    retain_graph=True,
+                )
+                return found
+
         if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
             return outputs, {}
-        wanted = {name: operands[name] if name in operands else layers[name] for name in sources}
-        heads = [outputs[name] for name in cotangents]
-
-        def pull(*names: str) -> Native:
-            return torch.autograd.grad(
-                heads, [wanted[name] for name in names], list(cotangents.values()), retain_graph=True
-            )
-
         try:
             return outputs, dict(zip(sources, pull(*sources), strict=True))
         except Exception:

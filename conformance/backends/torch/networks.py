@@ -1,6 +1,6 @@
 """PyTorch's networks, run once: the modules with their weights loaded, and autograd through them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from conformance.backends.base import CallLog, Native, Natives, Program
@@ -15,8 +15,8 @@ class TorchNetworks:
     _torch: Any
 
     def _network(
-        self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
-    ) -> tuple[Natives, Callable[..., list[Native]]]:
+        self, program: Program, operands: Natives, cotangents: Natives
+    ) -> tuple[Natives, Callable[..., Sequence[Native]]]:
         """Runs a network in its modules.
 
         Returns:

@@ -35,7 +35,15 @@ from conformance.case.job import (
     is_native,
 )
 from conformance.case.model import Check
-from conformance.case.operators import OPERATORS, Chain, gradient_names, operand_of
+from conformance.case.operators import (
+    INPUT,
+    OPERATORS,
+    Chain,
+    gradient_names,
+    named_outputs,
+    operand_of,
+    own_of,
+)
 from conformance.errors import NotTranslatable
 
 # A framework's tensor: every adapter knows its own type, nothing here looks inside.
@@ -285,15 +293,13 @@ class Program:
             result = backend.method(self.operator)(self.attributes, **values)
             return dict(result) if isinstance(result, dict) else {OPERATORS[self.operator].outputs[0]: result}
         chain: Chain = self.attributes
-        x = values["x"]
-        outputs = {}
-        for layer in chain.layers:
-            own = {
-                name.partition("/")[2]: value for name, value in values.items() if name.startswith(f"{layer.name}/")
-            }
-            first = OPERATORS[layer.operator].operands[0].name
-            x = tap(layer.name, backend.method(layer.operator)(layer.attributes, **{first: x}, **own))
-            outputs[layer.name] = x
+        outputs: Natives = {}
+        for layer, takes in chain.wired():
+            given = {name: values[INPUT] if source == INPUT else outputs[source] for name, source in takes.items()}
+            made = backend.method(layer.operator)(layer.attributes, **given, **own_of(layer, values))
+            state = dict(made) if isinstance(made, dict) else {"output": made}
+            output = tap(layer.name, state.pop("output"))
+            outputs |= named_outputs(layer, {"output": output, **state})
         return outputs
 
 
@@ -337,6 +343,7 @@ class Backend(Idiom, ABC):
         install: the line that installs it.
         absent: operators (globs), or `operator:gradients`, that the framework is known not to have.
         partial: covers chosen operators only; questions about others are not asked at all.
+        builds: networks are built from the framework's own modules, which hold their weights; no calls say that.
         offers: the modes that it can be driven in, by name.
         prelude: what a script of recorded calls starts with: imports under the names that the calls use, switches.
             No script can be written where it is empty.
@@ -349,6 +356,7 @@ class Backend(Idiom, ABC):
     install: ClassVar[str]
     absent: ClassVar[tuple[str, ...]] = ()
     partial: ClassVar[bool] = False
+    builds: ClassVar[bool] = False
     offers: ClassVar[Mapping[str, Mode]] = {}
     prelude: ClassVar[tuple[str, ...]] = ()
     native: ClassVar[str] = 'np.array({values}, "{format}")'

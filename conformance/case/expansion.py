@@ -295,6 +295,14 @@ def long_form(data: Mapping[str, Plain]) -> dict[str, Plain]:
     return made
 
 
+def long_network(data: Mapping[str, Plain]) -> dict[str, Plain]:
+    """What a network says, with every list that is short for a shape written out, in its blocks too."""
+    made = long_form(data)
+    if isinstance(made.get("blocks"), dict):
+        made["blocks"] = {name: long_form({"layers": block})["layers"] for name, block in made["blocks"].items()}
+    return made
+
+
 def _long(tensors: Mapping[str, Plain]) -> dict[str, Plain]:
     return {name: {"shape": value} if isinstance(value, tuple) else value for name, value in tensors.items()}
 

@@ -161,8 +161,16 @@ class LayerKeys(TypedDict, total=False):
 
     operator: Required[_OperatorName]
     name: Annotated[str, Field(description="The operator's name, made unique with a number, where it is left out.")]
+    takes: Annotated[
+        tuple[str, ...],
+        _Says("a list of names of layers"),
+        Field(
+            min_length=1,
+            description="Layers before it, or x, that are its first operands; the one before it if left out.",
+        ),
+    ]
     attributes: _Attributes
-    inputs: Annotated[_Tensors, Field(description="Its operands beside the one that the layer before gives.")]
+    inputs: Annotated[_Tensors, Field(description="Its operands beside those that other layers give.")]
 
 
 @_strict
@@ -176,6 +184,7 @@ class DefaultsKeys(TypedDict, total=False):
     inputs: Annotated[_Tensors, Field(description="By operand; a list is short for its shape.")]
     cotangents: Annotated[_Tensors, Field(description="By output; the shape is the output's.")]
     layers: Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]
+    network: Annotated[str, Field(description="The network that the layers are, which backends build in their way.")]
     data: Annotated[tuple[DataSet, ...], Field(min_length=1), _Says("a list of at least one data set")]
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1), _Says("a list of at least one format")]
     layouts: Annotated[tuple[Layout, ...], Field(min_length=1), _Says("a list of at least one layout")]
@@ -214,6 +223,77 @@ class FileKeys(TypedDict, total=False):
     cases: Required[Annotated[tuple[CaseKeys, ...], Field(min_length=1)]]
 
 
+_Filled = Annotated[_Count | str, _Says("an integer of at least 1, or $ and the name of a block's value")]
+
+
+@_strict
+class NetworkLayerKeys(TypedDict, total=False):
+    """A layer of a network, or a block of them; what starts with $ is what the block is given."""
+
+    name: Annotated[str, Field(description="The operator's or the block's name where it is left out.")]
+    operator: _OperatorName
+    takes: Annotated[
+        tuple[str, ...],
+        _Says("a list of names of layers"),
+        Field(min_length=1, description="Layers before it, or input; the one before it if left out."),
+    ]
+    attributes: _Attributes
+    filters: Annotated[_Filled, Field(description="Channels that a convolution gives; classes: one a class.")]
+    kernel: Annotated[_Filled | tuple[_Count, ...], _Says("an integer, or one for every axis")]
+    units: Annotated[_Filled, Field(description="Numbers that a dense layer gives; classes: one a class.")]
+    bias: bool
+    inputs: Annotated[_Tensors, Field(description="Operands that do not follow from the layers before.")]
+    block: Annotated[str, Field(description="The layers of a block of that name, defined above.")]
+    repeat: Annotated[_Count, Field(description="How many of the block follow each other: name.1, name.2, ...")]
+    set: Annotated[dict[str, Any], Field(description="What the block's layers write as $name.")]
+
+
+_NetworkLayers = Annotated[
+    tuple[NetworkLayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer or block")
+]
+_Patterns = Annotated[
+    dict[str, FillName], Field(description="How parameters are filled, by layer/operand: the first pattern counts.")
+]
+
+
+@_strict
+class NetworkFormKeys(TypedDict, total=False):
+    """One form of a network: at full size as it is written, or narrow."""
+
+    name: Required[Annotated[str, Field(description="The last part of the id.")]]
+    about: Annotated[str, Field(description="One sentence of fact.")]
+    width: Annotated[float, Field(gt=0, description="The share of the channels that is left, rounded up.")]
+    image: Annotated[_Shape, Field(description="The spatial sizes, instead of the input's.")]
+    batch: _Count
+    input: Annotated[_Shape, Field(min_length=2, description="The whole shape, instead of the file's input.")]
+    classes: _Count
+    mode: Annotated[
+        Literal["training", "inference"], Field(description="inference: as it predicts, by given statistics.")
+    ]
+    initializers: _Patterns
+    tier: Annotated[Tier, Field(description="The smallest tier that runs it.")]
+    formats: Annotated[tuple[FormatName, ...], Field(min_length=1), _Says("a list of at least one format")]
+    shape: Annotated[_Shape, Field(description="The shape of what it gives.")]
+    error: Annotated[
+        Literal[True], Field(description="The layers do not meet; those behind the fault are not asked.")
+    ]
+
+
+@_strict
+class NetworkKeys(TypedDict, total=False):
+    """A file that describes one network."""
+
+    network: Required[Annotated[str, Field(description="Its name.")]]
+    about: Annotated[str, Field(description="One sentence of fact.")]
+    source: Annotated[str, Field(description="Where it comes from.")]
+    input: Required[Annotated[_Shape, Field(min_length=2, description="(batch, ..., channels)")]]
+    classes: _Count
+    blocks: Annotated[dict[str, _NetworkLayers], Field(description="Layers that are used more than once.")]
+    layers: Required[_NetworkLayers]
+    initializers: _Patterns
+    forms: Required[Annotated[tuple[NetworkFormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]]
+
+
 @_strict
 class FormKeys(TypedDict, total=False):
     """One form of a training: how it starts, how it learns, what it must reach."""
@@ -243,7 +323,9 @@ class TrainingKeys(TypedDict, total=False):
     batch: Required[_Count]
     epochs: _Count
     judged_steps: Annotated[int, Field(ge=0), _Says("an integer of at least 0")]
-    layers: Required[Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]]
+    steps: Annotated[_Count, Field(description="So many steps at most, where an epoch would be long.")]
+    layers: Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]
+    network: Annotated[str, Field(description="Instead of layers: a network's file beside this one, # and a form.")]
     forms: Required[Annotated[tuple[FormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]]
 
 
@@ -409,6 +491,12 @@ def check_training(data: Plain) -> tuple[TrainingKeys | None, list[Fault]]:
     return cast("TrainingKeys | None", checked), faults
 
 
+def check_network(data: Plain) -> tuple[NetworkKeys | None, list[Fault]]:
+    """A network with its numbers as Python has them, or what is wrong with its keys and types."""
+    checked, faults = _check(NetworkKeys, data)
+    return cast("NetworkKeys | None", checked), faults
+
+
 def check_defaults(data: Plain) -> list[Fault]:
     """What is wrong with the keys and types of a file's defaults."""
     return _check(DefaultsKeys, data)[1]
@@ -456,6 +544,9 @@ def schema() -> dict[str, Any]:
     training = _adapter(TrainingKeys).json_schema(ref_template="#/$defs/{model}")
     definitions.update({name: part for name, part in training.pop("$defs").items() if name not in definitions})
     definitions["TrainingKeys"] = training
+    network = _adapter(NetworkKeys).json_schema(ref_template="#/$defs/{model}")
+    definitions.update({name: part for name, part in network.pop("$defs").items() if name not in definitions})
+    definitions["NetworkKeys"] = network
     tidied: dict[str, Any] = _tidy(definitions, definitions["Operator"])
     tidied["Operator"] = definitions["Operator"]
     del made["$defs"]
@@ -464,7 +555,11 @@ def schema() -> dict[str, Any]:
         "title": "Conformance cases",
         "if": {"required": ["training"]},
         "then": {"$ref": "#/$defs/TrainingKeys"},
-        "else": _tidy({**made, "allOf": of_file}, definitions["Operator"]),
+        "else": {
+            "if": {"required": ["network"]},
+            "then": {"$ref": "#/$defs/NetworkKeys"},
+            "else": _tidy({**made, "allOf": of_file}, definitions["Operator"]),
+        },
         "$defs": tidied,
     }
 

@@ -123,6 +123,15 @@ def narrow(words: Words, format_: Format) -> Float64:
     return _sparse(magnitude * signs, wide_budget(format_)[1], places)
 
 
+def glorot_limit(shape: Shape) -> float:
+    """The largest weight of a fresh kernel (*spatial, in, out): sqrt(6 / (fan in + fan out)).
+
+    Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010, equation 16.
+    """
+    field = math.prod(shape[:-2])
+    return math.sqrt(6 / (field * (shape[-2] + shape[-1])))
+
+
 class Question:
     """The numbers of one case in one data set: operands, then cotangents, in one format."""
 
@@ -191,6 +200,8 @@ class Question:
                 return np.zeros(size)
             case "uniform":
                 return uniform(words(size))
+            case "glorot_uniform":
+                return glorot_limit(shape) * (2 * uniform(words(size)) - 1)
             case "integers":
                 return integers(words(size), fill.low, fill.high)
             case "mask":

@@ -7,9 +7,9 @@ reads shapes and numbers; here the operators' contracts say what a case means, a
 import itertools
 import math
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,8 @@ from conformance.case.grammar import (
     schema,
 )
 from conformance.case.model import Case, Check, Claim, Convention, DataSet, Expect, Shape, Stated, TensorSpec
-from conformance.case.operators import OPERATORS, Chain, Layer
+from conformance.case.networks import network_cases
+from conformance.case.operators import INPUT, OPERATORS, Chain, Layer
 from conformance.case.tensors import FILLS_FOR, MOST_BYTES, TensorRead, WrongPart, read_tensor, too_large
 from conformance.case.writing import as_yaml
 from conformance.case.yaml12 import Document, Plain, Steps, read
@@ -36,9 +37,9 @@ from conformance.errors import ImpossibleShape, InvalidCases, Problem
 
 __all__ = ["as_yaml", "is_case_file", "load", "schema"]
 
-_CASE_KEYS: Final = frozenset(("operator", "cases", "layers"))
+_CASE_KEYS: Final = frozenset(("operator", "cases", "layers", "network"))
 _SCHEMA_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?#.*\$schema\s*=.*schema\.json")
-_TOP_LEVEL_KEY: Final = re.compile(rb"^([\"']?)(operator|cases|layers|training)\1[ \t]*:", re.MULTILINE)
+_TOP_LEVEL_KEY: Final = re.compile(rb"^([\"']?)(operator|cases|layers|training|network)\1[ \t]*:", re.MULTILINE)
 
 
 def is_case_file(path: Path) -> bool:
@@ -73,6 +74,20 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
             document = read(path)
         except InvalidCases as error:
             problems += error.problems
+            continue
+        if (
+            isinstance(document.data, dict)
+            and document.data.keys() >= {"network"}
+            and "training" not in document.data
+        ):
+            own, found = network_cases(document, _prefix(path))
+            problems += found
+            for form in own:
+                if form.id in places:
+                    message = f"the id {form.id!r} is taken by {places[form.id]}; ids are unique"
+                    problems.append(Problem(str(form.where), message))
+                places.setdefault(form.id, str(form.where))
+            cases += own
             continue
         above = len(problems)
         if not _has_cases(document, problems, named=named):
@@ -230,10 +245,14 @@ class _Reader:
             if "attributes" in checked:
                 self.note(("attributes",), "a chain has no attributes of its own; its layers have", key=True)
             attributes = self._layers(checked.get("layers", ()), tensors)
+            if attributes is not None and "network" in checked:
+                attributes = replace(attributes, network=checked["network"])
         else:
-            if "layers" in checked:
-                message = f"layers go with operator: chain, got operator: {operator.name}"
-                self.note(("layers",), message, key=True)
+            for name in ("layers", "network"):
+                if name in checked:
+                    verb = "go" if name == "layers" else "goes"
+                    message = f"{name} {verb} with operator: chain, got operator: {operator.name}"
+                    self.note((name,), message, key=True)
             given = checked.get("attributes", {})
             if "readings" in checked:
                 native = tuple(name for name, value in given.items() if value == NATIVE_WORD)
@@ -371,26 +390,41 @@ class _Reader:
             operator = self._operator(layer["operator"], (*at, "operator"))
             if operator is None:
                 continue
-            if operator.name == "chain" or len(operator.outputs) != 1:
-                message = f"a layer has one output, and is no chain; got {operator.name!r}"
+            if operator.name == "chain" or "output" not in operator.outputs:
+                message = f"a layer has one output beside its state, and is no chain; got {operator.name!r}"
                 self.note((*at, "operator"), message)
                 continue
             name = layer.get("name") or _unused(operator.name, names)
             if not NAME.fullmatch(name):
                 self.note((*at, "name"), f"a layer's name is made of a-z, 0-9, '.', '_' and '-', got {name!r}")
-            if name in names:
+            if name in names or name == INPUT:
                 self.note((*at, "name"), f"the layer name {name!r} is taken; names of layers are unique in a chain")
+            takes = self._takes(layer.get("takes", ()), operator, names, (*at, "takes"))
             names.add(name)
             attributes = self._attributes(operator, layer.get("attributes", {}), (*at, "attributes"))
             if attributes is not None:
-                made.append(Layer(name=name, operator=operator.name, attributes=attributes))
+                made.append(Layer(name=name, operator=operator.name, attributes=attributes, takes=takes))
             for operand, tensor in layer.get("inputs", {}).items():
-                if operand == operator.operands[0].name:
-                    message = f"{operand!r} of layer {name!r} is what the layer before it gives; leave it out"
+                if operand in [part.name for part in operator.operands[: max(len(takes), 1)]]:
+                    message = f"{operand!r} of layer {name!r} is what another layer gives; leave it out"
                     self.note((*at, "inputs", operand), message, key=True)
                 else:
                     tensors[f"{name}/{operand}"] = (tensor, (*at, "inputs", operand))
         return Chain(layers=tuple(made)) if len(made) == len(layers) else None
+
+    def _takes(
+        self, takes: tuple[str, ...], operator: Operator, known: Collection[str], steps: Steps
+    ) -> tuple[str, ...]:
+        """The layers that a layer takes, which come before it."""
+        most = [operand for operand in operator.operands if operand.kind == "float" and operand.differentiable]
+        if len(takes) > len(most):
+            self.note(steps, f"{operator.name} takes at most {len(most)} layers, got {len(takes)}")
+        for n, source in enumerate(takes):
+            if source != INPUT and source not in known:
+                names = [INPUT, *sorted(known)]
+                message = f"there is no layer {source!r} before this one{did_you_mean(source, names)}"
+                self.note((*steps, n), message)
+        return takes
 
     def _inputs(
         self, operator: Operator, operands: Mapping[str, Operand], given: Mapping[str, Any]
@@ -507,8 +541,7 @@ class _Reader:
         if 8 * total > MOST_BYTES:
             self.note(("inputs",), too_large("all operands and outputs of this case", total))
         if operator.name == "chain" and outputs:
-            last = attributes.layers[-1].name
-            return {last: outputs[last]}
+            return {name: outputs[name] for name in attributes.ends}
         return outputs
 
     def _cotangents(
@@ -583,14 +616,14 @@ def _unused(name: str, taken: Container[str]) -> str:
 def _operands(operator: Operator, attributes: Any) -> dict[str, Operand]:
     operands = {operand.name: operand for operand in operator.operands}
     if isinstance(attributes, Chain):
-        for layer in attributes.layers:
-            own = OPERATORS[layer.operator].operands[1:]
+        for layer, takes in attributes.wired():
+            own = OPERATORS[layer.operator].operands[len(takes) :]
             operands |= {f"{layer.name}/{operand.name}": operand for operand in own}
     return operands
 
 
 def _outputs(operator: Operator, attributes: Any) -> tuple[str, ...]:
-    return (attributes.layers[-1].name,) if isinstance(attributes, Chain) else operator.outputs
+    return attributes.ends if isinstance(attributes, Chain) else operator.outputs
 
 
 def _data(

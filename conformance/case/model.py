@@ -14,8 +14,20 @@ Layout = Literal["channels_last", "channels_first"]
 DataSet = Literal["wide", "normal", "special", "given"]
 Check = Literal["outputs", "gradients"]
 Tier = Literal["smoke", "core", "full"]
-Initializer = Literal["glorot_uniform", "normal", "zeros"]
-FillName = Literal["normal", "wide", "special", "uniform", "integers", "arange", "ones", "zeros", "mask", "one_hot"]
+Initializer = Literal["glorot_uniform", "normal", "zeros", "ones"]
+FillName = Literal[
+    "normal",
+    "wide",
+    "special",
+    "uniform",
+    "integers",
+    "arange",
+    "ones",
+    "zeros",
+    "mask",
+    "one_hot",
+    "glorot_uniform",
+]
 
 TIERS: Final[tuple[Tier, ...]] = ("smoke", "core", "full")
 
@@ -38,7 +50,7 @@ class Fill:
 
     `normal`, `wide` and `special` are the data sets of the verdict's rule; `uniform` is in [0, 1); `integers` is in
     low..high, both included; `mask` is true with probability `keep`; `one_hot` puts one 1 in every row of the last
-    axis.
+    axis; `glorot_uniform` draws a kernel's weights within sqrt(6 / (fan in + fan out)), as a network starts.
     """
 
     kind: FillName

@@ -1,4 +1,4 @@
-"""The contract of every operator, by name; and chains of them.
+"""The contract of every operator, by name; and chains of them, which are graphs of named layers.
 
 To add an operator, give its family's module in `families` its attributes (if no dataclass there has them), its shape
 function and an entry; `reference/operators.py` names the same operators. An installed package adds its own by an
@@ -7,45 +7,89 @@ module.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from conformance.case.contract import Operand, Operator, Shapes, X
+from conformance.case.contract import LATER, Grown, Operand, Operator, Shapes, X
 from conformance.case.families import FAMILIES
 from conformance.case.model import Shape
 from conformance.errors import ImpossibleShape, InvalidOperator
 
+Value = TypeVar("Value")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """One operator of a chain, by name; its operands beside `x` are called `name/operand` in the chain."""
+# What a layer takes that takes none of the layers before it.
+INPUT: Final = "x"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Layer(Grown):
+    """One operator of a chain, by name; operands that no other layer gives are called `name/operand` in the chain.
+
+    Attributes:
+        name: unique in its chain; dots are the parts of a path, `stage2.1.conv1`.
+        operator: one with a single output beside its state.
+        attributes: the operator's dataclass.
+        takes: what its first operands are, names of layers before it or `x`; the layer before it if empty.
+    """
 
     name: str
     operator: str
     attributes: Any
+    takes: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """Operators in sequence: the single output of each is the `x` of the next."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Chain(Grown):
+    """Layers in the order in which they are computed; what layers keep for the next call is `name/output`.
+
+    Attributes:
+        layers: each takes the output of the one before it, or of those that it names.
+        network: the name of the network that the layers are, for backends that build networks in their own way; empty
+            where operators are called one after the other.
+    """
 
     layers: tuple[Layer, ...]
+    network: str = field(default="", metadata=LATER)
+
+    def wired(self) -> Iterator[tuple[Layer, Mapping[str, str]]]:
+        """Every layer, and by operand what other layers (or the input, `x`) give it."""
+        before = INPUT
+        for layer in self.layers:
+            names = (operand.name for operand in OPERATORS[layer.operator].operands)
+            yield layer, dict(zip(names, layer.takes or (before,), strict=False))
+            before = layer.name
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The layers that no other takes: what the chain gives."""
+        taken = {source for _, takes in self.wired() for source in takes.values()}
+        return tuple(layer.name for layer in self.layers if layer.name not in taken)
+
+
+def own_of(layer: Layer, values: Mapping[str, Value]) -> dict[str, Value]:
+    """What belongs to a layer alone, out of a chain's values by `layer/operand`, by the short names."""
+    start = f"{layer.name}/"
+    return {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
+
+
+def named_outputs(layer: Layer, outputs: Mapping[str, Value]) -> dict[str, Value]:
+    """A layer's outputs as its chain calls them: by the layer's name, and its state by `layer/output`."""
+    return {layer.name if name == "output" else f"{layer.name}/{name}": value for name, value in outputs.items()}
 
 
 def chain_shapes(attributes: Chain, shapes: Shapes) -> dict[str, Shape]:
-    """The output of every layer, by the layer's name, in order."""
+    """The outputs of every layer, as the chain calls them, in order."""
     outputs: dict[str, Shape] = {}
-    x = shapes["x"]
-    for layer in attributes.layers:
-        operator = OPERATORS[layer.operator]
-        own = {name.partition("/")[2]: s for name, s in shapes.items() if name.startswith(f"{layer.name}/")}
+    for layer, takes in attributes.wired():
+        given = {name: shapes[INPUT] if source == INPUT else outputs[source] for name, source in takes.items()}
         try:
-            x = operator.shapes(layer.attributes, {operator.operands[0].name: x, **own})["output"]
+            made = OPERATORS[layer.operator].shapes(layer.attributes, {**given, **own_of(layer, shapes)})
         except ImpossibleShape as error:
-            raise ImpossibleShape(f"layer {layer.name!r} ({layer.operator}) given {x}: {error}") from error
-        outputs[layer.name] = x
+            told = " and ".join(map(str, given.values()))
+            raise ImpossibleShape(f"layer {layer.name!r} ({layer.operator}) given {told}: {error}") from error
+        outputs |= named_outputs(layer, made)
     return outputs
 
 
@@ -90,15 +134,50 @@ def operand_of(operator: str, attributes: Any, name: str) -> Operand:
     return OPERATORS[operator].operand(name)
 
 
+# What a layer becomes that keeps statistics while it learns, once they are given.
+_LEARNED: Final = {"batch_norm_training": "batch_norm"}
+
+
 def inference_chain(network: Chain) -> Chain:
-    """The chain that predicts: without the layers that take masks or labels."""
-    return Chain(
-        layers=tuple(
-            layer
-            for layer in network.layers
-            if all(operand.kind == "float" for operand in OPERATORS[layer.operator].operands)
+    """The chain that predicts: what leads to the last loss, or to the end where there is none.
+
+    Layers that take masks are left out; normalisations take the statistics that were kept instead of the batch's.
+    """
+    kinds = {layer.name: {operand.kind for operand in OPERATORS[layer.operator].operands} for layer in network.layers}
+    wired = {layer.name: (layer, tuple(takes.values())) for layer, takes in network.wired()}
+    losses = [name for name, found in kinds.items() if "integer" in found]
+    wanted = {wired[losses[-1]][1][0] if losses else network.layers[-1].name}
+    for layer in reversed(network.layers):
+        if layer.name in wanted:
+            wanted.update(wired[layer.name][1])
+    # What stands in a layer's place: itself, or where it is left out what it takes.
+    stands: dict[str, str] = {INPUT: INPUT}
+    layers: list[Layer] = []
+    for name, (layer, takes) in wired.items():
+        if name not in wanted:
+            continue
+        if "mask" in kinds[name]:
+            stands[name] = stands[takes[0]]
+            continue
+        before = layers[-1].name if layers else INPUT
+        sources = tuple(stands[source] for source in takes)
+        stands[name] = name
+        layers.append(
+            replace(
+                layer,
+                operator=_LEARNED.get(layer.operator, layer.operator),
+                attributes=_at_inference(layer),
+                takes=() if sources == (before,) else sources,
+            )
         )
-    )
+    return replace(network, layers=tuple(layers))
+
+
+def _at_inference(layer: Layer) -> Any:
+    if layer.operator not in _LEARNED:
+        return layer.attributes
+    attributes = OPERATORS[_LEARNED[layer.operator]].attributes
+    return attributes(**{part.name: getattr(layer.attributes, part.name) for part in fields(attributes)})
 
 
 def operators_of(operator: str, attributes: Any) -> tuple[str, ...]:
@@ -110,8 +189,10 @@ def operators_of(operator: str, attributes: Any) -> tuple[str, ...]:
 def gradient_names(operator: str, attributes: Any, operands: Iterable[str]) -> tuple[str, ...]:
     """What gradients are with respect to.
 
-    The differentiable operands and, of a chain, the outputs of all its layers but the last.
+    The differentiable operands and, of a chain, the outputs of all its layers but those at its ends.
     """
     names = tuple(name for name in operands if operand_of(operator, attributes, name).differentiable)
-    layers = attributes.layers[:-1] if isinstance(attributes, Chain) else ()
-    return (*names, *(layer.name for layer in layers))
+    if not isinstance(attributes, Chain):
+        return names
+    ends = attributes.ends
+    return (*names, *(layer.name for layer in attributes.layers if layer.name not in ends))

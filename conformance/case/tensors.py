@@ -54,6 +54,8 @@ def read_tensor(given: TensorKeys, folder: Path, steps: Steps, kind: str = "floa
     if shape is not None and 8 * math.prod(shape) > MOST_BYTES:
         raise WrongPart((*steps, "shape"), too_large(f"a tensor of shape {show(shape)}", math.prod(shape)))
     if "fill" in given:
+        if given["fill"] == "glorot_uniform" and (shape is None or len(shape) < 2):
+            raise WrongPart((*steps, "fill"), "glorot_uniform fills a kernel, of a shape of at least 2 axes")
         return TensorRead(shape, _fill(given["fill"], (*steps, "fill"), kind))
     if "values" in given:
         own, numbers = _numbers(given["values"], (*steps, "values"), kind)

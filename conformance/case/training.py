@@ -10,7 +10,8 @@ from conformance.case.expansion import NAME, did_you_mean, long_form
 from conformance.case.grammar import FormKeys, TensorKeys, TrainingKeys, check_attributes, check_training
 from conformance.case.loading import read_network, yaml_files
 from conformance.case.model import Initializer, Shape, Where
-from conformance.case.operators import OPERATORS, Chain
+from conformance.case.networks import read_networks
+from conformance.case.operators import INPUT, OPERATORS, Chain, operand_of
 from conformance.case.yaml12 import Document, Steps, read
 from conformance.errors import ImpossibleShape, InvalidCases, Problem
 
@@ -38,6 +39,7 @@ class Training:
         batch: images a step; a rest that fills no batch is left out, each epoch another one.
         epochs: how often every image is seen.
         judged_steps: so many steps are captured and judged, the others run free.
+        most_steps: so many steps at most; 0 if the epochs are to be finished.
         data: the folder of the digits.
         accuracy: the floor of the test accuracy, if there is one.
         predict_relu: predictions are taken from the logits after a ReLU, where all negative ones tie.
@@ -55,12 +57,18 @@ class Training:
     batch: int
     epochs: int = 1
     judged_steps: int = 20
+    most_steps: int = 0
     data: Path
     accuracy: float | None = None
     predict_relu: bool = False
     seed: str
     where: Where
     text: str
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The parameters that an optimizer updates; the others are statistics, which layers keep themselves."""
+        return tuple(name for name in self.parameters if operand_of("chain", self.network, name).differentiable)
 
 
 def given_shapes(training: Training) -> dict[str, Shape]:
@@ -70,20 +78,22 @@ def given_shapes(training: Training) -> dict[str, Shape]:
         ImpossibleShape: if the layers do not fit each other.
     """
     x: Shape = (training.batch, *IMAGE)
-    shapes = {"x": x}
-    for layer in training.network.layers:
+    shapes: dict[str, Shape] = {INPUT: x}
+    outputs: dict[str, Shape] = {INPUT: x}
+    for layer, takes in training.network.wired():
         operator = OPERATORS[layer.operator]
-        own = {operator.operands[0].name: x}
-        for operand in operator.operands[1:]:
+        own = {name: outputs[source] for name, source in takes.items()}
+        first = outputs[next(iter(takes.values()))]
+        for operand in operator.operands[len(takes) :]:
             name = f"{layer.name}/{operand.name}"
             if operand.kind != "float":
-                own[operand.name] = shapes[name] = x if operand.kind == "mask" else x[:1]
+                own[operand.name] = shapes[name] = first if operand.kind == "mask" else first[:1]
             elif name in training.parameters:
                 own[operand.name] = training.parameters[name].shape
         try:
-            x = operator.shapes(layer.attributes, own)["output"]
+            outputs[layer.name] = operator.shapes(layer.attributes, own)["output"]
         except ImpossibleShape as error:
-            raise ImpossibleShape(f"layer {layer.name!r} ({layer.operator}) given {x}: {error}") from error
+            raise ImpossibleShape(f"layer {layer.name!r} ({layer.operator}) given {first}: {error}") from error
     return shapes
 
 
@@ -139,15 +149,52 @@ class _Reader:
         folder = self.document.path.parent / checked["data"]
         if not folder.is_dir():
             self.note(("data",), f"there is no folder {folder}")
-        network, tensors, problems = read_network(self.document, name, checked["layers"])
-        self.problems += problems
+        if ("layers" in checked) == ("network" in checked):
+            self.note((), "a training has layers, or names a network: give one of them")
+            return []
+        if "network" in checked:
+            network, shapes = self._network(checked["network"])
+        else:
+            network, tensors, problems = read_network(self.document, name, checked["layers"])
+            self.problems += problems
+            shapes = {} if network is None else self._parameters(network, tensors)
         if network is None:
             return []
-        shapes = self._parameters(network, tensors)
         if self.problems:
             return []
         made = [self._form(n, form, checked, network, shapes, folder) for n, form in enumerate(checked["forms"])]
         return [training for training in made if training is not None]
+
+    def _network(self, named: str) -> tuple[Chain | None, dict[str, Shape]]:
+        """A form of a network's file, and the shapes of its parameters."""
+        file, _, form = named.partition("#")
+        path = self.document.path.parent / file
+        try:
+            networks, _, problems = read_networks(read(path))
+        except InvalidCases as error:
+            self.note(("network",), f"{file} cannot be read: {error.problems[0].message}")
+            return None, {}
+        self.problems += problems
+        found = {network.form: network for network in networks}
+        if form not in found:
+            if not problems:
+                known = ", ".join(found)
+                self.note(("network",), f"{file} has no form {form!r}; it has {known}{did_you_mean(form, found)}")
+            return None, {}
+        chain = found[form].chain
+        shapes = {
+            name: spec.shape
+            for name, spec in found[form].inputs.items()
+            if name != INPUT and operand_of("chain", chain, name).kind == "float"
+        }
+        self._ends_in_loss(chain, ("network",))
+        return chain, shapes
+
+    def _ends_in_loss(self, network: Chain, steps: Steps) -> None:
+        last = network.layers[-1]
+        of_integers = any(operand.kind == "integer" for operand in OPERATORS[last.operator].operands)
+        if not of_integers or len(network.layers) < 2:
+            self.note(steps, f"the last layer must be a loss, got {last.operator}")
 
     def _parameters(self, network: Chain, tensors: Mapping[str, tuple[TensorKeys, Steps]]) -> dict[str, Shape]:
         """The shapes of the parameters; every float operand beside a layer's first is one."""
@@ -170,10 +217,7 @@ class _Reader:
                     shapes[name] = tensor["shape"]
         for name in tensors.keys() - set(known):
             self.note(tensors[name][1], f"there is no operand {name!r}{did_you_mean(name, known)}", key=True)
-        last = network.layers[-1]
-        of_integers = any(operand.kind == "integer" for operand in OPERATORS[last.operator].operands)
-        if not of_integers or len(network.layers) < 2:
-            self.note(("layers", len(network.layers) - 1), f"the last layer must be a loss, got {last.operator}")
+        self._ends_in_loss(network, ("layers", len(network.layers) - 1))
         return shapes
 
     def _form(
@@ -212,6 +256,7 @@ class _Reader:
             batch=file["batch"],
             epochs=file.get("epochs", 1),
             judged_steps=file.get("judged_steps", 20),
+            most_steps=file.get("steps", 0),
             data=folder,
             accuracy=form.get("accuracy"),
             predict_relu=form.get("predict_relu", False),
@@ -222,7 +267,7 @@ class _Reader:
         try:
             given_shapes(training)
         except ImpossibleShape as error:
-            self.note(("layers",), str(error))
+            self.note(("network",) if "network" in file else ("layers",), str(error))
             return None
         return training
 

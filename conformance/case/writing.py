@@ -9,7 +9,7 @@ from typing import Any
 
 from conformance.case.grammar import NATIVE_WORD
 from conformance.case.model import Case, Claim, Convention, Expect, File, Shape, TensorSpec, Values
-from conformance.case.operators import Chain, Layer
+from conformance.case.operators import Chain, Layer, own_of
 from conformance.case.yaml12 import Plain, dump
 
 
@@ -36,6 +36,7 @@ def _case_keys(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
     own = {name: _tensor_keys(spec, folder) for name, spec in case.inputs.items() if "/" not in name}
     if isinstance(case.attributes, Chain):
         one["inputs"] = own
+        one |= _given(network=case.attributes.network)
         one["layers"] = [_layer_keys(layer, case, folder) for layer in case.attributes.layers]
     else:
         attributes = _attribute_values(case.attributes) | dict.fromkeys(case.native, NATIVE_WORD)
@@ -83,12 +84,8 @@ def _attribute_values(attributes: Any) -> dict[str, Any]:
 
 
 def _layer_keys(layer: Layer, case: Case, folder: Path) -> dict[str, Any]:
-    own = {
-        name.partition("/")[2]: _tensor_keys(spec, folder)
-        for name, spec in case.inputs.items()
-        if name.startswith(f"{layer.name}/")
-    }
-    named = {"name": layer.name, "operator": layer.operator}
+    own = {name: _tensor_keys(spec, folder) for name, spec in own_of(layer, case.inputs).items()}
+    named = {"name": layer.name, "operator": layer.operator} | _given(takes=list(layer.takes))
     return named | _given(attributes=_attribute_values(layer.attributes), inputs=own)
 
 

@@ -138,15 +138,18 @@ def axes_of(case: CaseRecord) -> tuple[tuple[str, tuple[Axis, ...]], ...]:
         return ((case.operator, resolve_axes(case.operator, case.attributes, shapes)),)
     found = []
     x = shapes["x"]
+    outputs = {"x": x}
     for layer in case.attributes["layers"]:
         operator = OPERATORS[layer["operator"]]
         own = {name.partition("/")[2]: s for name, s in shapes.items() if name.startswith(f"{layer['name']}/")}
-        given = {operator.operands[0].name: x, **own}
+        taken = [outputs[source] for source in layer.get("takes", ())] or [x]
+        given = {operand.name: shape for operand, shape in zip(operator.operands, taken, strict=False)} | own
         if operator.rank:
             found.append(
                 (f"{layer['name']} ({operator.name})", resolve_axes(operator.name, layer["attributes"], given))
             )
         x = operator.shapes(operator.attributes(**_tuples(layer["attributes"])), given)["output"]
+        outputs[layer["name"]] = x
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ as a plane too, whose windows the page lets a reader walk through. Colours come 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -33,22 +33,28 @@ class Drawing:
 
 
 def draw_case(case: CaseRecord) -> tuple[Drawing, ...]:
-    """The drawings of a case: one for a sliding operator, one for each sliding layer of a chain."""
+    """The drawings of a case: one for a sliding operator, of a chain one for its sliding layers that look alike."""
     try:
         found = axes_of(case)
     except (ImpossibleShape, KeyError, TypeError, ValueError):
         # A question that has no answer, or an operator of another version: it has no picture.
         return ()
-    return tuple(
-        Drawing(
-            title=title,
-            plane=str(plane(axes)) if len(axes) == 2 else "",
-            strips=tuple(str(strip(axis)) for axis in axes),
-            lines=tuple((axis.name, axis.formula, axis.remark) for axis in axes),
-        )
-        for title, axes in found
-        if all(axis.end - axis.first <= _LONGEST_AXIS for axis in axes)
-    )
+    alike: dict[Drawing, list[str]] = {}
+    for title, axes in found:
+        if all(axis.end - axis.first <= _LONGEST_AXIS for axis in axes):
+            drawing = Drawing(
+                title="",
+                plane=str(plane(axes)) if len(axes) == 2 else "",
+                strips=tuple(str(strip(axis)) for axis in axes),
+                lines=tuple((axis.name, axis.formula, axis.remark) for axis in axes),
+            )
+            alike.setdefault(drawing, []).append(title)
+    return tuple(replace(drawing, title=_together(titles)) for drawing, titles in alike.items())
+
+
+def _together(titles: Sequence[str]) -> str:
+    """The first of several that look alike, and how many more there are."""
+    return titles[0] if len(titles) == 1 else f"{titles[0]}, and {len(titles) - 1} like it"
 
 
 def strip(axis: Axis) -> Markup:

@@ -58,7 +58,8 @@ class Course:
         self.digits = digits
         self._seed = training.seed.encode()
         self.steps_an_epoch = len(digits.train_labels) // training.batch
-        self.steps = training.epochs * self.steps_an_epoch
+        whole = training.epochs * self.steps_an_epoch
+        self.steps = min(whole, training.most_steps or whole)
         self.loss = training.network.layers[-1]
         self.shapes = given_shapes(training)
         self._order = (0, np.zeros(0, dtype=np.int64))
@@ -69,6 +70,7 @@ class Course:
         t = self.training
         asked = (t.network, sorted(t.parameters.items()), t.optimizer, t.optimizer_attributes, t.batch, t.epochs)
         text = repr((*asked, t.seed, t.predict_relu, self.digits.digest))
+        text += f" {t.most_steps}" if t.most_steps else ""
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
@@ -78,7 +80,9 @@ class Course:
         for name, parameter in self.training.parameters.items():
             size = int(np.prod(parameter.shape))
             values: Float64 = np.zeros(parameter.shape)
-            if parameter.initializer == "normal":
+            if parameter.initializer == "ones":
+                values = np.ones(parameter.shape)
+            elif parameter.initializer == "normal":
                 values = normal(self._words(f"parameter {name}", _WORDS_FOR_NORMAL * size)).reshape(parameter.shape)
             elif parameter.initializer == "glorot_uniform":
                 u = uniform(self._words(f"parameter {name}", size)).reshape(parameter.shape)
@@ -185,11 +189,12 @@ def train_reference(course: Course) -> ReferenceCourse:
     started = time.perf_counter()
     training = course.training
     network = training.network
-    logits_layer = network.layers[-2].name
+    logits_layer = next(iter(tuple(network.wired())[-1][1].values()))
     parameters = {name: _float64(oracle.to_float64(tensor)) for name, tensor in course.parameters.items()}
     slots: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
     if training.optimizer == "adam":
-        for name, tensor in parameters.items():
+        for name in training.learned:
+            tensor = parameters[name]
             slots[name] = {slot: _float64(np.zeros(tensor.shape)) for slot in ("m", "v")}
     one = {course.loss.name: _float64(np.ones(()))}
     losses, bounds = [], []
@@ -209,8 +214,9 @@ def train_reference(course: Course) -> ReferenceCourse:
         )
         losses.append(loss)
         bounds.append(float(honest.outputs["output"].bound))
-        for name, parameter in parameters.items():
-            gradient = answer.gradients[name]
+        parameters |= {name: answer.outputs[name] for name in parameters if name in answer.outputs}
+        for name in training.learned:
+            parameter, gradient = parameters[name], answer.gradients[name]
             assert isinstance(gradient, Tensor)
             attributes = training.optimizer_attributes
             if isinstance(attributes, Adam):

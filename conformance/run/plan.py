@@ -84,8 +84,7 @@ def _cotangent_shapes(case: Case, operands: Mapping[str, Tensor]) -> dict[str, S
     except ImpossibleShape:
         return {}
     if isinstance(case.attributes, Chain):
-        last = case.attributes.layers[-1].name
-        return {last: shapes[last]}
+        return {name: shapes[name] for name in case.attributes.ends}
     return {name: shape for name, shape in shapes.items() if name not in OPERATORS[case.operator].state}
 
 
@@ -135,13 +134,14 @@ def plan(
 def few(items: Sequence[Item]) -> tuple[Item, ...]:
     """What a target is asked where every question costs seconds: the first of every operator that slides a window.
 
-    The first chain with such a layer is among them; probes and questions without an answer are not.
+    The first chain with such a layer is among them; networks, probes and questions without an answer are not.
     """
     chosen: dict[str, Item] = {}
     for item in items:
         case = item.case
         slides = any(OPERATORS[name].rank for name in operators_of(case.operator, case.attributes))
-        if slides and not case.readings and case.expect.error == "no":
+        network = isinstance(case.attributes, Chain) and case.attributes.network
+        if slides and not network and not case.readings and case.expect.error == "no":
             chosen.setdefault(case.operator, item)
     return tuple(chosen.values())
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from conformance.backends.base import Backend, Names, variable
 from conformance.case.job import Description, Outputs, Refused, Target, Tensor, Unsupported
 from conformance.case.model import Case
-from conformance.case.operators import OPERATORS
+from conformance.case.operators import OPERATORS, Chain
 from conformance.formats import FORMATS, Float64, from_storage, round_to
 from conformance.run.answered import Answered
 from conformance.run.plan import Item
@@ -116,6 +116,8 @@ def script_of(
     calls = answer.calls if isinstance(answer, (Outputs, Refused)) else ()
     if not calls:
         raise CannotReproduce(f"{item.name}: no native call is known: {judgement.verdicts['outputs'].detail}")
+    if adapter.builds and isinstance(job.attributes, Chain) and job.attributes.network:
+        raise CannotReproduce(f"{item.name}: modules answer it, not calls; ask its layers' operators one by one")
     names = _names(asked)
     wanted = [] if isinstance(expected, MustRefuse) else _wanted(asked, names)
     given = {variable(name): tensor for name, tensor in job.operands.items()}

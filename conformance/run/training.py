@@ -6,6 +6,7 @@ is fed back: what a step starts from must be what the step before left. The NumP
 float64, from the same initial parameters, batches and masks.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -32,6 +33,7 @@ from conformance.case.job import (
     TrainStep,
 )
 from conformance.case.model import Case
+from conformance.case.operators import INPUT, Chain, own_of
 from conformance.case.training import Training
 from conformance.run.course import Course, ReferenceCourse, reference_course
 from conformance.run.digits import read_digits
@@ -179,7 +181,8 @@ class _Lesson:
         # What the next step must start from: what was sent, and slots of zeros; then what the step before left.
         self._held = dict(course.parameters)
         if course.training.optimizer == "adam":
-            for name, tensor in course.parameters.items():
+            for name in course.training.learned:
+                tensor = course.parameters[name]
                 zeros = Tensor("float32", np.zeros(tensor.shape, np.float32))
                 self._held |= {f"{name}/m": zeros, f"{name}/v": zeros}
         self.judgements: list[Judgement] = []
@@ -219,11 +222,24 @@ class _Lesson:
                 return self._failed(f"step {step}", answer)
             self.losses.append(answer.loss)
             self.seconds += answer.seconds
+            if not math.isfinite(answer.loss):
+                return self._lost(step, operands, answer)
             if step <= training.judged_steps:
                 waiting = (step, operands, answer)
         if waiting is not None:
             self._judge(*waiting)
         return self._examine()
+
+    def _lost(self, step: int, operands: Mapping[str, Tensor], stepped: Stepped) -> Judgement:
+        """The judgement of a loss that is no number: the step, and the first layer and operand where one appears."""
+        if not stepped.outputs:
+            # Nothing was captured; what this step left shows at the start of the next one.
+            self._learner.send(TrainStep(operands=operands, capture=True))
+            answer = self._learner.receive(self._timeout)
+            stepped = answer if isinstance(answer, Stepped) else stepped
+        where = _first_lost(self._course.training.network, {**operands, **stepped.before}, stepped.outputs)
+        detail = f"step {step}: the loss is {self.losses[-1]}" + (f"; {where}" if where else "")
+        return Judgement(verdicts={"outputs": Verdict(outcome=Outcome.DIFFERS, reason=Reason.NAN, detail=detail)})
 
     def _examine(self) -> Judgement | None:
         right = count = 0
@@ -360,6 +376,11 @@ class _Lesson:
             for name, asked in self._asked_of_updates(step, stepped).items()
             for output, expectation in asked.expected.outputs.items()
         }
+        # What a layer gave as its statistics is what it keeps.
+        learned = self._course.training.learned
+        for name in self._course.parameters:
+            if name not in learned and name in stepped.outputs:
+                expected[f"step{step}/update {name}"] = _exactly(stepped.outputs[name])
         got = {f"step{step}/update {name}": tensor for name, tensor in stepped.after.items()}
         return judge(
             self._case,
@@ -376,7 +397,8 @@ class _Lesson:
         if isinstance(attributes, Adam):
             attributes = replace(attributes, step=step)
         asked = {}
-        for name, parameter in self._course.parameters.items():
+        for name in training.learned:
+            parameter = self._course.parameters[name]
             gradient = stepped.gradients.get(name)
             if gradient is None or gradient.shape != parameter.shape or gradient.format != "float32":
                 continue  # its absence is told where the layers are judged
@@ -399,6 +421,23 @@ class _Lesson:
         held = self._held[name]
         told = stepped.before.get(name, held)
         return told if (told.format, told.shape) == (held.format, held.shape) else held
+
+
+def _first_lost(network: Chain, operands: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> str:
+    """The first layer that is given, or gives, what is no finite number; empty if all are finite."""
+
+    def lost(tensor: Tensor | None) -> bool:
+        return tensor is not None and not np.isfinite(np.asarray(oracle.to_float64(tensor), np.float64)).all()
+
+    for layer, takes in network.wired():
+        given = {name: operands.get(source) for name, source in takes.items() if source == INPUT}
+        given |= own_of(layer, operands)
+        for name, tensor in given.items():
+            if lost(tensor):
+                return f"layer {layer.name} ({layer.operator}) is given it by its operand {name}"
+        if lost(outputs.get(layer.name)):
+            return f"layer {layer.name} ({layer.operator}) gives it, of operands that are finite: {', '.join(takes)}"
+    return ""
 
 
 def training_record(training: Training) -> CaseRecord:

@@ -12,7 +12,7 @@ import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Trainer
 from conformance.case.job import BuildNetwork, Description, Job, Outputs, Stepped, Tensor, TrainStep
-from conformance.case.operators import OPERATORS, inference_chain
+from conformance.case.operators import OPERATORS, inference_chain, operand_of
 from conformance.verdict import oracle
 
 
@@ -165,6 +165,75 @@ class RaisesAtStep3(HonestTrainer):
         if self.count == 2:
             raise ArithmeticError("enough")
         return super().step(step)
+
+
+class GraphTrainer(HonestTrainer):
+    """Asks the reference for all layers at once, and keeps their statistics."""
+
+    def __init__(self, build):
+        super().__init__(build)
+        self.learned = [n for n in build.parameters if operand_of("chain", build.network, n).differentiable]
+        slots = [f"{name}/{slot}" for name in self.learned for slot in ("m", "v")]
+        self.state = {name: self.state[name] for name in (*build.parameters, *slots)}
+
+    def step(self, step):
+        self.count += 1
+        before = dict(self.state)
+        chain = self.build.network
+        parameters = {name: self.state[name] for name in self.build.parameters}
+        one = {chain.layers[-1].name: Tensor("float32", np.ones((), np.float32))}
+        answer = ask("chain", chain, {**step.operands, **parameters}, one)
+        for name in self.build.parameters:
+            if name in self.learned:
+                self.state |= self.updated(name, answer.gradients[name])
+            else:
+                self.state[name] = self.kept(name, answer.outputs[name])
+        gradients = {name: gradient for name, gradient in answer.gradients.items() if name != "x"}
+        return Stepped(
+            loss=float(answer.outputs[chain.layers[-1].name].data),
+            outputs=answer.outputs,
+            gradients=gradients,
+            before=before,
+            after=dict(self.state),
+        )
+
+    def updated(self, name, gradient):
+        slots = {slot: self.state[f"{name}/{slot}"] for slot in ("m", "v")}
+        attributes = replace(self.build.optimizer_attributes, step=self.count)
+        made = ask("adam", attributes, {"parameter": self.state[name], "gradient": gradient, **slots}).outputs
+        return {name: made["parameter"], f"{name}/m": made["m"], f"{name}/v": made["v"]}
+
+    def kept(self, name, statistics):
+        return statistics
+
+    def predict(self, x):
+        chain = inference_chain(self.build.network)
+        names = {layer.name for layer in chain.layers}
+        own = {name: self.state[name] for name in self.build.parameters if name.partition("/")[0] in names}
+        return ask("chain", chain, {"x": x, **own}).outputs[chain.layers[-1].name]
+
+
+class KeepsNoStatistics(GraphTrainer):
+    def kept(self, name, statistics):
+        return self.state[name]
+
+
+class EpsilonInsideRoot(GraphTrainer):
+    def updated(self, name, gradient):
+        made = super().updated(name, gradient)
+        if self.count < 2:
+            return made
+        a = self.build.optimizer_attributes
+        m, v = (made[f"{name}/{slot}"].data.astype(np.float64) for slot in ("m", "v"))
+        m, v = m / (1 - a.beta1**self.count), v / (1 - a.beta2**self.count)
+        moved = self.state[name].data - a.learning_rate * m / np.sqrt(v + a.epsilon)
+        return {**made, name: Tensor("float32", moved.astype(np.float32))}
+
+
+class LosesItsNumbers(HonestTrainer):
+    def afterwards(self):
+        if self.count == 2:
+            self.state["conv/w"] = scaled(self.state["conv/w"], np.nan)
 
 
 class FakeBackend(Backend):

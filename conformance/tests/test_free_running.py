@@ -20,7 +20,7 @@ from conformance.tests import fakes
 from conformance.tests.conftest import Ask
 from conformance.tests.questions import CHAIN, CONV, chain, item
 from conformance.verdict import free_running, oracle
-from conformance.verdict.free_running import MOST_ELEMENTS, FreeRun, free_run
+from conformance.verdict.free_running import MOST_ELEMENTS, OWN_ELEMENTS, FreeRun, free_run
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators
 
@@ -30,7 +30,9 @@ PLAIN = Accumulators()
 @cache
 def chains() -> dict[str, Case]:
     return {
-        case.id: case for case in load([default_root()]) if case.operator == "chain" and case.expect.error == "no"
+        case.id: case
+        for case in load([default_root()])
+        if case.operator == "chain" and case.expect.error == "no" and case.tier != "full"
     }
 
 
@@ -64,8 +66,9 @@ def test_what_is_stored_after_every_layer_stays_within_the_radius(case_id: str) 
         last = job.attributes.layers[-1].name
         wrong = free_run(job, changed(answer, last, 1e-3), PLAIN)
         assert wrong is not None
-        assert wrong.ratio > 10
-        assert (wrong.check, wrong.name) == ("outputs", last)
+        # A whole network grows more from end to end, and its elements share one deviation.
+        assert wrong.ratio > (10 if elements <= OWN_ELEMENTS else 3)
+        assert (wrong.check, wrong.name, wrong.first) == ("outputs", last, last)
 
 
 def test_an_honest_backend_is_within_the_radius_and_says_so(ask: Ask) -> None:

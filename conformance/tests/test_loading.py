@@ -561,7 +561,7 @@ BAD = [
     ),
     pytest.param(
         ("operator: chain\nlayers: [{operator: relu, inputs: {x: [1]}}]\ncases:\n- {name: a, inputs: {x: [1]}}\n"),
-        "a.yaml:2:36: 'x' of layer 'relu' is what the layer before it gives; leave it out",
+        "a.yaml:2:36: 'x' of layer 'relu' is what another layer gives; leave it out",
         id="operand that the layer before gives",
     ),
     pytest.param(
@@ -571,7 +571,7 @@ BAD = [
     ),
     pytest.param(
         "operator: chain\nlayers: [{operator: adam}]\ncases:\n- {name: a, inputs: {x: [1]}}\n",
-        "a.yaml:2:21: a layer has one output, and is no chain; got 'adam'",
+        "a.yaml:2:21: a layer has one output beside its state, and is no chain; got 'adam'",
         id="layer with several outputs",
     ),
     pytest.param(

@@ -699,6 +699,18 @@ def test_every_sliding_layer_of_a_chain_is_drawn() -> None:
     assert drawings[1].lines[0][1] == "floor((6 + 0 + 0 - 2) / 2) + 1 = 3"
 
 
+def test_layers_of_a_network_that_look_alike_are_drawn_once():
+    window = {"stride": [1, 1], "dilation": [1, 1], "groups": 1, "padding": "same"}
+    layers = [
+        {"name": "one", "operator": "conv2d", "attributes": window},
+        {"name": "two", "operator": "conv2d", "attributes": window, "takes": ["x"]},
+        {"name": "sum", "operator": "add", "attributes": {}, "takes": ["two", "one"]},
+    ]
+    shapes = {"x": (1, 6, 7, 3), "one/w": (3, 3, 3, 3), "two/w": (3, 3, 3, 3)}
+    (drawing,) = draw_case(case_of("chain/a", operator="chain", attributes={"layers": layers}, shapes=shapes))
+    assert drawing.title == "one (conv2d), and 1 like it"
+
+
 def test_a_question_without_an_answer_has_no_picture() -> None:
     assert draw_case(case_of("conv2d/a", shapes={"x": (1, 2, 2, 1), "w": (9, 9, 1, 1)}, attributes={})) == ()
 

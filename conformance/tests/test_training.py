@@ -273,7 +273,7 @@ def test_the_reference_is_trained_once(course, reference, tmp_path):
 
 
 def test_the_shipped_training_has_its_two_forms():
-    printed, glorot = load_trainings([default_root()])
+    printed, glorot = load_trainings([SHIPPED])
     assert printed.id == "training/mnist/as-printed"
     assert printed.accuracy is None
     assert printed.predict_relu
@@ -309,3 +309,125 @@ def test_what_is_wrong_with_a_training_file_is_told_with_its_place(tmp_path, old
     (tmp_path / "mnist.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InvalidCases, match=message):
         load_trainings([tmp_path])
+
+
+# Layers that keep statistics, and losses that are no numbers --------------------------------------------------------
+
+NORMALISED = replace(
+    SMALL,
+    id="training/small/normalised",
+    network=Chain(
+        layers=(
+            layer("conv", "conv2d", padding="same", stride=(4, 4)),
+            layer("norm", "batch_norm_training", epsilon=1e-3, momentum=0.9, bessel=True),
+            layer("relu", "relu"),
+            replace(layer("sum", "add"), takes=("relu", "conv")),
+            layer("flatten", "flatten"),
+            layer("dense", "dense"),
+            layer("loss", "softmax_cross_entropy"),
+        )
+    ),
+    parameters={
+        "conv/w": Parameter(shape=(3, 3, 1, 2), initializer="normal"),
+        "norm/mean": Parameter(shape=(2,), initializer="zeros"),
+        "norm/variance": Parameter(shape=(2,), initializer="ones"),
+        "norm/scale": Parameter(shape=(2,), initializer="ones"),
+        "norm/offset": Parameter(shape=(2,), initializer="zeros"),
+        "dense/w": Parameter(shape=(98, 10), initializer="glorot_uniform"),
+    },
+    judged_steps=3,
+    most_steps=4,
+)
+
+
+@pytest.fixture(scope="module")
+def normalised():
+    return Course(NORMALISED, few_digits())
+
+
+@pytest.fixture(scope="module")
+def normalised_reference(normalised):
+    return reference_course(normalised)
+
+
+def test_statistics_go_from_step_to_step_and_are_judged(normalised, normalised_reference):
+    assert NORMALISED.learned == ("conv/w", "norm/scale", "norm/offset", "dense/w")
+    result, record = train(normalised, normalised_reference, learners.GraphTrainer)
+    assert {check: v.outcome for check, v in result.verdicts.items()} == {
+        "outputs": Outcome.AGREES,
+        "gradients": Outcome.AGREES,
+    }
+    assert len(record["losses"]) == 4
+    assert record["losses"] == pytest.approx(normalised_reference.losses, rel=1e-4)
+    names = {c.name for c in result.comparisons}
+    assert {"step3/norm/mean", "step3/norm/variance", "step3/update norm/variance", "step2/norm/scale"} <= names
+
+
+def test_statistics_that_are_not_kept_are_named_at_their_step(normalised, normalised_reference):
+    result, record = train(normalised, normalised_reference, learners.KeepsNoStatistics)
+    assert wrong(result)[0] == ("outputs", "step1/update norm/mean")
+    assert {name.partition("/")[2] for _, name in wrong(result)} == {"update norm/mean", "update norm/variance"}
+    assert record["first_judged_difference"] == 1
+
+
+def test_epsilon_inside_adam_s_root_is_named_at_its_step(normalised, normalised_reference):
+    result, record = train(normalised, normalised_reference, learners.EpsilonInsideRoot)
+    assert record["first_judged_difference"] == 2
+    assert all(check == "outputs" and "/update " in name for check, name in wrong(result))
+    assert "step 2: update: epsilon inside the root" in result.agrees_with
+
+
+def test_a_loss_that_is_no_number_names_step_layer_and_operand(course, reference):
+    result, record = train(course, reference, learners.LosesItsNumbers)
+    verdict = result.verdicts["outputs"]
+    assert verdict.outcome is Outcome.DIFFERS
+    assert verdict.reason is Reason.NAN
+    assert verdict.detail == "step 3: the loss is nan; layer conv (conv2d) is given it by its operand w"
+    assert len(record["losses"]) == 3  # it ends there
+
+
+def test_a_loss_that_is_no_number_is_looked_for_where_nothing_was_captured(reference):
+    late = Course(replace(SMALL, judged_steps=1), few_digits())
+    result, _ = train(late, reference, learners.LosesItsNumbers)
+    assert result.verdicts["outputs"].detail.endswith("layer conv (conv2d) is given it by its operand w")
+
+
+NAMED = """training: named
+data: .
+seed: named
+batch: 10
+network: {network}
+forms:
+- {{name: one, initializers: {{"*": zeros}}, optimizer: sgd, attributes: {{learning_rate: 0.1}}}}
+"""
+NETWORK = """network: small
+input: [10, 28, 28, 1]
+classes: 10
+initializers: {"*": normal}
+layers: [{operator: flatten}, {operator: dense, units: classes}, {operator: softmax_cross_entropy}]
+forms: [{name: whole}, {name: predicting, mode: inference}]
+"""
+
+
+def test_a_training_takes_a_network_s_layers_and_shapes(tmp_path):
+    (tmp_path / "net.yaml").write_text(NETWORK)
+    (tmp_path / "named.yaml").write_text(NAMED.format(network="net.yaml#whole"))
+    (found,) = load_trainings([tmp_path / "named.yaml"])
+    assert found.network.network == "small"
+    assert {name: p.shape for name, p in found.parameters.items()} == {"dense/w": (784, 10), "dense/b": (10,)}
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("net.yaml#hole", "5:10: net.yaml has no form 'hole'; it has whole, predicting. Did you mean 'whole'?"),
+        ("net.yaml#predicting", "5:10: the last layer must be a loss, got dense"),
+        ("other.yaml#whole", "5:10: other.yaml cannot be read: "),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_told_with_its_place(network, message, tmp_path):
+    (tmp_path / "net.yaml").write_text(NETWORK)
+    (tmp_path / "named.yaml").write_text(NAMED.format(network=network))
+    with pytest.raises(InvalidCases) as error:
+        load_trainings([tmp_path / "named.yaml"])
+    assert message in str(error.value.problems[0])

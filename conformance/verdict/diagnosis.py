@@ -5,6 +5,7 @@ single one does, compositions of two are tried for as long as the time allows.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -14,7 +15,7 @@ import numpy as np
 
 from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.model import Check
-from conformance.case.operators import OPERATORS, Chain
+from conformance.case.operators import INPUT, OPERATORS, Chain, own_of
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare, outside
 from conformance.verdict.model import Comparison, Expectation
@@ -100,31 +101,38 @@ def layers_of(whole: Differing) -> Iterator[Differing]:
 def _layer(whole: Differing, place: int) -> Iterator[Differing]:
     """One layer of a chain as a question of its own; nothing where an array is missing or of another shape."""
     chain: Chain = whole.job.attributes
-    layer = chain.layers[place]
-    first = OPERATORS[layer.operator].operands[0].name
-    before = chain.layers[place - 1].name if place else "x"
-    x = whole.answer.outputs.get(before) if place else whole.job.operands["x"]
+    layer, takes = tuple(chain.wired())[place]
+    given = {
+        name: whole.job.operands[INPUT] if source == INPUT else whole.answer.outputs.get(source)
+        for name, source in takes.items()
+    }
+    known = {name: tensor for name, tensor in given.items() if tensor is not None}
     output, expected = whole.answer.outputs.get(layer.name), whole.expected.outputs.get(layer.name)
-    if x is None or output is None or expected is None:
+    if len(known) < len(given) or output is None or expected is None:
         return
-    start = f"{layer.name}/"
-    own = {name.removeprefix(start): tensor for name, tensor in whole.job.operands.items() if name.startswith(start)}
+    own = own_of(layer, whole.job.operands)
     cotangent = whole.job.cotangents.get(layer.name) or whole.answer.gradients.get(layer.name)
-    titles = {first: before, **{name: f"{start}{name}" for name in own}}
+    # The gradient of what others take as well is a sum, in which this layer's share cannot be seen.
+    sources = Counter(source for _, others in chain.wired() for source in others.values())
+    titles = {name: source for name, source in takes.items() if sources[source] == 1}
+    titles |= {name: f"{layer.name}/{name}" for name in own}
+    state = {name: f"{layer.name}/{name}" for name in OPERATORS[layer.operator].state}
     yield Differing(
         job=replace(
             whole.job,
             operator=layer.operator,
             attributes=layer.attributes,
-            operands={first: x, **own},
+            operands={**known, **own},
             cotangents={"output": cotangent} if isinstance(cotangent, Tensor) else {},
         ),
         answer=Outputs(
-            outputs={"output": output},
+            outputs={"output": output}
+            | {name: o for name, title in state.items() if (o := whole.answer.outputs.get(title))},
             gradients={name: g for name, title in titles.items() if (g := whole.answer.gradients.get(title))},
         ),
         expected=Expectations(
-            outputs={"output": expected},
+            outputs={"output": expected}
+            | {name: e for name, title in state.items() if (e := whole.expected.outputs.get(title))},
             gradients={name: e for name, title in titles.items() if (e := whole.expected.gradients.get(title))},
         ),
     )

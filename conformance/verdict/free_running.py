@@ -14,7 +14,7 @@ their joint variance, seeded by the numbers of the question.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,7 +23,7 @@ import numpy as np
 from conformance.case.inputs import digest, draw_words, uniform
 from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.model import Check
-from conformance.case.operators import OPERATORS, Chain, Layer
+from conformance.case.operators import INPUT, Chain, Layer, own_of
 from conformance.formats import FORMATS, Float64, Format, from_storage
 from conformance.verdict import oracle
 from conformance.verdict.model import Expectation
@@ -33,8 +33,13 @@ from conformance.verdict.oracle import REFERENCE_UNIT, Accumulators, Expectation
 RUNS: Final = 16
 # How many deviations an honest result may be away: with the doubt above, still above four true ones.
 SIGMAS: Final = 6
-# Operands and outputs together; a larger chain would take more than half a second.
-MOST_ELEMENTS: Final = 1 << 14
+# Operands and outputs together, up to which every element has a deviation of its own: a larger chain would take more
+# than half a second.
+OWN_ELEMENTS: Final = 1 << 14
+# A larger one is run this often, and the elements of an array share their deviation, the root of the mean square.
+SHARED_RUNS: Final = 2
+# Beyond, a network would take more than a few seconds.
+MOST_ELEMENTS: Final = 1 << 21
 
 # An output by its layer; a gradient by its operand, or by the layer whose output it is with respect to.
 Title = tuple[Check, str]
@@ -49,6 +54,8 @@ class FreeRun:
         name, check: the array with the largest ratio.
         error, radius, ratio: where error / radius is largest in it; 1 and less is what honest rounding may do.
         skipped: why nothing was measured.
+        first: the first layer, forwards and then backwards, whose own ratio is above 1: where more was lost than
+            rounding explains; empty if there is none.
     """
 
     name: str = ""
@@ -57,6 +64,7 @@ class FreeRun:
     radius: float = 0.0
     ratio: float = 0.0
     skipped: str = ""
+    first: str = ""
 
     @property
     def text(self) -> str:
@@ -66,7 +74,7 @@ class FreeRun:
         what = self.name if self.check == "outputs" else f"gradient of {self.name}"
         return (
             f"from end to end: {what} is off by {self.error:.3g}, where rounding explains about {self.radius:.3g} "
-            f"(ratio {self.ratio:.3g})"
+            f"(ratio {self.ratio:.3g})" + (f"; it leaves that first at {self.first}" if self.first else "")
         )
 
 
@@ -83,19 +91,29 @@ def free_run(job: Job, answer: Outputs, accumulators: Accumulators) -> FreeRun |
         clean = _Clean.of(job, accumulators)
         if clean is None:
             return None
+        shared = elements > OWN_ELEMENTS
+        runs = SHARED_RUNS if shared else RUNS
         seed = digest(job.operands, job.cotangents).encode()
         spread = {title: np.zeros(value.shape) for title, value in clean.values.items()}
-        for run in range(RUNS):
+        for run in range(runs):
             for title, value in _run(job, _noise(clean.deviations, seed, run)).items():
                 spread[title] += np.square(value - clean.values[title])
+        if shared:
+            spread = {title: np.full(found.shape, np.mean(found)) for title, found in spread.items()}
     notes = []
+    first = ""
     for title, value in clean.values.items():
         got = _got(answer, title)
+        if got is None or got.shape != value.shape or got.format != job.format:
+            continue
+        note = _measured(title, got, value, np.sqrt(spread[title] / runs), FORMATS[job.format])
+        if note.ratio > 1 and not first:
+            first = note.name if note.check == "outputs" else f"the gradient of {note.name}"
         # What passes between layers is no answer of the chain's.
-        ends = title[1] in job.operands if title[0] == "gradients" else title[1] == chain.layers[-1].name
-        if ends and got is not None and got.shape == value.shape and got.format == job.format:
-            notes.append(_measured(title, got, value, np.sqrt(spread[title] / RUNS), FORMATS[job.format]))
-    return max(notes, key=lambda note: note.ratio, default=None)
+        if title[1] in (job.operands if title[0] == "gradients" else chain.ends):
+            notes.append(note)
+    worst = max(notes, key=lambda note: note.ratio, default=None)
+    return None if worst is None else replace(worst, first=first)
 
 
 def _got(answer: Outputs, title: Title) -> Tensor | None:
@@ -146,8 +164,7 @@ class _Clean:
 
         def keep(layer: Layer, title: Title, expectation: Expectation) -> Float64:
             check, name = title
-            operand = _first(layer) if check == "gradients" and "/" not in name else name.rpartition("/")[2]
-            array = "output" if check == "outputs" else operand
+            array = "output" if check == "outputs" else name.rpartition("/")[2]
             unit = accumulators.of(layer.operator, job.format, check, array).unit + REFERENCE_UNIT
             deviations[title] = deviation(expectation, unit, FORMATS[job.format].unit)
             return expectation.value
@@ -188,47 +205,49 @@ def _run(job: Job, take: Take) -> Arrays:
 def _walk(job: Job, ask: Ask, take: Take) -> Arrays | None:
     """A chain layer by layer, forwards then backwards, nothing rounded in between; None where a layer refuses."""
     chain: Chain = job.attributes
-    x = _as_float64(job.operands["x"])
-    asked: list[Job] = []
     values: Arrays = {}
-    for layer in chain.layers:
-        start = f"{layer.name}/"
-        own = {
-            name.removeprefix(start): _as_float64(tensor)
-            for name, tensor in job.operands.items()
-            if name.startswith(start)
+    asked: list[tuple[Layer, Mapping[str, str], Job]] = []
+    for layer, takes in chain.wired():
+        given = {
+            name: _as_float64(job.operands[INPUT]) if source == INPUT else _output(values, source)
+            for name, source in takes.items()
         }
-        operands = {_first(layer): x, **own}
-        asked.append(
-            replace(job, operator=layer.operator, attributes=layer.attributes, operands=operands, cotangents={})
+        own = {name: _as_float64(tensor) for name, tensor in own_of(layer, job.operands).items()}
+        question = replace(
+            job, operator=layer.operator, attributes=layer.attributes, operands=given | own, cotangents={}
         )
-        found = ask(asked[-1])
+        asked.append((layer, takes, question))
+        found = ask(question)
         if isinstance(found, MustRefuse):
             return None
         title: Title = ("outputs", layer.name)
         values[title] = take(layer, title, found.outputs["output"])
-        x = Tensor("float64", values[title])
-    cotangent = job.cotangents.get(chain.layers[-1].name)
-    for place in reversed(range(len(chain.layers))):
-        if cotangent is None:
-            break
-        layer = chain.layers[place]
-        found = ask(replace(asked[place], cotangents={"output": _as_float64(cotangent)}))
+    # By layer, what the layers that take its output pull back.
+    pulled = {name: [_as_float64(tensor).data] for name, tensor in job.cotangents.items()}
+    for layer, takes, question in reversed(asked):
+        if layer.name not in pulled:
+            continue
+        title = ("gradients", layer.name)
+        total = np.sum(pulled[layer.name], axis=0)
+        if layer.name not in job.cotangents:
+            values[title] = total
+        found = ask(replace(question, cotangents={"output": Tensor("float64", total)}))
         if isinstance(found, MustRefuse):
             return None
-        before = chain.layers[place - 1].name if place else "x"
-        cotangent = None
         for name, expectation in found.gradients.items():
-            passed_on = name == _first(layer)
-            title = ("gradients", before if passed_on else f"{layer.name}/{name}")
-            values[title] = take(layer, title, expectation)
-            if passed_on:
-                cotangent = Tensor("float64", values[title])
+            title = ("gradients", f"{layer.name}/{name}")
+            value = take(layer, title, expectation)
+            if name in takes:
+                pulled.setdefault(takes[name], []).append(value)
+            else:
+                values[title] = value
+    if INPUT in pulled:
+        values["gradients", INPUT] = np.sum(pulled[INPUT], axis=0)
     return values
 
 
-def _first(layer: Layer) -> str:
-    return OPERATORS[layer.operator].operands[0].name
+def _output(values: Arrays, layer: str) -> Tensor:
+    return Tensor("float64", values["outputs", layer])
 
 
 def _as_float64(tensor: Tensor) -> Tensor:

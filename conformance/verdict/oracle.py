@@ -15,7 +15,8 @@ u |v| more, where it is not the last one; rounding once stays within, too. What 
 
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,7 +28,7 @@ import numpy as np
 from conformance import reference
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
-from conformance.case.operators import OPERATORS, Chain, Layer
+from conformance.case.operators import INPUT, OPERATORS, Chain, Layer, named_outputs, own_of
 from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage
 from conformance.reference.laws import Law
 from conformance.reference.magnitude import Magnitude, once
@@ -147,7 +148,7 @@ def values(job: Job) -> Expectations | MustRefuse:
         nothing = np.broadcast_to(0.0, value.shape)
         return Expectation(value=value, bound=nothing, scale=nothing)
 
-    wanted = {operand.name for operand in OPERATORS[job.operator].operands if operand.differentiable}
+    wanted = differentiable(job.operator)
     return Expectations(
         outputs={name: without_bound(value) for name, value in outputs.items()},
         gradients={name: without_bound(value) for name, value in gradients.items() if name in wanted},
@@ -214,7 +215,7 @@ def expect_operator(
             signed=cancelled,
         )
 
-    wanted = {operand.name for operand in OPERATORS[operator].operands if operand.differentiable}
+    wanted = differentiable(operator)
     return Expectations(
         outputs={
             name: expectation(value, magnitudes.outputs[name], "outputs", name) for name, value in values.items()
@@ -346,64 +347,97 @@ def _answer_chain(
         return round_to(np.asarray(array, np.float64), FORMATS[job.format])
 
     chain: Chain = job.attributes
-    x = operands["x"]
-    given = []
     outputs: dict[str, Float64] = {}
-    for layer in chain.layers:
-        first = OPERATORS[layer.operator].operands[0].name
-        given.append({first: x, **layer_operands(layer, job.operands), **attribute_values(layer.attributes)})
-        x = outputs[layer.name] = stored(REFERENCE[layer.operator].forward(**given[-1])["output"])
+    asked: list[tuple[Layer, Mapping[str, str], dict[str, Any]]] = []
+    for layer, takes in chain.wired():
+        given = {name: operands[INPUT] if source == INPUT else outputs[source] for name, source in takes.items()}
+        given |= {**own_of(layer, operands), **attribute_values(layer.attributes)}
+        asked.append((layer, takes, given))
+        made = named_outputs(layer, REFERENCE[layer.operator].forward(**given))
+        outputs |= {name: stored(array) for name, array in made.items()}
     gradients: dict[str, Float64] = {}
-    if cotangents:
-        cotangent = cotangents[chain.layers[-1].name]
-        for place in reversed(range(len(chain.layers))):
-            layer = chain.layers[place]
-            first = OPERATORS[layer.operator].operands[0].name
-            before = chain.layers[place - 1].name if place else "x"
-            for name, gradient in REFERENCE[layer.operator].vjp({"output": cotangent}, **given[place]).items():
-                gradients[before if name == first else f"{layer.name}/{name}"] = stored(gradient)
-            cotangent = gradients[before]
+    if not cotangents:
+        return outputs, gradients
+    for layer, takes, given in reversed(asked):
+        cotangent = cotangents[layer.name] if layer.name in cotangents else gradients[layer.name]
+        wanted = differentiable(layer.operator)
+        for name, gradient in REFERENCE[layer.operator].vjp({"output": cotangent}, **given).items():
+            if name in takes and name in wanted:
+                # What several layers take gets a gradient from each of them.
+                source = takes[name]
+                gradients[source] = (
+                    stored(gradients[source] + stored(gradient)) if source in gradients else stored(gradient)
+                )
+            elif name in wanted:
+                gradients[f"{layer.name}/{name}"] = stored(gradient)
     return outputs, gradients
 
 
 def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expectations | MustRefuse:
     """What every layer of a chain must give on what it was really given in this very answer.
 
-    A running bound from end to end would be valid and useless; so each layer is judged on its captured input, and its
-    gradients on the captured cotangent of its output.
+    A running bound from end to end would be valid and useless; so each layer is judged on its captured inputs, and
+    its gradients on the captured cotangent of its output. What several layers take gets the sum of their gradients.
     """
     chain: Chain = job.attributes
+    operands, _ = in_float64(job)
     outputs: dict[str, Expectation] = {}
     gradients: dict[str, Expectation] = {}
-    x = to_float64(job.operands["x"])
-    last = chain.layers[-1].name
-    for place, layer in enumerate(chain.layers):
-        own = layer_operands(layer, job.operands)
-        cotangent = job.cotangents.get(last) if layer.name == last else answer.gradients.get(layer.name)
-        given = {"output": to_float64(cotangent)} if isinstance(cotangent, Tensor) else {}
-        first = OPERATORS[layer.operator].operands[0].name
+    # What every layer was given; what came in another shape is missing, as what follows is another question.
+    seen: dict[str, Any] = {INPUT: operands[INPUT]}
+    shares: dict[str, list[Expectation]] = {}
+    takers: Counter[str] = Counter()
+    for layer, takes in chain.wired():
+        takers.update(source for name, source in takes.items() if name in differentiable(layer.operator))
+        if any(source not in seen for source in takes.values()):
+            continue
+        given = {name: seen[source] for name, source in takes.items()} | own_of(layer, operands)
+        cotangent = job.cotangents.get(layer.name, answer.gradients.get(layer.name))
+        pulled = {"output": to_float64(cotangent)} if isinstance(cotangent, Tensor) else {}
         try:
-            found = expect_operator(
-                layer.operator, layer.attributes, {first: x, **own}, given, job.format, accumulators
-            )
+            found = expect_operator(layer.operator, layer.attributes, given, pulled, job.format, accumulators)
         except InvalidShape as error:
             return MustRefuse(why=f"layer {layer.name}: {error}")
-        outputs[layer.name] = found.outputs["output"]
-        before = chain.layers[place - 1].name if place else "x"
+        outputs |= named_outputs(layer, found.outputs)
         for name, expectation in found.gradients.items():
-            gradients[before if name == first else f"{layer.name}/{name}"] = expectation
+            if name in takes:
+                shares.setdefault(takes[name], []).append(expectation)
+            else:
+                gradients[f"{layer.name}/{name}"] = expectation
         captured = answer.outputs.get(layer.name)
         value = found.outputs["output"].value
-        if captured is not None and captured.shape != value.shape:
-            break  # what follows would be judged on another question
-        # Without an answer there is nothing to judge, but a layer further on may have to refuse.
-        x = value if captured is None else to_float64(captured)
-    return Expectations(outputs=outputs, gradients=gradients)
+        if captured is None or captured.shape == value.shape:
+            # Without an answer there is nothing to judge, but a layer further on may have to refuse.
+            seen[layer.name] = value if captured is None else to_float64(captured)
+    whole = {name: parts for name, parts in shares.items() if len(parts) == takers[name]}
+    return Expectations(
+        outputs=outputs,
+        gradients={**{name: summed(parts, FORMATS[job.format]) for name, parts in whole.items()}, **gradients},
+    )
 
 
-def layer_operands(layer: Layer, operands: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A layer's own operands out of its chain's, by their short names."""
-    start = f"{layer.name}/"
-    return {
-        name.removeprefix(start): to_float64(tensor) for name, tensor in operands.items() if name.startswith(start)
-    }
+def summed(parts: Sequence[Expectation], storage: Format) -> Expectation:
+    """The sum of arrays of which each was computed and stored before: gradients of what several layers take.
+
+    Part i reaches the sum within e_i, its own bound. Of k parts, each is stored, and the sum grows in k - 1 steps,
+    the last of which is the rounding that every array has: k - 1 roundings of |v_i| + e_i at most, and k numbers may
+    have been flushed. One part is itself.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    count = len(parts)
+    with np.errstate(invalid="ignore", over="ignore"):
+        errors = sum((part.bound for part in parts), np.zeros(()))
+        sizes = sum((np.abs(part.value) + part.bound for part in parts), np.zeros(()))
+        unit = storage.unit + REFERENCE_UNIT
+        rounded = (count - 1) * unit / (1 - (count - 1) * unit)
+        return Expectation(
+            value=sum((part.value for part in parts), np.zeros(())),
+            bound=errors + rounded * sizes + count * storage.eta,
+            scale=sum((np.maximum(part.scale, np.abs(part.value)) for part in parts), np.zeros(())),
+        )
+
+
+def differentiable(operator: str) -> frozenset[str]:
+    """The operands of an operator that have a gradient."""
+    return frozenset(operand.name for operand in OPERATORS[operator].operands if operand.differentiable)

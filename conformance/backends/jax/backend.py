@@ -31,6 +31,7 @@ from conformance.backends.base import (
 from conformance.backends.jax.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.jax.activations import JaxActivations
 from conformance.backends.jax.losses import JaxLosses
+from conformance.backends.jax.networks import JaxNetworks
 from conformance.backends.jax.normalization import JaxNormalization
 from conformance.backends.jax.resizing import JaxResizing
 from conformance.backends.jax.sampling import JaxSampling
@@ -42,6 +43,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
+from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
 
 DIMENSIONS: Final = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
@@ -61,7 +63,9 @@ class Jitted:
     names: list[str] = field(default_factory=list)
 
 
-class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampling, JaxResizing, Backend):
+class JaxBackend(
+    JaxNetworks, JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampling, JaxResizing, Backend
+):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
     module: ClassVar[str] = "jax"
@@ -170,7 +174,9 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
     def _run(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
     ) -> tuple[Natives, Natives]:
-        """Runs the jitted function, made at the first question of its kind."""
+        """Runs the jitted function, made at the first question of its kind; of a network, its jitted layers."""
+        if isinstance(program.attributes, Chain) and program.attributes.network:
+            return self._network(program, operands, sources, cotangents)
 
         def kinds(values: Natives) -> tuple[tuple[str, tuple[int, ...], str], ...]:
             return tuple((name, value.shape, str(value.dtype)) for name, value in values.items())

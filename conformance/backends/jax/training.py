@@ -10,7 +10,7 @@ from jax.example_libraries import optimizers
 from conformance.backends.base import CallLog, Native, Natives, Program, Trainer, blank_step
 from conformance.case.families.steps import Adam
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
-from conformance.case.operators import Chain, inference_chain
+from conformance.case.operators import Chain, inference_chain, operand_of
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:
@@ -30,12 +30,15 @@ class JaxTrainer(Trainer):
         self._settings = build.optimizer_attributes
         self._step = jax.jit(self._make_step)
         self._predict = jax.jit(self._logits)
-        parameters = {name: backend.put(value) for name, value in build.parameters.items()}
+        held = {name: backend.put(value) for name, value in build.parameters.items()}
+        learned = [name for name in held if operand_of("chain", self._chain, name).differentiable]
+        parameters = {name: held[name] for name in learned}
+        self._statistics = {name: value for name, value in held.items() if name not in parameters}
         self._state = self._optimizer(self._epsilon(1)).init_fn(parameters)
         # Traced, not run: what does not fit shows before the first step.
         given = {name: backend.put(value) for name, value in blank_step(build).items()}
         self._lines: tuple[str, ...] = ()
-        jax.eval_shape(lambda: self._forward(self._program, {**given, **parameters}, {}))
+        jax.eval_shape(lambda: self._forward(self._program, {**given, **held}, {}))
         self._steps = 0
 
     def text(self) -> str:
@@ -47,8 +50,9 @@ class JaxTrainer(Trainer):
         epsilon = self._epsilon(self._steps + 1)
         started = time.perf_counter()
         self._state, loss, outputs, gradients = jax.block_until_ready(
-            self._step(self._state, native, self._steps, epsilon)
+            self._step(self._state, {**native, **self._statistics}, self._steps, epsilon)
         )
+        self._statistics = {name: outputs[name] for name in self._statistics}
         seconds = time.perf_counter() - started
         self._steps += 1
         get = self._backend.get
@@ -64,7 +68,7 @@ class JaxTrainer(Trainer):
 
     def predict(self, x: Tensor) -> Tensor:
         parameters = self._optimizer(0.0).params_fn(self._state)
-        return self._backend.get(self._predict(parameters, self._backend.put(x)))
+        return self._backend.get(self._predict({**parameters, **self._statistics}, self._backend.put(x)))
 
     def _make_step(
         self, state: Any, given: Natives, count: Native, epsilon: Native
@@ -114,7 +118,7 @@ class JaxTrainer(Trainer):
     def _told(self) -> dict[str, Tensor]:
         """Parameters and slots."""
         get = self._backend.get
-        told: dict[str, Tensor] = {}
+        told = {name: get(value) for name, value in self._statistics.items()}
         for name, packed in optimizers.unpack_optimizer_state(self._state).items():
             parts = packed.subtree
             if not isinstance(self._settings, Adam):

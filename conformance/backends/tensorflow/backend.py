@@ -216,10 +216,8 @@ class TensorFlowBackend(
     def calls(self, outputs: Natives) -> tuple[str, ...]:
         return self._lines if self._function else super().calls(outputs)
 
-    def _taped(
-        self, program: Program, operands: Natives, sources: tuple[str, ...]
-    ) -> tuple[Natives, Callable[[Natives], Natives]]:
-        """Runs a program under a tape that watches the sources; gives the outputs and what pulls cotangents back."""
+    def record(self) -> None:
+        """Lets what is called from here on be written to the log."""
         tf = self._tf
         self.tf = Recorded(tf, "tf", self.log)
         self.nn = Recorded(tf.nn, "tf.nn", self.log)
@@ -227,6 +225,13 @@ class TensorFlowBackend(
         self.math = Recorded(tf.math, "tf.math", self.log)
         self.image = Recorded(tf.image, "tf.image", self.log)
         self.image_v1 = Recorded(tf.compat.v1.image, "tf.compat.v1.image", self.log)
+
+    def _taped(
+        self, program: Program, operands: Natives, sources: tuple[str, ...]
+    ) -> tuple[Natives, Callable[[Natives], Natives]]:
+        """Runs a program under a tape that watches the sources; gives the outputs and what pulls cotangents back."""
+        tf = self._tf
+        self.record()
         tape = tf.GradientTape()
         watched: Natives = {}
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from conformance.backends.base import CallLog, Native, Natives, Program, Recorded, Trainer, blank_step
+from conformance.backends.base import CallLog, Native, Natives, Program, Trainer, blank_step
 from conformance.case.families.steps import Adam
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
-from conformance.case.operators import Chain, inference_chain
+from conformance.case.operators import Chain, inference_chain, operand_of
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:
@@ -29,9 +29,14 @@ class TensorFlowTrainer(Trainer):
         self._settings = build.optimizer_attributes
         with tf.device(backend.place):
             self._variables = {name: tf.Variable(backend.put(value)) for name, value in build.parameters.items()}
+            self._learned = {
+                name: variable
+                for name, variable in self._variables.items()
+                if operand_of("chain", self._chain, name).differentiable
+            }
             self._slots: Natives = {}
             if isinstance(self._settings, Adam):
-                for name, variable in self._variables.items():
+                for name, variable in self._learned.items():
                     for slot in ("m", "v"):
                         self._slots[f"{name}/{slot}"] = tf.Variable(tf.zeros_like(variable))
         self._lines = self._written(build)
@@ -50,12 +55,14 @@ class TensorFlowTrainer(Trainer):
             with tf.GradientTape() as tape:
                 outputs = self._forward(self._program, native)
             loss = outputs[self._chain.layers[-1].name]
-            sources: Natives = dict(self._variables)
+            sources: Natives = dict(self._learned)
             if step.capture:
                 sources |= {layer.name: outputs[layer.name] for layer in self._chain.layers[:-1]}
             gradients = dict(zip(sources, tape.gradient(loss, list(sources.values())), strict=True))
-            for name, variable in self._variables.items():
+            for name, variable in self._learned.items():
                 self._update(name, variable, gradients[name])
+            for name in self._variables.keys() - self._learned.keys():
+                self._variables[name].assign(outputs[name])  # the statistics that a layer keeps
         value = float(loss)
         seconds = time.perf_counter() - started
         get = self._backend.get
@@ -82,7 +89,7 @@ class TensorFlowTrainer(Trainer):
         for name, value in values.items():
             log.name(value, name.replace("/", "_"))
         self._backend.log = log
-        self._backend.tf, self._backend.nn = Recorded(tf, "tf", log), Recorded(tf.nn, "tf.nn", log)
+        self._backend.record()
         return program.run(self._backend, values, lambda _, value: value)
 
     def _update(self, name: str, variable: Any, gradient: Native) -> None:

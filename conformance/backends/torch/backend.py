@@ -26,6 +26,7 @@ from conformance.backends.base import (
 from conformance.backends.torch.accumulators import ACCUMULATORS
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.losses import TorchLosses
+from conformance.backends.torch.networks import TorchNetworks
 from conformance.backends.torch.normalization import TorchNormalization
 from conformance.backends.torch.resizing import TorchResizing
 from conformance.backends.torch.sampling import TorchSampling
@@ -37,6 +38,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
+from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
 
 
@@ -56,11 +58,19 @@ class Direct:
 
 
 class TorchBackend(
-    TorchActivations, TorchNormalization, TorchLosses, TorchSteps, TorchSampling, TorchResizing, Backend
+    TorchActivations,
+    TorchNormalization,
+    TorchLosses,
+    TorchSteps,
+    TorchSampling,
+    TorchResizing,
+    TorchNetworks,
+    Backend,
 ):
     """`torch.nn.functional`, with TF32 off and one thread."""
 
     module: ClassVar[str] = "torch"
+    builds: ClassVar[bool] = True
     install: ClassVar[str] = 'pip install "torch>=2.6,<2.14"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
     absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
@@ -160,20 +170,25 @@ class TorchBackend(
         for name in sources:
             if name in operands:
                 operands[name].requires_grad_()
-        if "compile" in self.modes:
-            outputs, layers = self._run_compiled(program, operands, sources)
+        if isinstance(program.attributes, Chain) and program.attributes.network and "compile" not in self.modes:
+            outputs, pull = self._network(program, operands, cotangents)
         else:
-            outputs = layers = program.run(self, operands, lambda _, value: value)
+            if "compile" in self.modes:
+                outputs, layers = self._run_compiled(program, operands, sources)
+            else:
+                outputs = layers = program.run(self, operands, lambda _, value: value)
+
+            def pull(*names: str) -> Sequence[Native]:
+                found: Sequence[Native] = torch.autograd.grad(
+                    [outputs[name] for name in cotangents],
+                    [operands[name] if name in operands else layers[name] for name in names],
+                    list(cotangents.values()),
+                    retain_graph=True,
+                )
+                return found
+
         if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
             return outputs, {}
-        wanted = {name: operands[name] if name in operands else layers[name] for name in sources}
-        heads = [outputs[name] for name in cotangents]
-
-        def pull(*names: str) -> Native:
-            return torch.autograd.grad(
-                heads, [wanted[name] for name in names], list(cotangents.values()), retain_graph=True
-            )
-
         try:
             return outputs, dict(zip(sources, pull(*sources), strict=True))
         except Exception:

@@ -85,12 +85,12 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
         written, found = expand(document)
         problems += found
         prefix = _prefix(path)
-        small: set[object] = set()
+        asked: set[object] = set()
         for _, entry in itertools.groupby(written, key=lambda one: one.index):
             cells: list[Cell] = []
             for one in entry:
                 reader = _Reader(one, f"{prefix}/{one.name}")
-                made = reader.cases(small)
+                made = reader.cases(asked)
                 for case in made:
                     renamed += ((old, case.id, one.place("was")) for old in case.was)
                 problems += (problem for problem in reader.problems if problem.where not in told)
@@ -100,7 +100,7 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
                         problems.append(Problem(here, f"the id {id_!r} is taken by {places[id_]}; ids are unique"))
                     places.setdefault(id_, here)
                 cells += (Cell(one.levels, case) for case in made)
-            cases += swept(cells) if cells and cells[0].levels else (cell.case for cell in cells)
+            cases += swept(cells, asked) if cells and cells[0].levels else (cell.case for cell in cells)
     problems += _taken(renamed, places)
     if problems:
         raise InvalidCases(tuple(dict.fromkeys(problems)))
@@ -213,11 +213,11 @@ class _Reader:
         """Notes what is wrong at a part of the case."""
         self.problems.append(Problem(self.written.place(*steps, key=key), message))
 
-    def cases(self, small: set[object]) -> tuple[Case, ...]:
+    def cases(self, asked: set[object]) -> tuple[Case, ...]:
         """The case, and its smaller form where that is asked for; none where something is wrong with it.
 
         Args:
-            small: what the smaller forms of the file ask so far; one that asks it too is left out.
+            asked: what smaller forms and sweeps of the file ask so far; a smaller form that asks it too is left out.
         """
         case = self._case()
         tier = self.written.data.get("reduced")
@@ -228,9 +228,9 @@ class _Reader:
             self.note(("reduced",), f"{message}; leave it out", key=True)
             return ()
         smaller = reduce(case, tier)
-        asked = smaller.operator, question(smaller)
-        known = asked in small
-        small.add(asked)
+        mine = question(smaller)
+        known = mine in asked
+        asked.add(mine)
         return (case,) if known else (case, smaller)
 
     def _case(self) -> Case | None:

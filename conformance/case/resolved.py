@@ -48,6 +48,7 @@ def question(case: Case) -> object:
             own["output_padding"] = ()  # the crop tells it
         attributes = replace(attributes, **own)
     return (
+        case.operator,
         attributes,
         tuple(sorted((name, spec.shape, repr(spec.source)) for name, spec in case.inputs.items())),
         tuple(sorted((name, repr(spec.source)) for name, spec in case.cotangents.items())),

@@ -36,12 +36,18 @@ class Cell:
     case: Case
 
 
-def swept(cells: Sequence[Cell]) -> tuple[Case, ...]:
-    """The cells that ask what none before them asks: those that cover all pairs, and the others as tier `full`."""
+def swept(cells: Sequence[Cell], asked: set[object]) -> tuple[Case, ...]:
+    """The cells that ask something new: those that cover all pairs, and the others as tier `full`.
+
+    Args:
+        cells: all of a sweep.
+        asked: what the file's sweeps before ask; what this one asks joins it.
+    """
     first: dict[object, Cell] = {}
     for cell in cells:
         first.setdefault(question(cell.case), cell)
-    kept = tuple(first.values())
+    kept = tuple(cell for mine, cell in first.items() if mine not in asked)
+    asked.update(first)
     covering = {n: place for place, n in enumerate(cover([cell.levels for cell in kept]))}
     return tuple(_asked(cell.case, covering.get(n)) for n, cell in enumerate(kept))
 

@@ -18,6 +18,7 @@ Initializer = Literal["glorot_uniform", "normal", "zeros"]
 FillName = Literal["normal", "wide", "special", "uniform", "integers", "arange", "ones", "zeros", "mask", "one_hot"]
 
 TIERS: Final[tuple[Tier, ...]] = ("smoke", "core", "full")
+CHECKS: Final[tuple[Check, ...]] = ("outputs", "gradients")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ def reduce(case: Case, tier: Tier) -> Case:
         id=case.id + SUFFIX,
         attributes=attributes,
         inputs={name: TensorSpec(shape=shape) for name, shape in shapes.items()},
+        data=OPERATORS[case.operator].data,
         tier=tier,
         about=f"{case.about} With a small image and few channels.".lstrip(),
         was=tuple(old + SUFFIX for old in case.was),

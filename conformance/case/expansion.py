@@ -224,7 +224,7 @@ def _axes(at: Steps, matrix: Mapping[str, Plain], *, chain: bool) -> list[list[t
         parts = [part.strip() for part in keys.split(",")]
         targets = [_target(here, part, chain=chain) for part in parts]
         if not isinstance(rows, tuple) or not rows:
-            raise _Astray(here, f"matrix key {keys!r} needs a list of at least one value, got {show(rows)}")
+            raise _Astray(here, f"{at[2]} key {keys!r} needs a list of at least one value, got {show(rows)}")
         axes.append([_row((*here, n), group, parts, targets, row) for n, row in enumerate(rows)])
     return axes
 

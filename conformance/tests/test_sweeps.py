@@ -96,7 +96,7 @@ def test_the_same_question_of_another_operator_is_another(tmp_path: Path) -> Non
             "matrix: {stride: [1]}, sweep: {dilation: [1]}",
             "a.yaml:5:43: a case has a matrix, all of whose cells are asked, or a sweep; leave one out",
         ),
-        ("sweep: {stride: 2}", "a.yaml:5:28: sweep key 'stride' needs a list of at least one value, got 2"),
+        ("sweep: {stride: 2}", "a.yaml:5:29: sweep key 'stride' needs a list of at least one value, got 2"),
     ],
 )
 def test_what_is_no_sweep_is_told(tmp_path: Path, case: str, message: str) -> None:

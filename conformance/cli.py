@@ -226,7 +226,9 @@ def list_(
     target: Targets = None,
     keyword: Keyword = "",
     tier: TierName = "full",
-    stats: Annotated[bool, typer.Option("--stats", help="Counts by operator, tier, format, layout and check.")] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Counts by operator, tier, format, layout and check.")
+    ] = False,
 ) -> None:
     """Lists cases (with --target, items), without running anything."""
     from conformance.case.listing import list_cases, suite_version

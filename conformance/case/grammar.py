@@ -180,7 +180,9 @@ class DefaultsKeys(TypedDict, total=False):
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1), _Says("a list of at least one format")]
     layouts: Annotated[tuple[Layout, ...], Field(min_length=1), _Says("a list of at least one layout")]
     checks: tuple[Check, ...]
-    tier: Annotated[Tier, Field(description="The smallest tier that runs it; of a sweep, the cells that cover pairs.")]
+    tier: Annotated[
+        Tier, Field(description="The smallest tier that runs it; of a sweep, the cells that cover pairs.")
+    ]
     reduced: Annotated[Tier, Field(description="The tier of a second, smaller case of the same geometry.")]
     expect: ExpectKeys
     claims: tuple[ClaimKeys, ...]

@@ -224,7 +224,9 @@ class _Reader:
         if case is None or tier is None:
             return () if case is None else (case,)
         if not is_reducible(case) or self.written.levels:
-            message = "reduced goes with a layer that slides a window over generated data, and says nothing of the answer"
+            message = (
+                "reduced goes with a layer that slides a window over generated data, and says nothing of the answer"
+            )
             self.note(("reduced",), f"{message}; leave it out", key=True)
             return ()
         smaller = reduce(case, tier)

@@ -68,7 +68,8 @@ def test_the_cells_that_cover_pairs_have_the_tier_of_the_case_and_the_others_are
 
 
 def test_one_in_four_of_the_covering_cells_has_all_formats_and_so_have_all_others(tmp_path: Path) -> None:
-    made = loaded(tmp_path, HEAD + "- {name: a, sweep: {stride: [1, 2, 3, 4], dilation: [1, 2], padding: [same, valid]}}\n")
+    axes = "{stride: [1, 2, 3, 4], dilation: [1, 2], padding: [same, valid]}"
+    made = loaded(tmp_path, HEAD + f"- {{name: a, sweep: {axes}}}\n")
     covering = [case.formats for case in made if case.tier == "core"]
     assert sorted(map(len, covering), reverse=True) == [2] * 2 + [1] * (len(covering) - 2)
     assert len(covering) == 8
@@ -77,7 +78,8 @@ def test_one_in_four_of_the_covering_cells_has_all_formats_and_so_have_all_other
 
 
 def test_what_is_the_same_once_pads_are_resolved_is_asked_once(tmp_path: Path) -> None:
-    text = HEAD + "- {name: 'k{inputs.w.shape.0}-{padding}', sweep: {inputs.w.shape.0: [1, 2], padding: [same, valid]}}\n"
+    axes = "{inputs.w.shape.0: [1, 2], padding: [same, valid]}"
+    text = HEAD + f"- {{name: 'k{{inputs.w.shape.0}}-{{padding}}', sweep: {axes}}}\n"
     assert [case.id for case in loaded(tmp_path, text)] == ["a/k1-same", "a/k2-same", "a/k2-valid"]
     again = text + "- {name: again, sweep: {padding: [{by-hand: [[0, 1]]}]}, inputs: {w: [2, 2, 3]}}\n"
     assert [case.id for case in loaded(tmp_path, again)] == ["a/k1-same", "a/k2-same", "a/k2-valid"]

@@ -226,7 +226,9 @@ def list_(
     target: Targets = None,
     keyword: Keyword = "",
     tier: TierName = "full",
-    stats: Annotated[bool, typer.Option("--stats", help="Counts by operator, format and check.")] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Counts by operator, tier, format, layout and check.")
+    ] = False,
 ) -> None:
     """Lists cases (with --target, items), without running anything."""
     from conformance.case.listing import list_cases, suite_version
@@ -255,32 +257,41 @@ def list_(
 
 
 def _print_stats(cases: Sequence["Case"], version: str) -> None:
-    from collections import Counter
-
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("operator", "cases", "formats", "outputs", "gradients", "expected values", "claims", "probes")
+    from conformance.case.model import CHECKS, TIERS
+
+    table = Table("operator", *TIERS, "formats", "layouts", *CHECKS, "expected values", "claims", "probes")
     by_operator: dict[str, list[Case]] = {}
     for case in cases:
         by_operator.setdefault(case.operator, []).append(case)
     for operator, own in sorted(by_operator.items()):
-        formats = Counter(format_ for case in own for format_ in case.formats)
-        table.add_row(
-            operator,
-            str(len(own)),
-            ", ".join(f"{name} {count}" for name, count in formats.items()),
-            *(str(sum(check in case.checks for case in own)) for check in ("outputs", "gradients")),
-            str(sum(bool(case.expect.outputs or case.expect.gradients) for case in own)),
-            str(sum(len(case.claims) for case in own)),
-            str(sum(bool(case.readings) for case in own)),
-        )
+        table.add_row(operator, *_counts(own))
     table.add_section()
-    table.add_row("all", str(len(cases)))
+    table.add_row("all", *_counts(cases))
     console = Console()
     console.print(table)
     if version:
         console.print(f"The shipped cases are of version {version}.")
+
+
+def _counts(cases: Sequence["Case"]) -> Iterator[str]:
+    """One row of the statistics: how many cases every tier runs, then how many of them ask what."""
+    from collections import Counter
+
+    from conformance.case.model import CHECKS, TIERS
+
+    for tier in TIERS:
+        yield str(sum(case.tier in tiers_of(tier) for case in cases))
+    for axis in ("formats", "layouts"):
+        counts = Counter(value for case in cases for value in getattr(case, axis))
+        yield ", ".join(f"{name} {count}" for name, count in counts.items())
+    for check in CHECKS:
+        yield str(sum(check in case.checks for case in cases))
+    yield str(sum(bool(case.expect.outputs or case.expect.gradients) for case in cases))
+    yield str(sum(len(case.claims) for case in cases))
+    yield str(sum(bool(case.readings) for case in cases))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from math import prod
 from typing import Any, Final
 
 from conformance.case.model import Where
+from conformance.case.sweeps import Level
 from conformance.case.yaml12 import Document, Plain, Steps
 from conformance.errors import Problem
 
@@ -81,6 +82,7 @@ class Written:
         name: with the chosen values filled in.
         data: what the case says; tensors in their long form.
         chosen: where the values that the matrix sets were written, by the path that they set.
+        levels: of a sweep, which values were chosen.
     """
 
     document: Document
@@ -88,6 +90,7 @@ class Written:
     name: str
     data: Mapping[str, Plain]
     chosen: Mapping[Steps, Steps]
+    levels: tuple[Level, ...] = ()
 
     def place(self, *steps: str | int, key: bool = False) -> str:
         """Where a part of the case (or its `key`) was written, as messages tell it."""
@@ -152,11 +155,10 @@ def expand(document: Document) -> tuple[list[Written], list[Problem]]:
         if not isinstance(case, dict):
             continue
         merged = _merge(_merge(head, defaults), case)
-        matrix = merged.pop("matrix", None)
         try:
-            for cell in _cells(index, matrix, chain=merged.get("operator") == "chain"):
+            for levels, cell in _cells(index, merged, chain=merged.get("operator") == "chain"):
                 try:
-                    expanded.append(_written(document, index, merged, cell))
+                    expanded.append(_written(document, index, merged, levels, cell))
                 except _Astray as error:
                     problems.append(Problem(str(document.find(error.steps)[1]), error.message))
         except _Astray as error:
@@ -187,23 +189,32 @@ def _merge_tensor(under: Plain, over: Plain) -> Plain:
     return {**{name: value for name, value in under.items() if name not in dropped}, **over}
 
 
-def _cells(index: int, matrix: Plain, *, chain: bool) -> Iterator[tuple[_Choice, ...]]:
-    at: Steps = ("cases", index, "matrix")
-    if matrix is None:
-        yield ()
+def _cells(
+    index: int, merged: dict[str, Plain], *, chain: bool
+) -> Iterator[tuple[tuple[Level, ...], tuple[_Choice, ...]]]:
+    """Every combination of the values in a matrix or sweep, which leave the case; of a sweep with its levels."""
+    given = {key: merged.pop(key) for key in ("matrix", "sweep") if key in merged}
+    if not given:
+        yield (), ()
         return
+    key, matrix = given.popitem()
+    at: Steps = ("cases", index, key)
+    if given:
+        raise _Astray(at, "a case has a matrix, all of whose cells are asked, or a sweep; leave one out")
     if isinstance(matrix, dict):
         products = [_axes(at, matrix, chain=chain)]
     elif isinstance(matrix, tuple) and matrix and all(isinstance(part, dict) for part in matrix):
         products = [_axes((*at, n), part, chain=chain) for n, part in enumerate(matrix)]
     else:
-        raise _Astray(at, f"matrix must be a mapping, or a list of mappings, got {show(matrix)}")
+        raise _Astray(at, f"{key} must be a mapping, or a list of mappings, got {show(matrix)}")
     count = sum(prod(map(len, axes)) for axes in products)
     if count > MOST_CASES:
-        raise _Astray(at, f"this matrix makes {count:,} cases; at most {MOST_CASES:,} are allowed in one case")
-    for axes in products:
-        for cell in itertools.product(*axes):
-            yield tuple(itertools.chain.from_iterable(cell))
+        raise _Astray(at, f"this {key} makes {count:,} cases; at most {MOST_CASES:,} are allowed in one case")
+    for part, axes in enumerate(products):
+        for rows in itertools.product(*(range(len(axis)) for axis in axes)):
+            levels = tuple(Level(part, axis, row) for axis, row in enumerate(rows)) if key == "sweep" else ()
+            chosen = (axis[row] for axis, row in zip(axes, rows, strict=True))
+            yield levels, tuple(itertools.chain.from_iterable(chosen))
 
 
 def _axes(at: Steps, matrix: Mapping[str, Plain], *, chain: bool) -> list[list[tuple[_Choice, ...]]]:
@@ -213,7 +224,7 @@ def _axes(at: Steps, matrix: Mapping[str, Plain], *, chain: bool) -> list[list[t
         parts = [part.strip() for part in keys.split(",")]
         targets = [_target(here, part, chain=chain) for part in parts]
         if not isinstance(rows, tuple) or not rows:
-            raise _Astray(here, f"matrix key {keys!r} needs a list of at least one value, got {show(rows)}")
+            raise _Astray(here, f"{at[2]} key {keys!r} needs a list of at least one value, got {show(rows)}")
         axes.append([_row((*here, n), group, parts, targets, row) for n, row in enumerate(rows)])
     return axes
 
@@ -264,7 +275,13 @@ def _unlabelled(at: Steps, target: Steps, value: Plain) -> tuple[str | None, Pla
     return None, value, at
 
 
-def _written(document: Document, index: int, merged: Mapping[str, Plain], cell: tuple[_Choice, ...]) -> Written:
+def _written(
+    document: Document,
+    index: int,
+    merged: Mapping[str, Plain],
+    levels: tuple[Level, ...],
+    cell: tuple[_Choice, ...],
+) -> Written:
     data = dict(merged)
     chosen: dict[Steps, Steps] = {}
     for choice in cell:
@@ -276,7 +293,7 @@ def _written(document: Document, index: int, merged: Mapping[str, Plain], cell: 
         name = data["name"] = _name(index, name, cell)
     if "was" in data:
         data["was"] = _formerly(index, data["was"], cell)
-    return Written(document, index, str(name), data, chosen)
+    return Written(document, index, str(name), data, chosen, levels)
 
 
 def long_form(data: Mapping[str, Plain]) -> dict[str, Plain]:

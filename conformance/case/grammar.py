@@ -189,7 +189,10 @@ class DefaultsKeys(TypedDict, total=False):
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1), _Says("a list of at least one format")]
     layouts: Annotated[tuple[Layout, ...], Field(min_length=1), _Says("a list of at least one layout")]
     checks: tuple[Check, ...]
-    tier: Annotated[Tier, Field(description="The smallest tier that runs it.")]
+    tier: Annotated[
+        Tier, Field(description="The smallest tier that runs it; of a sweep, the cells that cover pairs.")
+    ]
+    reduced: Annotated[Tier, Field(description="The tier of a second, smaller case of the same geometry.")]
     expect: ExpectKeys
     claims: tuple[ClaimKeys, ...]
     readings: _Readings
@@ -208,6 +211,13 @@ class CaseKeys(DefaultsKeys, total=False):
     matrix: Annotated[
         dict[str, Any] | tuple[dict[str, Any], ...],
         Field(description="Values by attribute or path: a mapping is a product, a list of mappings a union."),
+    ]
+    sweep: Annotated[
+        dict[str, Any] | tuple[dict[str, Any], ...],
+        Field(
+            description="A matrix that asks nothing twice: cells in which every two values meet are of the case's "
+            "tier, all others full."
+        ),
     ]
 
 

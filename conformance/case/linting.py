@@ -7,13 +7,11 @@ as small as their readings allow. Cases that were captured from a model are the 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from conformance.case.families.convolution import TransposedConvolution
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop
-from conformance.case.model import Case, Fill, Shape, Source, Values
+from conformance.case.model import Case, Fill, Source, Values
 from conformance.case.operators import OPERATORS
+from conformance.case.resolved import Geometry, geometry_of, question
 from conformance.errors import Problem
 
 # What the source of a case says that `conformance capture` wrote.
@@ -39,35 +37,6 @@ def lint(cases: Sequence[Case]) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-@dataclass(frozen=True, slots=True)
-class _Geometry:
-    """The configuration of a sliding operator, resolved."""
-
-    sizes: Shape
-    kernel: Shape
-    stride: Shape
-    dilation: Shape
-    pads: Pads  # of a transposed operator: what is cropped
-
-
-def _geometry(case: Case) -> _Geometry:
-    attributes: Any = case.attributes
-    sizes = case.inputs["x"].shape[1:-1]
-    rank = OPERATORS[case.operator].rank
-    kernel = case.inputs["w"].shape[:rank] if "w" in case.inputs else attributes.window
-    dilation: Shape = getattr(attributes, "dilation", (1,) * rank)
-    stride: Shape = attributes.stride
-    if isinstance(attributes, TransposedConvolution):
-        starts, outputs = transposed_crop(
-            attributes.padding, sizes, kernel, stride, dilation, attributes.output_padding
-        )
-        canvas = [(n - 1) * s + extent(k, d) for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)]
-        pads = tuple((low, c - low - size) for low, c, size in zip(starts, canvas, outputs, strict=True))
-    else:
-        pads = resolve_pads(attributes.padding, sizes, kernel, stride, dilation)
-    return _Geometry(sizes, kernel, stride, dilation, pads)
-
-
 def _asked_twice(cases: Iterable[Case]) -> list[Problem]:
     asked: dict[object, list[Case]] = defaultdict(list)
     for case in cases:
@@ -85,27 +54,7 @@ def _asked_twice(cases: Iterable[Case]) -> list[Problem]:
     ]
 
 
-def question(case: Case) -> object:
-    """What is asked once pads and shapes are resolved: two cases with the same one are one case."""
-    attributes = case.attributes
-    if OPERATORS[case.operator].rank and case.expect.error == "no":
-        own: dict[str, Any] = {"padding": _geometry(case).pads}
-        if isinstance(attributes, TransposedConvolution):
-            own["output_padding"] = ()  # the crop tells it
-        attributes = replace(attributes, **own)
-    return (
-        attributes,
-        tuple(sorted((name, spec.shape, repr(spec.source)) for name, spec in case.inputs.items())),
-        tuple(sorted((name, repr(spec.source)) for name, spec in case.cotangents.items())),
-        case.data,
-        case.formats,
-        case.layouts,
-        case.native,
-        tuple((reading.attributes, reading.variant) for reading in case.readings),
-    )
-
-
-_Sees = Callable[[Case, _Geometry], bool]
+_Sees = Callable[[Case, Geometry], bool]
 
 
 def _unequal(values: Sequence[int]) -> bool:
@@ -136,7 +85,7 @@ _ASYMMETRIES: Final[tuple[tuple[str, str, _Sees], ...]] = (
 def _missing_asymmetries(operator: str, cases: Sequence[Case]) -> list[Problem]:
     if OPERATORS[operator].rank < 2:
         return []
-    geometries = [(case, _geometry(case)) for case in cases]
+    geometries = [(case, geometry_of(case)) for case in cases]
     return [
         Problem(str(cases[0].where), f"{operator} has no case with {what}, among {len(cases)}")
         for what, attribute, sees in _ASYMMETRIES

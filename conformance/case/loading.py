@@ -30,6 +30,9 @@ from conformance.case.grammar import (
 from conformance.case.model import Case, Check, Claim, Convention, DataSet, Expect, Shape, Stated, TensorSpec
 from conformance.case.networks import network_cases
 from conformance.case.operators import INPUT, OPERATORS, Chain, Layer
+from conformance.case.reduction import is_reducible, reduce
+from conformance.case.resolved import question
+from conformance.case.sweeps import Cell, swept
 from conformance.case.tensors import FILLS_FOR, MOST_BYTES, TensorRead, WrongPart, read_tensor, too_large
 from conformance.case.writing import as_yaml
 from conformance.case.yaml12 import Document, Plain, Steps, read
@@ -97,21 +100,22 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
         written, found = expand(document)
         problems += found
         prefix = _prefix(path)
-        for one in written:
-            reader = _Reader(one, f"{prefix}/{one.name}")
-            case = reader.case()
-            for old in case.was if case is not None else ():
-                renamed.append((old, reader.id, one.place("was")))
-            problems += (problem for problem in reader.problems if problem.where not in told)
-            if NAME.fullmatch(one.name):
-                here = one.place("name")
-                if reader.id in places:
-                    problems.append(
-                        Problem(here, f"the id {reader.id!r} is taken by {places[reader.id]}; ids are unique")
-                    )
-                places.setdefault(reader.id, here)
-            if case is not None:
-                cases.append(case)
+        asked: set[object] = set()
+        for _, entry in itertools.groupby(written, key=lambda one: one.index):
+            cells: list[Cell] = []
+            for one in entry:
+                reader = _Reader(one, f"{prefix}/{one.name}")
+                made = reader.cases(asked)
+                for case in made:
+                    renamed += ((old, case.id, one.place("was")) for old in case.was)
+                problems += (problem for problem in reader.problems if problem.where not in told)
+                for id_ in [reader.id] if not made and NAME.fullmatch(one.name) else [case.id for case in made]:
+                    here = one.place("name")
+                    if id_ in places:
+                        problems.append(Problem(here, f"the id {id_!r} is taken by {places[id_]}; ids are unique"))
+                    places.setdefault(id_, here)
+                cells += (Cell(one.levels, case) for case in made)
+            cases += swept(cells, asked) if cells and cells[0].levels else (cell.case for cell in cells)
     problems += _taken(renamed, places)
     if problems:
         raise InvalidCases(tuple(dict.fromkeys(problems)))
@@ -224,7 +228,29 @@ class _Reader:
         """Notes what is wrong at a part of the case."""
         self.problems.append(Problem(self.written.place(*steps, key=key), message))
 
-    def case(self) -> Case | None:
+    def cases(self, asked: set[object]) -> tuple[Case, ...]:
+        """The case, and its smaller form where that is asked for; none where something is wrong with it.
+
+        Args:
+            asked: what smaller forms and sweeps of the file ask so far; a smaller form that asks it too is left out.
+        """
+        case = self._case()
+        tier = self.written.data.get("reduced")
+        if case is None or tier is None:
+            return () if case is None else (case,)
+        if not is_reducible(case) or self.written.levels:
+            message = (
+                "reduced goes with a layer that slides a window over generated data, and says nothing of the answer"
+            )
+            self.note(("reduced",), f"{message}; leave it out", key=True)
+            return ()
+        smaller = reduce(case, tier)
+        mine = question(smaller)
+        known = mine in asked
+        asked.add(mine)
+        return (case,) if known else (case, smaller)
+
+    def _case(self) -> Case | None:
         """The case, or None where something is wrong with it."""
         data = self.written.data
         checked, faults = check_case(data)

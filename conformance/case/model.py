@@ -30,6 +30,7 @@ FillName = Literal[
 ]
 
 TIERS: Final[tuple[Tier, ...]] = ("smoke", "core", "full")
+CHECKS: Final[tuple[Check, ...]] = ("outputs", "gradients")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ cases:
 """
 KNOWN = ", ".join(sorted(OPERATORS))
 KEYS = (
-    "operator, about, source, attributes, inputs, cotangents, layers, data, formats, layouts, checks, tier, expect, "
-    "claims, readings"
+    "operator, about, source, attributes, inputs, cotangents, layers, data, formats, layouts, checks, tier, reduced, "
+    "expect, claims, readings"
 )
 
 
@@ -64,7 +64,8 @@ BAD = [
         HEAD + "- {name: a, atributes: {stride: 2}}\n",
         (
             "a.yaml:5:13: unknown key 'atributes'; allowed are operator, about, source, attributes, inputs, "
-            "cotangents, layers, data, formats, layouts, checks, tier, expect, claims, readings, name, was, matrix."
+            "cotangents, layers, data, formats, layouts, checks, tier, reduced, expect, claims, readings, name, was, "
+            "matrix, sweep."
             " Did you mean 'attributes'?"
         ),
         id="unknown key",
@@ -107,7 +108,8 @@ BAD = [
         HEAD + "- {name: a, <<: {tier: core}}\n",
         (
             "a.yaml:5:13: unknown key '<<'; allowed are operator, about, source, attributes, inputs, cotange"
-            "nts, layers, data, formats, layouts, checks, tier, expect, claims, readings, name, was, matrix"
+            "nts, layers, data, formats, layouts, checks, tier, reduced, expect, claims, readings, name, was, matrix"
+            ", sweep"
         ),
         id="merge key",
     ),

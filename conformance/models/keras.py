@@ -62,7 +62,8 @@ class KerasModels(Models):
         try:
             self._model.load_weights(path)
         except (ValueError, OSError, KeyError) as error:
-            raise InvalidModel(str(path), f"other weights than the model's: {error}") from error
+            text, _, _ = str(error).partition(" Target variable")  # whose numbers follow
+            raise InvalidModel(str(path), f"other weights than the model's: {text}") from error
 
     def _variables(self) -> dict[str, Any]:
         return {

@@ -59,8 +59,11 @@ class TorchModels(Models):
             try:
                 read = torch.load(path, map_location="cpu", weights_only=True)
             except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-                remedy = "give a state_dict saved by torch.save, or safetensors"
-                raise InvalidModel(str(path), f"is nothing that weights_only reads; {remedy}: {error}") from error
+                # Its own text advises to run what is in the file.
+                why = f"is nothing that weights_only reads ({type(error).__name__})"
+                raise InvalidModel(
+                    str(path), f"{why}; give torch.save(model.state_dict()), or safetensors"
+                ) from error
         for name in _WITHIN:
             read = read[name] if isinstance(read, Mapping) and isinstance(read.get(name), Mapping) else read
         if not isinstance(read, Mapping) or not all(isinstance(value, torch.Tensor) for value in read.values()):

@@ -232,7 +232,7 @@ def test_a_foreign_interpreter_is_sent_what_it_needs(foreign: str) -> None:
     # The other interpreter, sources that are no files there, and nothing of the oracle.
     assert described.switches["executable"].startswith(str(Path(foreign).parents[1]))
     assert described.switches["file"] == "none"
-    assert described.switches["modules"] == "backends, case, errors, worker"
+    assert described.switches["modules"] == "backends, case, errors, models, worker"
     assert output(asked.ask(job(x=[-3.0, 3.0]), 60)) == [0, 3]
     impossible = asked.ask(job(operator="dense", x=[1.0, 2.0], w=[[1.0], [2.0], [3.0]]), 60)
     assert isinstance(impossible, Refused)

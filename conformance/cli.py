@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast, get_args
 
 import typer
 
@@ -24,6 +24,7 @@ from conformance.arguments import (
     Config,
     Formats,
     Keyword,
+    Layouts,
     Out,
     Paths,
     Repeat,
@@ -33,6 +34,7 @@ from conformance.arguments import (
     did_you_mean,
     existing,
     formats_of,
+    layouts_of,
     one_of,
     shipped_root,
     targets_of,
@@ -66,6 +68,7 @@ def run(
     keyword: Keyword = "",
     tier: TierName = "core",
     formats: Formats = "",
+    layouts: Layouts = "",
     out: Out = Path("reports"),
     format_: Annotated[str, typer.Option("--format", help="What to print: text or json.")] = "text",
     deviations: Annotated[
@@ -104,6 +107,7 @@ def run(
             keyword=keyword,
             tier=tier_of(tier),
             formats=formats_of(formats),
+            layouts=layouts_of(layouts),
             out=out,
             deviations=tuple(deviations or ()),
             floor=floor,
@@ -226,7 +230,7 @@ def list_(
     target: Targets = None,
     keyword: Keyword = "",
     tier: TierName = "full",
-    stats: Annotated[bool, typer.Option("--stats", help="Counts by operator, format and check.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Counts by operator, format, layout and check.")] = False,
 ) -> None:
     """Lists cases (with --target, items), without running anything."""
     from conformance.case.listing import list_cases, suite_version
@@ -236,12 +240,11 @@ def list_(
         wanted = compile_keyword(keyword)
         files = existing(paths) or (shipped_root(),)
         cases = [case for case in list_cases(files, cache_folder()) if case.tier in tiers_of(tier)]
-        names = [
-            name
-            for case in cases
-            for name in ([f"{case.id}[{t.name}-{f}]" for t in targets_of(target) for f in case.formats] or [case.id])
-            if wanted(name)
-        ]
+        targets = targets_of(target)
+        if targets:
+            names = _item_names(files, targets, keyword, tier)
+        else:
+            names = [case.id for case in cases if wanted(case.id)]
     if not names:
         print("nothing is selected", file=sys.stderr)
         raise typer.Exit(NOTHING)
@@ -254,22 +257,49 @@ def list_(
         print("\n".join(names))
 
 
+def _item_names(files: Sequence[Path], targets: "Sequence[Target]", keyword: str, tier: str) -> list[str]:
+    """What is asked of targets, by name, case by case."""
+    from conformance.case.loading import load
+    from conformance.run.plan import plan
+    from conformance.worker.gateway import costly, covers, layout_of
+
+    items = plan(
+        load(files),
+        targets,
+        tier=tier_of(tier),
+        keyword=keyword,
+        covers=covers,
+        layout_of=layout_of,
+        costly=costly,
+    )
+    return [item.name for item in items]
+
+
 def _print_stats(cases: Sequence["Case"], version: str) -> None:
     from collections import Counter
 
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("operator", "cases", "formats", "outputs", "gradients", "expected values", "claims", "probes")
+    from conformance.case.layouts import LAYOUTS, further, may_vary
+
+    def layouts(case: "Case") -> tuple[str, ...]:
+        turn = may_vary(case) and further(case, LAYOUTS) is not None
+        return case.layouts or (("native", "one more") if turn else ("native",))
+
+    table = Table(
+        "operator", "cases", "formats", "layouts", "outputs", "gradients", "expected values", "claims", "probes"
+    )
     by_operator: dict[str, list[Case]] = {}
     for case in cases:
         by_operator.setdefault(case.operator, []).append(case)
     for operator, own in sorted(by_operator.items()):
         formats = Counter(format_ for case in own for format_ in case.formats)
+        in_layouts = Counter(layout for case in own for layout in layouts(case))
         table.add_row(
             operator,
             str(len(own)),
-            ", ".join(f"{name} {count}" for name, count in formats.items()),
+            *(", ".join(f"{name} {count}" for name, count in found.items()) for found in (formats, in_layouts)),
             *(str(sum(check in case.checks for case in own)) for check in ("outputs", "gradients")),
             str(sum(bool(case.expect.outputs or case.expect.gradients) for case in own)),
             str(sum(len(case.claims) for case in own)),
@@ -322,17 +352,20 @@ def repro(
     paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
     format_: Annotated[str, typer.Option("--format", help="float32, or the first that the case has.")] = "",
     data: Annotated[str, typer.Option("--data", help="normal, or the first that the case has.")] = "",
+    layout: Annotated[str, typer.Option("--layout", help="How the framework is given the arrays.")] = "native",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The script; an .npz beside it holds what is large.")
     ] = None,
 ) -> None:
     """Writes one script that asks a case of a framework anew: it needs that framework and NumPy alone."""
+    from conformance.case.model import Layout
     from conformance.run.reproduction import reproduce, write
 
     with told_plainly():
         case = _find_case(case_id, paths)
         (asked,) = targets_of([target])
-        made = reproduce(case, asked, format_, data, inside=out is None)
+        one_of("--layout", layout, get_args(Layout))
+        made = reproduce(case, asked, format_, data, cast(Layout, layout), inside=out is None)
         if out is None:
             print(made.text, end="")
         else:

@@ -88,6 +88,7 @@ class Operator:
             no cotangent.
         shapes: (attributes, operand shapes) -> output shapes; raises ImpossibleShape.
         rank: spatial axes (0: not a sliding operator).
+        images: operands and outputs that are (batch, *spatial, channels), for layouts that have channels elsewhere.
         linear: in each float operand when the others are held; its results on wide integers are exact.
         data: the data sets that a case asks when it gives no numbers.
         special: the values that the data set `special` draws from: ties, kinks, tails.
@@ -101,6 +102,7 @@ class Operator:
     outputs: tuple[str, ...] = ("output",)
     state: tuple[str, ...] = ()
     rank: int = 0
+    images: tuple[str, ...] = ()
     linear: bool = False
     data: tuple[DataSet, ...] = ("normal", "special")
     special: tuple[float, ...] = ()
@@ -130,6 +132,8 @@ X: Final = Operand(name="x")
 Y: Final = Operand(name="y")
 W: Final = Operand(name="w")
 B: Final = Operand(name="b", optional=True)
+# Of an operator that makes one image of another.
+IMAGES: Final = ("x", "output")
 LINEAR: Final[tuple[DataSet, ...]] = ("wide", "normal")
 LARGE_LOGITS: Final = (-120.0, -60.0, -1.0, 0.0, 0.0, 1.0, 60.0, 120.0)
 

@@ -159,6 +159,7 @@ class Session:
                     verdict,
                     self.description,
                     self.deviations,
+                    layout=item.layout,
                     may_lack=case.expect.error != "no" or bool(case.readings),
                 )
                 for check, verdict in whole.verdicts.items()

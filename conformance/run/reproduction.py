@@ -7,7 +7,7 @@ they are many. The script prints what was expected, what it got, and the harness
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from conformance.backends.base import Backend, Names, variable
 from conformance.case.job import Outputs, Refused, Target, Tensor, Unsupported
-from conformance.case.model import Case
-from conformance.case.operators import OPERATORS
+from conformance.case.layouts import axes_of, marked
+from conformance.case.model import Case, Layout
+from conformance.case.operators import OPERATORS, operators_of
 from conformance.formats import FORMATS, Float64, from_storage, round_to
 from conformance.run.engine import Answered, Session
 from conformance.run.plan import Item
@@ -58,7 +59,14 @@ class _Numbers:
 
 
 def reproduce(
-    case: Case, target: Target, format_name: str = "", data: str = "", *, inside: bool = False, path: str = ""
+    case: Case,
+    target: Target,
+    format_name: str = "",
+    data: str = "",
+    layout: Layout = "native",
+    *,
+    inside: bool = False,
+    path: str = "",
 ) -> Reproduction:
     """Asks a target one data set of a case and writes the script of it.
 
@@ -67,11 +75,12 @@ def reproduce(
         target: of whom.
         format_name: float32 if empty, or the first that the case has.
         data: normal if empty, or the first that the case has.
+        layout: how the framework is given the arrays.
         inside: all numbers stand in the script, however many.
         path: the adapter as `module:Class`, looked up among the entry points if empty.
 
     Raises:
-        CannotReproduce: if the case has no such format or data, or the target no script.
+        CannotReproduce: if the case has no such format or data, or the target no such layout or no script.
         TargetError: if the target cannot be used.
     """
     if OPERATORS[case.operator].random:
@@ -88,7 +97,10 @@ def reproduce(
         raise CannotReproduce(f"scripts are written for the CPU, got {target.name}")
     if target.modes:
         raise CannotReproduce(f"scripts are written for the mode without a name, got {target.name}")
-    item = Item(case=case, target=target, format=format_, layout=case.layouts[0])
+    known = adapter.layout_of(layout, operators_of(case.operator, case.attributes))
+    if known is None:
+        raise CannotReproduce(f"{target.name} gives {case.operator} no data in the layout {layout}")
+    item = Item(case=case, target=target, format=format_, layout=known)
     session = Session(target, path=path)
     try:
         asked = session.ask(item, chosen)
@@ -124,14 +136,22 @@ def _written(
         raise CannotReproduce(f"{item.name}: no native call is known: {judgement.verdicts['outputs'].detail}")
     names = _names(asked)
     wanted = [] if isinstance(expected, MustRefuse) else _wanted(asked, names)
-    given = {variable(name): tensor for name, tensor in job.operands.items()}
-    given |= {f"cotangent_{variable(name)}": job.cotangents[name] for name in job.cotangents if names.sources}
+    axes = axes_of(job.operator, job.layout)
+    operands = {variable(name): axes.given(name, tensor) for name, tensor in job.operands.items()}
+    cotangents = {
+        f"cotangent_{variable(name)}": axes.given(name, tensor)
+        for name, tensor in job.cotangents.items()
+        if names.sources
+    }
+    given = operands | cotangents
     count = sum(tensor.data.size for tensor in given.values()) + 3 * sum(want[2].value.size for want in wanted)
     numbers = _Numbers(inside or count <= MOST_INSIDE)
     tensors = [
         f"{name} = " + adapter.native.format(values=numbers.text(name, _portable(tensor)), format=tensor.format)
         for name, tensor in given.items()
     ]
+    if job.layout == "strided":
+        tensors += [f"{name} = {adapter.strided.format(tensor=name)}" for name in operands]
     made = list(adapter.script(calls, names))
     refused = isinstance(answer, Refused) or any(isinstance(g, Refused) for g in _gradients(asked).values())
     if isinstance(expected, MustRefuse):
@@ -151,7 +171,7 @@ def _written(
         body = [*made, *_judging(adapter, item.format, wanted, numbers)]
     verdicts = ", ".join(f"{check} {verdict.outcome}" for check, verdict in judgement.verdicts.items())
     head = [
-        f"{case.id} on {item.target.backend}, {item.format}, {job.data} data"
+        f"{case.id} on {item.target.backend}, {', '.join((item.format, *marked(item.layout)))}, {job.data} data"
         + (f": {case.about}" if case.about else ""),
         f"Seen with {seen}: {verdicts}",
     ]
@@ -205,13 +225,19 @@ def _names(asked: Answered) -> Names:
 def _wanted(asked: Answered, names: Names) -> list[tuple[str, str, Expectation]]:
     """What is judged: its title, its variable, what it must be."""
     assert not isinstance(asked.expected, MustRefuse)
+    axes = axes_of(asked.job.operator, asked.job.layout)
+
+    def given(name: str, expectation: Expectation) -> Expectation:
+        value, bound = (axes.numbers_given(name, array) for array in (expectation.value, expectation.bound))
+        return replace(expectation, value=value, bound=bound)
+
     outputs = [
-        (name, variable(name), expectation)
+        (name, variable(name), given(name, expectation))
         for name, expectation in asked.expected.outputs.items()
         if variable(name) in names.outputs
     ]
     gradients = [
-        (f"gradient of {name}", f"gradient_{variable(name)}", expectation)
+        (f"gradient of {name}", f"gradient_{variable(name)}", given(name, expectation))
         for name, expectation in asked.expected.gradients.items()
         if variable(name) in names.sources
     ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from conformance.case.contract import (
+    IMAGES,
     NoAttributes,
     Operator,
     Shapes,
@@ -83,6 +84,7 @@ OPERATORS: Final = (
                 operands=(X,),
                 shapes=pool_shapes,
                 rank=rank,
+                images=IMAGES,
                 special=_TIES,
             ),
             Operator(
@@ -92,6 +94,7 @@ OPERATORS: Final = (
                 operands=(X,),
                 shapes=pool_shapes,
                 rank=rank,
+                images=IMAGES,
                 data=("normal",),
             ),
         )

@@ -282,13 +282,15 @@ def _print_stats(cases: Sequence["Case"], version: str) -> None:
     from rich.table import Table
 
     from conformance.case.layouts import LAYOUTS, further, may_vary
+    from conformance.case.tangents import asks_tangents
 
     def layouts(case: "Case") -> tuple[str, ...]:
         turn = may_vary(case) and further(case, LAYOUTS) is not None
         return case.layouts or (("native", "one more") if turn else ("native",))
 
     table = Table(
-        "operator", "cases", "formats", "layouts", "outputs", "gradients", "expected values", "claims", "probes"
+        *("operator", "cases", "formats", "layouts", "outputs", "gradients", "jvp"),
+        *("expected values", "claims", "probes"),
     )
     by_operator: dict[str, list[Case]] = {}
     for case in cases:
@@ -301,6 +303,7 @@ def _print_stats(cases: Sequence["Case"], version: str) -> None:
             str(len(own)),
             *(", ".join(f"{name} {count}" for name, count in found.items()) for found in (formats, in_layouts)),
             *(str(sum(check in case.checks for case in own)) for check in ("outputs", "gradients")),
+            str(sum(asks_tangents(case, format_, "native", "full") for case in own for format_ in case.formats[:1])),
             str(sum(bool(case.expect.outputs or case.expect.gradients) for case in own)),
             str(sum(len(case.claims) for case in own)),
             str(sum(bool(case.readings) for case in own)),

@@ -462,6 +462,16 @@ class Backend(Idiom, ABC):
             where an output has not its cotangent's shape.
         """
 
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        """Runs a program in forward mode: the tangents of its outputs, by name.
+
+        An adapter that has it says so in its description.
+
+        Raises:
+            NotTranslatable: if the adapter has no forward mode.
+        """
+        raise NotTranslatable(f"{type(self).__name__} has no forward mode")
+
     @classmethod
     def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:
         """Lines that make the outputs and, where `names.sources` asks for them, the gradients."""
@@ -517,10 +527,12 @@ class Backend(Idiom, ABC):
             for name, value in gradients.items()
         }
         seconds = time.perf_counter() - started
+        calls = self.calls(outputs)
         return Outputs(
             outputs=got,
             gradients=got_gradients,
-            calls=self.calls(outputs),
+            tangents=self._pushed(program, job) if job.tangents else {},
+            calls=calls,
             mutated=tuple(
                 name
                 for name, value in operands.items()
@@ -529,6 +541,22 @@ class Backend(Idiom, ABC):
             elsewhere=(*self._elsewhere("outputs", outputs), *self._elsewhere("gradients", gradients)),
             seconds=seconds,
         )
+
+    def _pushed(self, program: Program, job: Job) -> dict[str, Tensor | Failure]:
+        """The tangents of a job's outputs, or for each one why there is none."""
+        self.log = CallLog()  # the calls are written down already
+        operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
+        tangents = {name: self.put(tensor) for name, tensor in job.tangents.items()}
+        try:
+            pushed = self.push(program, operands, tangents)
+        except NotTranslatable as error:
+            return dict.fromkeys(OPERATORS[job.operator].outputs, Unsupported(reason=str(error)))
+        except Exception as error:
+            return dict.fromkeys(OPERATORS[job.operator].outputs, refused(error))
+        missing = Refused(error="Missing", message="no tangent came back")
+        return {
+            name: self.get(pushed[name]) if name in pushed else missing for name in OPERATORS[job.operator].outputs
+        }
 
     def _elsewhere(self, check: Check, arrays: Mapping[str, Native | Failure]) -> list[tuple[Check, str, str]]:
         """The arrays that are not on the device asked, and where they are."""

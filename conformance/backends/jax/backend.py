@@ -114,6 +114,7 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
         except (RuntimeError, IndexError, ValueError) as error:
             raise NotTranslatable(f"this JAX sees no {device} device: {error}") from error
         self._kept: OrderedDict[Any, Jitted] = OrderedDict()
+        self._pushed_last: tuple[Any, Callable[[Natives, Natives], Natives]] | None = None
         self._lines: tuple[str, ...] = ()
 
     def describe(self) -> Description:
@@ -139,6 +140,7 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
+            forward_mode=True,
         )
 
     def device_of(self, native: Native) -> str:
@@ -170,6 +172,27 @@ class JaxBackend(JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampl
                     sources, lambda name: self._run(program, operands, (name,), cotangents)[1][name]
                 )
         return self._run(program, operands, (), {})
+
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        jax = self._jax
+
+        def pushed(operands: Natives, tangents: Natives) -> Natives:
+            def run(given: Natives) -> Natives:
+                values = {**operands, **given}
+                self.record(values)
+                return program.run(self, values, lambda _, value: value)
+
+            primals = {name: operands[name] for name in tangents}
+            found: Natives = jax.jvp(run, (primals,), (tangents,))[1]
+            self.log = CallLog()  # lets the traced values go
+            return found
+
+        kinds = tuple((name, value.shape, str(value.dtype)) for name, value in operands.items())
+        if self._pushed_last is None or self._pushed_last[0] != (program, kinds):
+            # The data sets of a case come one after the other, and share it.
+            self._pushed_last = (program, kinds), jax.jit(pushed)
+        found: Natives = jax.block_until_ready(self._pushed_last[1](operands, tangents))
+        return found
 
     def _run(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives

@@ -138,6 +138,7 @@ class TensorFlowBackend(
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
+            forward_mode=not self._function,
         )
 
     @property
@@ -180,6 +181,14 @@ class TensorFlowBackend(
             )
             self.log = log
             return outputs, gradients
+
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        tf = self._tf
+        self.listen()
+        primals = [operands[name] for name in tangents]
+        with tf.device(self.place), tf.autodiff.ForwardAccumulator(primals, list(tangents.values())) as accumulator:
+            outputs = program.run(self, operands, lambda _, value: value)
+            return {name: accumulator.jvp(value, unconnected_gradients="zero") for name, value in outputs.items()}
 
     def _traced(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
@@ -224,10 +233,8 @@ class TensorFlowBackend(
     def calls(self, outputs: Natives) -> tuple[str, ...]:
         return self._lines if self._function else super().calls(outputs)
 
-    def _taped(
-        self, program: Program, operands: Natives, sources: tuple[str, ...]
-    ) -> tuple[Natives, Callable[[Natives], Natives]]:
-        """Runs a program under a tape that watches the sources; gives the outputs and what pulls cotangents back."""
+    def listen(self) -> None:
+        """Has the framework's modules write to the log."""
         tf = self._tf
         self.tf = Recorded(tf, "tf", self.log)
         self.nn = Recorded(tf.nn, "tf.nn", self.log)
@@ -235,6 +242,13 @@ class TensorFlowBackend(
         self.math = Recorded(tf.math, "tf.math", self.log)
         self.image = Recorded(tf.image, "tf.image", self.log)
         self.image_v1 = Recorded(tf.compat.v1.image, "tf.compat.v1.image", self.log)
+
+    def _taped(
+        self, program: Program, operands: Natives, sources: tuple[str, ...]
+    ) -> tuple[Natives, Callable[[Natives], Natives]]:
+        """Runs a program under a tape that watches the sources; gives the outputs and what pulls cotangents back."""
+        tf = self._tf
+        self.listen()
         tape = tf.GradientTape()
         watched: Natives = {}
 

@@ -149,6 +149,7 @@ class TorchBackend(
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
+            forward_mode="compile" not in self.modes,
         )
 
     def device_of(self, native: Native) -> str:
@@ -202,6 +203,19 @@ class TorchBackend(
             return outputs, dict(zip(sources, pull(*sources), strict=True))
         except Exception:
             return outputs, one_at_a_time(sources, lambda name: pull(name)[0])
+
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        self.torch, self.F = (
+            Recorded(self._torch, "torch", self.log),
+            Recorded(self._torch.nn.functional, "F", self.log),
+        )
+
+        def run(given: Natives) -> Natives:
+            return program.run(self, {**operands, **given}, lambda _, value: value)
+
+        primals = {name: operands[name] for name in tangents}
+        pushed: Natives = self._torch.func.jvp(run, (primals,), (tangents,))[1]
+        return pushed
 
     def _run_compiled(self, program: Program, operands: Natives, sources: tuple[str, ...]) -> tuple[Natives, Natives]:
         """Runs a program through the compiler.

@@ -73,7 +73,15 @@ _TAILS: Final = (0.0, -0.0, 0.5, -0.5, 3.0, -3.0, 9.0, -9.0, 30.0, -30.0)
 
 OPERATORS: Final = (
     *(
-        Operator(name=name, attributes=attributes, operands=(X,), shapes=shapes, special=special)
+        Operator(
+            name=name,
+            attributes=attributes,
+            operands=(X,),
+            shapes=shapes,
+            # Softmax mixes the elements of its axis.
+            forward_mode="elementwise" if attributes is not Softmax else None,
+            special=special,
+        )
         for name, attributes, shapes, special in (
             ("relu", NoAttributes, same_shape, _KINKS_AND_TAILS),
             ("sigmoid", NoAttributes, same_shape, _KINKS_AND_TAILS),

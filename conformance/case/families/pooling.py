@@ -95,6 +95,7 @@ OPERATORS: Final = (
                 shapes=pool_shapes,
                 rank=rank,
                 images=IMAGES,
+                forward_mode="sum",
                 data=("normal",),
             ),
         )
@@ -102,6 +103,7 @@ OPERATORS: Final = (
     Operator(
         name="global_average_pool2d",
         attributes=NoAttributes,
+        forward_mode="sum",
         operands=(X,),
         shapes=global_pool_shapes,
         data=("normal",),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 
@@ -50,6 +50,10 @@ TierName = Annotated[
     str, typer.Option("--tier", help="smoke (seconds), core, or full: all, where a mode is costly, too.")
 ]
 Formats = Annotated[str, typer.Option("--formats", help="Only these, comma-separated: float32,float64.")]
+Layouts = Annotated[
+    str,
+    typer.Option("--layouts", help="In these, comma-separated: native,channels_first; else natively and in turn."),
+]
 Out = Annotated[Path, typer.Option("--out", help="Where runs and the report go.")]
 
 
@@ -156,11 +160,24 @@ def formats_of(text: str) -> Any:
     Raises:
         ValueError: if one is none.
     """
-    from typing import get_args
-
     from conformance.case.model import FormatName
 
+    return _names("--formats", text, get_args(FormatName))
+
+
+def layouts_of(text: str) -> Any:
+    """Names of layouts, with commas between.
+
+    Raises:
+        ValueError: if one is none.
+    """
+    from conformance.case.model import Layout
+
+    return _names("--layouts", text, get_args(Layout))
+
+
+def _names(what: str, text: str, allowed: Sequence[str]) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
-        one_of("--formats", name, get_args(FormatName))
+        one_of(what, name, allowed)
     return names

@@ -29,7 +29,7 @@ from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 
 _FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
-_LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
+_LAYOUTS: Final[tuple[Layout, ...]] = ("channels_last", "channels_first")
 _NOWHERE: Final = Where(path=Path("a call of conformance.judge"), line=0, column=0)
 # Where the last kernel axes (in, out) and an image's channels go.
 _KERNEL: Final = "w"
@@ -171,7 +171,7 @@ def judge(
         operator=operator,
         attributes=attributes,
         format=read.format,
-        layout="channels_last",
+        layout="native",
         data="given",
         operands=tensors,
         cotangents=_cotangents(contract, cotangent, shapes, read) if asked or cotangent is not None else {},

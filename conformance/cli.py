@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast, get_args
 
 import typer
 
@@ -24,6 +24,7 @@ from conformance.arguments import (
     Config,
     Formats,
     Keyword,
+    Layouts,
     Out,
     Paths,
     Repeat,
@@ -33,6 +34,7 @@ from conformance.arguments import (
     did_you_mean,
     existing,
     formats_of,
+    layouts_of,
     one_of,
     shipped_root,
     targets_of,
@@ -66,6 +68,7 @@ def run(
     keyword: Keyword = "",
     tier: TierName = "core",
     formats: Formats = "",
+    layouts: Layouts = "",
     out: Out = Path("reports"),
     format_: Annotated[str, typer.Option("--format", help="What to print: text or json.")] = "text",
     deviations: Annotated[
@@ -104,6 +107,7 @@ def run(
             keyword=keyword,
             tier=tier_of(tier),
             formats=formats_of(formats),
+            layouts=layouts_of(layouts),
             out=out,
             deviations=tuple(deviations or ()),
             floor=floor,
@@ -238,12 +242,11 @@ def list_(
         wanted = compile_keyword(keyword)
         files = existing(paths) or (shipped_root(),)
         cases = [case for case in list_cases(files, cache_folder()) if case.tier in tiers_of(tier)]
-        names = [
-            name
-            for case in cases
-            for name in ([f"{case.id}[{t.name}-{f}]" for t in targets_of(target) for f in case.formats] or [case.id])
-            if wanted(name)
-        ]
+        targets = targets_of(target)
+        if targets:
+            names = _item_names(files, targets, keyword, tier)
+        else:
+            names = [case.id for case in cases if wanted(case.id)]
     if not names:
         print("nothing is selected", file=sys.stderr)
         raise typer.Exit(NOTHING)
@@ -256,13 +259,31 @@ def list_(
         print("\n".join(names))
 
 
+def _item_names(files: Sequence[Path], targets: "Sequence[Target]", keyword: str, tier: str) -> list[str]:
+    """What is asked of targets, by name, case by case."""
+    from conformance.case.loading import load
+    from conformance.run.plan import plan
+    from conformance.worker.gateway import costly, covers, layout_of
+
+    items = plan(
+        load(files),
+        targets,
+        tier=tier_of(tier),
+        keyword=keyword,
+        covers=covers,
+        layout_of=layout_of,
+        costly=costly,
+    )
+    return [item.name for item in items]
+
+
 def _print_stats(cases: Sequence["Case"], version: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from conformance.case.model import CHECKS, TIERS
 
-    table = Table("operator", *TIERS, "formats", "layouts", *CHECKS, "expected values", "claims", "probes")
+    table = Table("operator", *TIERS, "formats", "layouts", *CHECKS, "jvp", "expected values", "claims", "probes")
     by_operator: dict[str, list[Case]] = {}
     for case in cases:
         by_operator.setdefault(case.operator, []).append(case)
@@ -280,15 +301,24 @@ def _counts(cases: Sequence["Case"]) -> Iterator[str]:
     """One row of the statistics: how many cases every tier runs, then how many of them ask what."""
     from collections import Counter
 
+    from conformance.case.layouts import LAYOUTS, further, may_vary
     from conformance.case.model import CHECKS, TIERS
+    from conformance.case.tangents import asks_tangents
+
+    def layouts(case: "Case") -> tuple[str, ...]:
+        turn = may_vary(case) and further(case, LAYOUTS) is not None
+        return case.layouts or (("native", "one more") if turn else ("native",))
 
     for tier in TIERS:
         yield str(sum(case.tier in tiers_of(tier) for case in cases))
-    for axis in ("formats", "layouts"):
-        counts = Counter(value for case in cases for value in getattr(case, axis))
+    for counts in (
+        Counter(format_ for case in cases for format_ in case.formats),
+        Counter(layout for case in cases for layout in layouts(case)),
+    ):
         yield ", ".join(f"{name} {count}" for name, count in counts.items())
     for check in CHECKS:
         yield str(sum(check in case.checks for case in cases))
+    yield str(sum(asks_tangents(case, format_, "native", "full") for case in cases for format_ in case.formats[:1]))
     yield str(sum(bool(case.expect.outputs or case.expect.gradients) for case in cases))
     yield str(sum(len(case.claims) for case in cases))
     yield str(sum(bool(case.readings) for case in cases))
@@ -439,17 +469,20 @@ def repro(
     paths: Annotated[list[Path] | None, typer.Argument(help="Where it is; the shipped cases if none.")] = None,
     format_: Annotated[str, typer.Option("--format", help="float32, or the first that the case has.")] = "",
     data: Annotated[str, typer.Option("--data", help="normal, or the first that the case has.")] = "",
+    layout: Annotated[str, typer.Option("--layout", help="How the framework is given the arrays.")] = "native",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The script; an .npz beside it holds what is large.")
     ] = None,
 ) -> None:
     """Writes one script that asks a case of a framework anew: it needs that framework and NumPy alone."""
+    from conformance.case.model import Layout
     from conformance.run.reproduction import reproduce, write
 
     with told_plainly():
         case = _find_case(case_id, paths)
         (asked,) = targets_of([target])
-        made = reproduce(case, asked, format_, data, inside=out is None)
+        one_of("--layout", layout, get_args(Layout))
+        made = reproduce(case, asked, format_, data, cast(Layout, layout), inside=out is None)
         if out is None:
             print(made.text, end="")
         else:

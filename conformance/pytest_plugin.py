@@ -66,13 +66,13 @@ class CaseFile(pytest.File):
     """A YAML file of cases."""
 
     def collect(self) -> "Iterator[CaseItem]":
-        """Every case times target times format; a wrong file is a collection error with all its problems."""
+        """Every case times target, format and layout; a wrong file is a collection error with all its problems."""
         from conformance.case.loading import load
         from conformance.case.operators import operators_of
         from conformance.errors import InvalidCases
         from conformance.run.plan import REFERENCE, is_listed, plan
         from conformance.run.probes import require_variants
-        from conformance.worker.gateway import costly, covers
+        from conformance.worker.gateway import costly, covers, layout_of
 
         runs = runs_of(self.config)
         try:
@@ -81,7 +81,8 @@ class CaseFile(pytest.File):
         except InvalidCases as error:
             raise self.CollectError(str(error)) from error
         targets = (REFERENCE, *runs.targets)
-        for item in plan(cases, targets, tier=self.config.option.tier, covers=covers, costly=costly):
+        tier = self.config.option.tier
+        for item in plan(cases, targets, tier=tier, covers=covers, layout_of=layout_of, costly=costly):
             if is_listed(item.target, operators_of(item.case.operator, item.case.attributes)):
                 yield CaseItem.from_parent(self, name=item.name, question=item)
 

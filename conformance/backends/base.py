@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 
@@ -34,7 +34,8 @@ from conformance.case.job import (
     Unsupported,
     is_native,
 )
-from conformance.case.model import Check
+from conformance.case.layouts import axes_of
+from conformance.case.model import Check, Layout, Shape
 from conformance.case.operators import (
     INPUT,
     OPERATORS,
@@ -42,6 +43,7 @@ from conformance.case.operators import (
     gradient_names,
     named_outputs,
     operand_of,
+    operators_of,
     own_of,
 )
 from conformance.errors import NotTranslatable
@@ -51,6 +53,7 @@ Native = Any
 Natives = dict[str, Native]
 Tap = Callable[[str, Native], Native]
 Gradients = dict[str, Native | Failure]
+Entry = TypeVar("Entry")
 
 # Instructions that change which kernel a framework takes, and with it the roundings.
 CPU_FLAGS: Final = (
@@ -193,15 +196,30 @@ def without_native(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Idiom:
-    """How a framework is spoken to: with its own options, or by recipes where it has none.
+    """How a framework is spoken to: with its own options, or by recipes where it has none; in which layout.
 
     Attributes:
         own: only the framework's own options may answer.
         composed: what it was found to lack since this was last emptied.
+        layout: how the data of the question being answered lie.
     """
 
     own: bool = False
     composed: tuple[str, ...] = ()
+    layout: Layout = "native"
+
+    @property
+    def channels_first(self) -> bool:
+        """The channels of images lie behind the batch, in a framework whose users have them at the end."""
+        return self.layout == "channels_first"
+
+    def sizes(self, x: Native) -> Shape:
+        """The spatial sizes of images."""
+        return tuple(x.shape[2:] if self.channels_first else x.shape[1:-1])
+
+    def whole(self, other: Entry, spatial: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Entries of the spatial axes as those of all axes."""
+        return (other, other, *spatial) if self.channels_first else (other, *spatial, other)
 
     def compose(self, lacking: str) -> None:
         """Says, before a recipe is composed, what the framework itself lacks.
@@ -281,6 +299,7 @@ class Program:
     operator: str
     attributes: Any
     own: bool = False
+    layout: Layout = "native"
 
     def run(self, backend: "Backend", values: Mapping[str, Native], tap: Tap) -> Natives:
         """Says it in the backend's idiom; the outputs of a chain are those of all its layers.
@@ -288,7 +307,7 @@ class Program:
         Raises:
             NotTranslatable: if the backend lacks a method.
         """
-        backend.own = self.own
+        backend.own, backend.layout = self.own, self.layout
         if self.operator != "chain":
             result = backend.method(self.operator)(self.attributes, **values)
             return dict(result) if isinstance(result, dict) else {OPERATORS[self.operator].outputs[0]: result}
@@ -345,11 +364,16 @@ class Backend(Idiom, ABC):
         partial: covers chosen operators only; questions about others are not asked at all.
         builds: networks are built from the framework's own modules, which hold their weights; no calls say that.
         offers: the modes that it can be driven in, by name.
+        usual: the layout of its own users' images, which `native` is.
+        layouts: the others that it can be given data in, each with the operators (globs) that take it. Under
+            `channels_first` the images among a method's operands have their channels behind the batch, and so must
+            those that it returns; under `strided` operands are what `spread` makes of them.
         prelude: what a script of recorded calls starts with: imports under the names that the calls use, switches.
             No script can be written where it is empty.
         native: a script's tensor out of `{values}`, nested lists or a NumPy array, in `{format}`.
         numbers: a script's tensor `{tensor}` as a NumPy array of float64.
         dtype: what `str(tensor.dtype)` says of `{format}`.
+        strided: a script's `{tensor}` as `spread` lays it.
     """
 
     module: ClassVar[str]
@@ -358,10 +382,13 @@ class Backend(Idiom, ABC):
     partial: ClassVar[bool] = False
     builds: ClassVar[bool] = False
     offers: ClassVar[Mapping[str, Mode]] = {}
+    usual: ClassVar[Layout] = "channels_last"
+    layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {}
     prelude: ClassVar[tuple[str, ...]] = ()
     native: ClassVar[str] = 'np.array({values}, "{format}")'
     numbers: ClassVar[str] = "np.asarray({tensor}, np.float64)"
     dtype: ClassVar[str] = "{format}"
+    strided: ClassVar[str] = ""
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         """Imports the framework and sets its precision switches.
@@ -396,6 +423,14 @@ class Backend(Idiom, ABC):
                 if other in modes:
                     raise NotTranslatable(f"the modes {mode!r} and {other!r} exclude each other: name one of them")
 
+    @classmethod
+    def layout_of(cls, layout: Layout, operators: Sequence[str]) -> Layout | None:
+        """As what it knows a layout: `native` where that is it; None where not all operators are given data so."""
+        if layout in ("native", cls.usual):
+            return "native"
+        globs = cls.layouts.get(layout, ())
+        return layout if all(any(fnmatchcase(name, glob) for glob in globs) for name in operators) else None
+
     @property
     def strict(self) -> bool:
         """Whether switches are set to what is exact and can be repeated."""
@@ -420,6 +455,14 @@ class Backend(Idiom, ABC):
     def get(self, native: Native) -> Tensor:
         """The numbers of a native tensor, in the format in which the framework holds them."""
 
+    def spread(self, native: Native) -> Native:
+        """The same numbers in memory that has gaps between them, for the layout `strided`.
+
+        Raises:
+            NotTranslatable: if the framework has no such tensors.
+        """
+        raise NotTranslatable(f"{type(self).__name__} has no tensors with gaps in memory")
+
     @abstractmethod
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
@@ -436,6 +479,16 @@ class Backend(Idiom, ABC):
             Outputs and gradients by name, each gradient an array or the reason why there is none; no gradients
             where an output has not its cotangent's shape.
         """
+
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        """Runs a program in forward mode: the tangents of its outputs, by name.
+
+        An adapter that has it says so in its description.
+
+        Raises:
+            NotTranslatable: if the adapter has no forward mode.
+        """
+        raise NotTranslatable(f"{type(self).__name__} has no forward mode")
 
     @classmethod
     def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:
@@ -468,11 +521,18 @@ class Backend(Idiom, ABC):
         Raises:
             NotTranslatable: if the adapter has no counterpart for it.
         """
-        program = Program(job.operator, job.attributes, job.own)
+        layout = self.layout_of(job.layout, operators_of(job.operator, job.attributes))
+        if layout is None:
+            raise NotTranslatable(f"{type(self).__name__} gives {job.operator} no data in the layout {job.layout}")
+        program = Program(job.operator, job.attributes, job.own, layout)
+        axes = axes_of(job.operator, layout)
         self.log = CallLog()
         self.composed = ()
-        operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
-        cotangents = {name: self.put(tensor) for name, tensor in job.cotangents.items()}
+        given = {name: axes.given(name, tensor) for name, tensor in job.operands.items()}
+        operands = {name: self.put(tensor) for name, tensor in given.items()}
+        if layout == "strided":
+            operands = {name: self.spread(value) for name, value in operands.items()}
+        cotangents = {name: self.put(axes.given(name, tensor)) for name, tensor in job.cotangents.items()}
         for name, value in operands.items():
             self.log.name(value, variable(name))
         sources: tuple[str, ...] = ()
@@ -480,25 +540,43 @@ class Backend(Idiom, ABC):
             sources = gradient_names(job.operator, job.attributes, operands)
         started = time.perf_counter()
         outputs, gradients = self.evaluate(program, operands, sources, cotangents)
-        got = {name: self.get(value) for name, value in outputs.items()}
+        got = {name: axes.taken(name, self.get(value)) for name, value in outputs.items()}
         got_gradients: dict[str, Tensor | Failure] = {
-            name: value if isinstance(value, (Unsupported, Refused)) else self.get(value)
+            name: value if isinstance(value, (Unsupported, Refused)) else axes.taken(name, self.get(value))
             for name, value in gradients.items()
         }
         seconds = time.perf_counter() - started
+        calls = self.calls(outputs)
         return Outputs(
             outputs=got,
             gradients=got_gradients,
-            calls=self.calls(outputs),
+            tangents=self._pushed(program, job) if job.tangents else {},
+            calls=calls,
             composed=self.composed,
             mutated=tuple(
                 name
                 for name, value in operands.items()
-                if self.get(value).data.tobytes() != job.operands[name].data.tobytes()
+                if self.get(value).data.tobytes() != given[name].data.tobytes()
             ),
             elsewhere=(*self._elsewhere("outputs", outputs), *self._elsewhere("gradients", gradients)),
             seconds=seconds,
         )
+
+    def _pushed(self, program: Program, job: Job) -> dict[str, Tensor | Failure]:
+        """The tangents of a job's outputs, or for each one why there is none."""
+        self.log = CallLog()  # the calls are written down already
+        operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
+        tangents = {name: self.put(tensor) for name, tensor in job.tangents.items()}
+        try:
+            pushed = self.push(program, operands, tangents)
+        except NotTranslatable as error:
+            return dict.fromkeys(OPERATORS[job.operator].outputs, Unsupported(reason=str(error)))
+        except Exception as error:
+            return dict.fromkeys(OPERATORS[job.operator].outputs, refused(error))
+        missing = Refused(error="Missing", message="no tangent came back")
+        return {
+            name: self.get(pushed[name]) if name in pushed else missing for name in OPERATORS[job.operator].outputs
+        }
 
     def _elsewhere(self, check: Check, arrays: Mapping[str, Native | Failure]) -> list[tuple[Check, str, str]]:
         """The arrays that are not on the device asked, and where they are."""

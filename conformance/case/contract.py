@@ -64,6 +64,10 @@ def _per_axis_names(attributes: Hashable) -> tuple[str, ...]:
 Domain = Literal["real", "non_negative", "unit", "shares"]
 
 
+# How the tangents of an operator's outputs follow from itself.
+ForwardMode = Literal["product", "sum", "elementwise"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
     """An input of an operator."""
@@ -88,6 +92,9 @@ class Operator:
             no cotangent.
         shapes: (attributes, operand shapes) -> output shapes; raises ImpossibleShape.
         rank: spatial axes (0: not a sliding operator).
+        images: operands and outputs that are (batch, *spatial, channels), for layouts that have channels elsewhere.
+        forward_mode: how its outputs' tangents follow from it: a `product` of its first two operands, plus b; a
+            `sum`, linear in all operands together; `elementwise` in its only one. None where they are not asked.
         linear: in each float operand when the others are held; its results on wide integers are exact.
         data: the data sets that a case asks when it gives no numbers.
         special: the values that the data set `special` draws from: ties, kinks, tails.
@@ -103,6 +110,8 @@ class Operator:
     outputs: tuple[str, ...] = ("output",)
     state: tuple[str, ...] = ()
     rank: int = 0
+    images: tuple[str, ...] = ()
+    forward_mode: ForwardMode | None = None
     linear: bool = False
     data: tuple[DataSet, ...] = ("normal", "special")
     special: tuple[float, ...] = ()
@@ -133,6 +142,8 @@ X: Final = Operand(name="x")
 Y: Final = Operand(name="y")
 W: Final = Operand(name="w")
 B: Final = Operand(name="b", optional=True)
+# Of an operator that makes one image of another.
+IMAGES: Final = ("x", "output")
 LINEAR: Final[tuple[DataSet, ...]] = ("wide", "normal")
 LARGE_LOGITS: Final = (-120.0, -60.0, -1.0, 0.0, 0.0, 1.0, 60.0, 120.0)
 

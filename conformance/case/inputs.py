@@ -172,6 +172,17 @@ class Question:
             made[name] = self._store(self._values("cotangent", spec, seed_name=f"cotangent {name}"))
         return made
 
+    def tangents(self) -> dict[str, Tensor]:
+        """A tangent for every differentiable operand: normal numbers, small integers beside wide ones."""
+        made = {}
+        for name, spec in self.case.inputs.items():
+            if self._operand(name).differentiable:
+                fill = Fill(kind="integers" if self.data == "wide" else "normal")
+                size = math.prod(spec.shape)
+                values = self._filled(fill, "tangent", "real", f"tangent {name}", size, spec.shape)
+                made[name] = Tensor(self.format.name, to_storage(values.reshape(spec.shape), self.format))
+        return made
+
     def _store(self, values: Float64) -> Tensor:
         stored = to_storage(values, self.format)
         if self.case.expect.outputs or self.case.expect.gradients or self.case.claims:

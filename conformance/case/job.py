@@ -138,6 +138,7 @@ class Job:
         attributes: the operator's dataclass; `NATIVE` stands where the framework's default is asked.
         operands: by name, stored in the job's format (integers and masks in their own).
         cotangents: by output name; empty when no gradient is asked.
+        tangents: by differentiable operand; empty when the outputs' tangents are not asked.
         own: only the framework's own function and options answer it; a recipe that an adapter composes does not.
     """
 
@@ -149,6 +150,7 @@ class Job:
     data: DataSet
     operands: Mapping[str, Tensor]
     cotangents: Mapping[str, Tensor] = field(default_factory=dict)
+    tangents: Mapping[str, Tensor] = field(default_factory=dict)
     own: bool = False
 
 
@@ -193,6 +195,7 @@ class Outputs:
     Attributes:
         outputs: by name, as the framework stored them.
         gradients: with respect to each differentiable operand, or why there is none.
+        tangents: of the outputs, in forward mode, or why there is none.
         calls: the native calls as they were really made, in order.
         composed: what the framework lacks, where the adapter composed a recipe instead.
         mutated: operands that changed while the framework had them.
@@ -202,6 +205,7 @@ class Outputs:
 
     outputs: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor | Failure] = field(default_factory=dict)
+    tangents: Mapping[str, Tensor | Failure] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
     composed: tuple[str, ...] = ()
     mutated: tuple[str, ...] = ()
@@ -301,6 +305,7 @@ class Description:
         transforms: operators (globs) that may be computed by Winograd's algorithms or FFT in float32, whose errors
             follow norms.
         modes: how it is driven.
+        forward_mode: it is asked for tangents of outputs.
         stored_sums: (operator glob, storage format) where a sum of products is stored before the bias is added to
             it: two roundings instead of one.
     """
@@ -316,3 +321,4 @@ class Description:
     transforms: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     stored_sums: tuple[tuple[str, str], ...] = ()
+    forward_mode: bool = False

@@ -304,7 +304,7 @@ class _Reader:
         shapes = {name: shape for name, shape in shapes.items() if name not in operator.state}
         cotangents = self._cotangents(checked.get("cotangents", {}), shapes, operator.state)
         self._gradients_have_cotangents(expect, claims, cotangents, shapes)
-        checks = self._checks(checked.get("checks"), expect, claims)
+        checks = self._checks(operator, checked.get("checks"), expect, claims)
         if not one_shape:  # a cotangent has one shape
             checks = ("outputs",)
         was = self._was(checked.get("was", ()))
@@ -616,12 +616,16 @@ class _Reader:
                     key=True,
                 )
 
-    def _checks(self, given: tuple[Check, ...] | None, expect: Expect, claims: Sequence[Claim]) -> tuple[Check, ...]:
+    def _checks(
+        self, operator: Operator, given: tuple[Check, ...] | None, expect: Expect, claims: Sequence[Claim]
+    ) -> tuple[Check, ...]:
         checks: tuple[Check, ...] = ("outputs", "gradients") if given is None else given
         if given is not None and "gradients" not in given and expect.gradients:
             self.note(("checks",), f"gradients are expected, and checks are {show(given)}; add gradients")
         if not self._stated_names.differentiable:
             checks = tuple(check for check in checks if check != "gradients")
+        if "jvp" in checks and operator.forward_mode is None:
+            self.note(("checks",), f"jvp is asked, and {operator.name} has no forward mode stated; leave it out")
         if not checks and expect == Expect() and not claims:
             self.note(
                 ("checks",), "nothing is asked: there are no checks, expected values or claims; add one of them"

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 Shape = tuple[int, ...]
 FormatName = Literal["float64", "float32", "bfloat16", "float16"]
-Layout = Literal["channels_last", "channels_first"]
+Layout = Literal["native", "channels_last", "channels_first", "strided"]
 DataSet = Literal["wide", "normal", "special", "given"]
-Check = Literal["outputs", "gradients"]
+Check = Literal["outputs", "gradients", "jvp"]
 Tier = Literal["smoke", "core", "full"]
 Initializer = Literal["glorot_uniform", "normal", "zeros", "ones"]
 FillName = Literal[
@@ -150,6 +150,8 @@ class Case:
         inputs: every operand given, by name; `layer/operand` within a chain.
         cotangents: by output; those left out are generated.
         data: the data sets that are asked.
+        layouts: how the arrays are given to a framework, see `layouts`; if none is named, `native` and, in turn, one
+            more.
         tier: the smallest tier that runs it.
         was: the ids that it had before; comparisons of runs and deviations follow it.
         readings: makes the case a probe: which of them does the framework's own option or default follow?
@@ -163,7 +165,7 @@ class Case:
     cotangents: Mapping[str, TensorSpec] = field(default_factory=dict)
     data: tuple[DataSet, ...] = ("wide", "normal")
     formats: tuple[FormatName, ...] = ("float32", "float64")
-    layouts: tuple[Layout, ...] = ("channels_last",)
+    layouts: tuple[Layout, ...] = ()
     checks: tuple[Check, ...] = ("outputs", "gradients")
     tier: Tier = "core"
     expect: Expect = field(default_factory=Expect)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from conformance.case.model import Check
+from conformance.case.layouts import marked
+from conformance.case.model import Check, Layout
 from conformance.run.comparison import Measured
 from conformance.verdict.deviations import Deviation
 from conformance.verdict.model import Outcome, Reason
@@ -17,8 +18,9 @@ from conformance.verdict.model import Outcome, Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class _Seen:
-    """What came of one check of a case."""
+    """What came of one check of a case in a layout."""
 
+    layout: Layout
     check: Check
     outcome: Outcome
     reason: Reason
@@ -48,7 +50,8 @@ def _of_run(run: Measured, about: str) -> list[Deviation]:
         for check, assessment in result.assessments.items():
             if assessment.standing == "unexpected":
                 verdict = result.verdicts[check]
-                seen = _Seen(check=check, outcome=verdict.outcome, reason=verdict.reason)
+                layout = cast(Layout, result.layout)
+                seen = _Seen(layout=layout, check=check, outcome=verdict.outcome, reason=verdict.reason)
                 formats.setdefault((result.case, seen), set()).add(result.format)
     cases: dict[tuple[_Seen, tuple[str, ...]], list[str]] = {}
     for (case, seen), names in sorted(formats.items()):
@@ -58,7 +61,18 @@ def _of_run(run: Measured, about: str) -> list[Deviation]:
     pinned = versions.replace("==", "-")
     return [
         Deviation(
-            id=_slug("accepted", backend, device, *modes, pinned, seen.check, seen.outcome, seen.reason, *names),
+            id=_slug(
+                "accepted",
+                backend,
+                device,
+                *modes,
+                pinned,
+                seen.check,
+                seen.outcome,
+                seen.reason,
+                *names,
+                *marked(seen.layout),
+            ),
             cases=tuple(map(_exactly, ids)),
             backend=backend,
             device=device,
@@ -67,6 +81,7 @@ def _of_run(run: Measured, about: str) -> list[Deviation]:
             about=about,
             checks=(seen.check,),
             formats=cast(Any, names),
+            layouts=(seen.layout,),
             modes=modes,
             versions=versions,
         )

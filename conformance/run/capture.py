@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conformance.case.linting import CAPTURED, question
+from conformance.case.linting import CAPTURED
 from conformance.case.model import Case, TensorSpec, Where
 from conformance.case.operators import OPERATORS
+from conformance.case.resolved import question
 from conformance.case.traces import TracedLayer
 from conformance.case.writing import as_yaml
 from conformance.errors import InvalidModel

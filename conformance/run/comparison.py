@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from conformance.case.layouts import marked
 from conformance.case.model import Check
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS
@@ -31,8 +32,8 @@ class Question:
 
     @property
     def name(self) -> str:
-        """As tables show it: `conv2d/same [float32]`."""
-        return f"{self.case} [{self.format}]" + ("" if self.layout == "channels_last" else f" {self.layout}")
+        """As tables show it: `conv2d/same [float32]`; layouts but the native one at its end."""
+        return f"{self.case} [{'-'.join((self.format, *marked(self.layout)))}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

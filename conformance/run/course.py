@@ -249,7 +249,7 @@ def _ask_reference(
             operator=operator,
             attributes=attributes,
             format="float64",
-            layout="channels_last",
+            layout="native",
             data="given",
             operands=operands,
             cotangents=cotangents or {},

@@ -271,7 +271,7 @@ def answers_of(
     operators = [name for name in rational.DEFINITIONS if name in description.operators]
     for case in drawn(operators, seed=seed, extent=ORDINARY, formats=tuple(formats)):
         for format_ in formats:
-            item = Item(case=case, target=session.target, format=format_, layout=case.layouts[0])
+            item = Item(case=case, target=session.target, format=format_, layout="native")
             for data in case.data:
                 asked = session.ask(item, data)
                 if not isinstance(asked.answer, Outputs) or isinstance(asked.expected, MustRefuse):

@@ -40,6 +40,7 @@ from conformance.verdict.judge import Judgement, judge, merge, steadied
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.precision import explained
+from conformance.verdict.tangents import expect_tangents
 from conformance.verdict.terms import explain
 from conformance.worker.gateway import Worker, costly
 
@@ -133,7 +134,8 @@ class Session:
         found = fit(case, probed, self._accumulators) if case.readings else Fit(judgement=merge(judgements))
         whole = found.judgement
         diagnosis = Diagnosis()
-        if any(verdict.outcome is Outcome.DIFFERS for verdict in whole.verdicts.values()):
+        # Other readings tell of outputs and gradients.
+        if any(verdict.outcome is Outcome.DIFFERS for check, verdict in whole.verdicts.items() if check != "jvp"):
             diagnosis = diagnose(differing, self._accumulators)
             if not case.readings:
                 names = diagnosis.agrees_with
@@ -155,6 +157,7 @@ class Session:
                     verdict,
                     self.description,
                     self.deviations,
+                    layout=item.layout,
                     may_lack=case.expect.error != "no" or bool(case.readings),
                 )
                 for check, verdict in whole.verdicts.items()
@@ -183,15 +186,19 @@ class Session:
         gradients = not is_absent(
             operators_of(item.case.operator, item.case.attributes), "gradients", self.description
         )
-        asked = question_of(item, data, gradients=gradients)
+        tangents = item.tangents and self.description.forward_mode
+        asked = question_of(item, data, gradients=gradients, tangents=tangents)
         answer, expected = self._ask(asked.job, asked.sent)
+        job = asked.job
+        if job.tangents and not (isinstance(answer, Outputs) and answer.tangents):
+            job = replace(job, tangents={})  # what fails as a whole tells nothing of its forward mode
         again: list[Answer] = []
         if isinstance(answer, Outputs) and self.worker is not None and not item.case.readings:
             again = [self._answer(asked.sent) for _ in range(self._repeat - 1)]
         if item.case.readings:
             probed = Probed(job=asked.job, answer=answer, exact=asked.exact)
             expected = expected_here(item.case, probed, self._accumulators)
-        return Answered(job=asked.job, answer=answer, expected=expected, exact=asked.exact, again=tuple(again))
+        return Answered(job=job, answer=answer, expected=expected, exact=asked.exact, again=tuple(again))
 
     def ask_job(self, job: Job) -> Answered:
         """Asks a job that may stand for no case, and what the answer must be."""
@@ -205,7 +212,7 @@ class Session:
             answer: Answer = Unsupported(reason=lacking) if lacking else oracle.answer(job)
             return answer, self._expect(job, answer)
         self.worker.send(sent)
-        expected = None if job.operator == "chain" else oracle.expect(job, self._accumulators)
+        expected = None if job.operator == "chain" else self._expect_operator(job)
         answer = self._received(sent)
         return answer, expected if expected is not None else self._expect(job, answer)
 
@@ -217,25 +224,35 @@ class Session:
     def _received(self, sent: Job) -> Answer:
         assert self.worker is not None
         answer: Answer = self.worker.receive(self._timeout)
-        if sent.cotangents and not isinstance(answer, (Outputs, Unsupported)):
+        if (sent.cotangents or sent.tangents) and not isinstance(answer, (Outputs, Unsupported)):
             answer = self._ask_again(sent, answer)
         return answer
 
     def _ask_again(self, job: Job, first: Failure) -> Answer:
         assert self.worker is not None
-        second = self.worker.ask(replace(job, cotangents={}), self._timeout)
+        if job.tangents and isinstance(first, (Crashed, TimedOut)):
+            without = self.worker.ask(replace(job, tangents={}), self._timeout)
+            if isinstance(without, Outputs):
+                return replace(without, tangents=dict.fromkeys(OPERATORS[job.operator].outputs, first))
+        second = self.worker.ask(replace(job, cotangents={}, tangents={}), self._timeout)
         if not isinstance(second, Outputs):
             # Both failed: the graver of the two is the answer.
             grave = (Crashed, TimedOut)
             return second if isinstance(second, grave) and not isinstance(first, grave) else first
-        names = gradient_names(job.operator, job.attributes, job.operands)
+        names = gradient_names(job.operator, job.attributes, job.operands) if job.cotangents else ()
         return replace(second, gradients=dict.fromkeys(names, first))
 
     def _expect(self, job: Job, answer: Answer) -> Expectations | MustRefuse:
         if job.operator == "chain":
             captured = answer if isinstance(answer, Outputs) else Outputs(outputs={})
             return oracle.expect_chain(job, captured, self._accumulators)
-        return oracle.expect(job, self._accumulators)
+        return self._expect_operator(job)
+
+    def _expect_operator(self, job: Job) -> Expectations | MustRefuse:
+        found = oracle.expect(job, self._accumulators)
+        if not job.tangents or isinstance(found, MustRefuse):
+            return found
+        return replace(found, tangents=expect_tangents(job, self._accumulators))
 
 
 def describe_reference() -> Description:

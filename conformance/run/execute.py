@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from conformance.case.job import Description, Target
 from conformance.case.listing import default_root, suite_version
 from conformance.case.loading import load
-from conformance.case.model import Case, Check, FormatName, Tier
+from conformance.case.model import Case, Check, FormatName, Layout, Tier
 from conformance.case.operators import operators_of
 from conformance.case.training import Training, load_trainings
 from conformance.case.yaml12 import read
@@ -29,7 +29,7 @@ from conformance.run.store import RunWriter, case_record, cases_digest
 from conformance.run.training import train, training_record
 from conformance.verdict.deviations import Deviation, load_deviations, require_present_names, shipped_deviations
 from conformance.verdict.model import Outcome
-from conformance.worker.gateway import costly, covers, installed_backends, require_known, trains
+from conformance.worker.gateway import costly, covers, installed_backends, layout_of, require_known, trains
 
 Floors = dict[str, dict[Check, int]]
 
@@ -41,7 +41,7 @@ class Request:
     Attributes:
         paths: case files or folders; the shipped cases if empty.
         targets: who is asked; every installed backend if empty.
-        keyword, formats, tier: which items; see `plan`.
+        keyword, formats, layouts, tier: which items; see `plan`.
         out: the folder of runs.
         deviations: files of accepted differences beside the shipped ones.
         floor: a file of least counts of AGREES.
@@ -55,6 +55,7 @@ class Request:
     targets: tuple[Target, ...] = ()
     keyword: str = ""
     formats: tuple[FormatName, ...] = ()
+    layouts: tuple[Layout, ...] = ()
     tier: Tier = "core"
     out: Path = Path("reports")
     deviations: tuple[Path, ...] = ()
@@ -140,9 +141,11 @@ def select(request: Request) -> Selection:
         cases,
         (REFERENCE, *targets),
         formats=request.formats,
+        layouts=request.layouts,
         tier=request.tier,
         keyword=request.keyword,
         covers=covers,
+        layout_of=layout_of,
         costly=costly,
     )
     unlisted = Counter(item.target for item in items if not _is_listed(item))

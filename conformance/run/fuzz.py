@@ -106,7 +106,7 @@ def fuzz(
         for operator in operators:
             case = draw(operator, number, seed=seed, extent=extent, formats=formats)
             for format_ in formats:
-                item = Item(case=case, target=session.target, format=format_, layout=case.layouts[0])
+                item = Item(case=case, target=session.target, format=format_, layout="native")
                 tally.add(case, session.run(item))
             progress(min(tally.elements, elements), elements)
             if number and tally.elements >= elements:

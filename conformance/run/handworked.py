@@ -226,7 +226,7 @@ def job_of(entry: HandWorked) -> Job:
         operator=entry.operator,
         attributes=contract.resolve(entry.attributes),
         format="float64",
-        layout="channels_last",
+        layout="native",
         data="given",
         operands={name: tensor(name, values) for name, values in entry.operands.items()},
         cotangents={"output": Tensor("float64", np.array(entry.cotangent, np.float64))} if entry.gradients else {},

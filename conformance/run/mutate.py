@@ -160,7 +160,7 @@ def _mutants(operator: str, cases: Sequence[Case], *, every: bool) -> Iterator[M
 
 def item_of(case: Case, format_: FormatName = FORMAT) -> Item:
     """A case as variants are asked it."""
-    return Item(case=case, target=_FAKE, format=format_, layout=case.layouts[0])
+    return Item(case=case, target=_FAKE, format=format_, layout="native")
 
 
 def values(job: Job, exact: bool) -> Expectations | MustRefuse:

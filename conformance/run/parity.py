@@ -278,7 +278,7 @@ def question(layer: TracedLayer, asked: TracedLayer) -> tuple[Job, Outputs] | No
         operator=asked.operator,
         attributes=asked.attributes,
         format=layer.output.format,  # type: ignore[arg-type]  # a model's formats are the house's
-        layout="channels_last",
+        layout="native",
         data="given",
         operands=operands,
         cotangents={"output": cotangent} if cotangent is not None else {},

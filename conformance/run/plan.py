@@ -1,14 +1,17 @@
 """Cases times targets: what is asked of whom, in which order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Final
 
 from conformance.case.inputs import Question
 from conformance.case.job import NATIVE, Job, Target, Tensor
+from conformance.case.layouts import LAYOUTS, further, marked, may_vary
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
+from conformance.case.tangents import asks_tangents, has_tangents
 from conformance.errors import ImpossibleShape
 from conformance.run.keyword import compile_keyword
 
@@ -17,17 +20,18 @@ REFERENCE: Final = Target(backend="reference")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One result to be had."""
+    """One result to be had; with `tangents` those of the outputs are asked too, of who has a forward mode."""
 
     case: Case
     target: Target
     format: FormatName
     layout: Layout
+    tangents: bool = False
 
     @property
     def name(self) -> str:
-        """As pytest and `-k` see it: `conv2d/same-stride2[torch-float32]`."""
-        return f"{self.case.id}[{self.target.name}-{self.format}]"
+        """As pytest and `-k` see it: `conv2d/same-stride2[torch-float32]`; layouts but the native one at its end."""
+        return f"{self.case.id}[{'-'.join((self.target.name, self.format, *marked(self.layout)))}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +59,8 @@ class Asked:
         return replace(self.job, attributes=attributes, own=True)
 
 
-def question_of(item: Item, data: DataSet, *, gradients: bool = True) -> Asked:
-    """The job of one data set; without `gradients` it carries no cotangents."""
+def question_of(item: Item, data: DataSet, *, gradients: bool = True, tangents: bool = False) -> Asked:
+    """The job of one data set; without `gradients` it carries no cotangents, tangents only if they are asked."""
     case = item.case
     question = Question(case, data, item.format)
     operands = question.operands()
@@ -70,6 +74,7 @@ def question_of(item: Item, data: DataSet, *, gradients: bool = True) -> Asked:
         data=data,
         operands=operands,
         cotangents=cotangents,
+        tangents=question.tangents() if tangents and has_tangents(case, data) else {},
     )
     return Asked(job=job, exact=question.exact, native=case.native, own=bool(case.readings))
 
@@ -88,14 +93,20 @@ def _cotangent_shapes(case: Case, operands: Mapping[str, Tensor]) -> dict[str, S
     return {name: shape for name, shape in shapes.items() if name not in OPERATORS[case.operator].state}
 
 
+def _only_native(target: Target, case: Case, layout: Layout) -> Layout | None:
+    return layout if layout == "native" else None
+
+
 def plan(
     cases: Sequence[Case],
     targets: Sequence[Target],
     *,
     formats: Sequence[FormatName] = (),
+    layouts: Sequence[Layout] = (),
     tier: Tier = "core",
     keyword: str = "",
     covers: Callable[[Target, Case], bool] = lambda target, case: True,
+    layout_of: Callable[[Target, Case, Layout], Layout | None] = _only_native,
     costly: Callable[[Target], bool] = lambda target: False,
 ) -> tuple[Item, ...]:
     """Every result to be had, target by target.
@@ -104,8 +115,10 @@ def plan(
         cases: in their order.
         targets: who is asked; the reference is asked for every case that states or claims something.
         formats: only these; all that a case has if empty.
+        layouts: in these; natively and in turn in one more if empty, or as a case says.
         tier: cases of this tier and the smaller ones.
         covers: whether a case is asked of a target at all.
+        layout_of: as what a target knows a layout of a case; None where it is not given data so.
         costly: whether a target is asked only a few below the tier `full`; see `few`.
         keyword: a `-k` expression over the items' names: words with `and`, `or`, `not` and parentheses.
 
@@ -120,15 +133,39 @@ def plan(
             item
             for case in cases
             if case.tier in allowed and covers(target, case)
-            for format_ in case.formats
-            if not formats or format_ in formats
-            for layout in case.layouts
-            for item in (Item(case=case, target=target, format=format_, layout=layout),)
+            for format_, layout in _ways(
+                case,
+                [format_ for format_ in case.formats if not formats or format_ in formats],
+                _layouts(case, layouts, partial(layout_of, target, case)),
+                every=bool(layouts or case.layouts) or tier == "full",
+            )
+            for tangents in (asks_tangents(case, format_, layout, tier),)
+            for item in (Item(case=case, target=target, format=format_, layout=layout, tangents=tangents),)
             if (target != REFERENCE or states_something(case)) and wanted(item.name)
         )
         return few(items) if tier != "full" and costly(target) else items
 
     return tuple(item for target in targets for item in of(target))
+
+
+def _layouts(case: Case, wanted: Sequence[Layout], known: Callable[[Layout], Layout | None]) -> tuple[Layout, ...]:
+    """The layouts that a case may be asked in, as the target knows them, each once."""
+    named = case.layouts or (LAYOUTS if may_vary(case) else ("native",))
+    found = [known(layout) for layout in named if not wanted or layout in wanted or known(layout) in wanted]
+    return tuple(dict.fromkeys(layout for layout in found if layout is not None))
+
+
+def _ways(
+    case: Case, formats: Sequence[FormatName], layouts: Sequence[Layout], *, every: bool
+) -> Iterator[tuple[FormatName, Layout]]:
+    """Formats with layouts: every one, or natively in all formats and in the first one a further layout in turn."""
+    if every:
+        yield from ((format_, layout) for format_ in formats for layout in layouts)
+        return
+    yield from ((format_, "native") for format_ in formats if "native" in layouts)
+    layout = further(case, [layout for layout in layouts if layout != "native"])
+    if layout is not None:
+        yield from ((format_, layout) for format_ in formats[:1])
 
 
 def few(items: Sequence[Item]) -> tuple[Item, ...]:

@@ -30,7 +30,7 @@ def lint_probes(cases: Sequence[Case]) -> tuple[Problem, ...]:
         if any(str(reading.where) in unreadable for reading in case.readings):
             continue
         for format_name in case.formats if case.readings else ():
-            item = Item(case=case, target=_NOBODY, format=format_name, layout=case.layouts[0])
+            item = Item(case=case, target=_NOBODY, format=format_name, layout="native")
             asked = [question_of(item, data).job for data in case.data]
             problems += [
                 Problem(

@@ -118,7 +118,7 @@ def try_property(
     gradients = not is_absent((case.operator,), "gradients", session.description)
     for format_ in formats:
         for data in case.data:
-            item = Item(case=case, target=session.target, format=format_, layout=case.layouts[0])
+            item = Item(case=case, target=session.target, format=format_, layout="native")
             job = question_of(item, data, gradients=gradients).job
             jobs = tried.jobs(job)
             if jobs is None:

@@ -124,7 +124,7 @@ def job_of(question: Question, data: DataSet) -> Job:
         operator=question.operator,
         attributes=question.attributes,
         format="float32",
-        layout="channels_last",
+        layout="native",
         data=data,
         operands=numbers.operands(),
         cotangents=numbers.cotangents({name: shapes[name] for name in shapes if name not in contract.state}),
@@ -170,7 +170,7 @@ def _expected(question: Question, job: Job) -> Expectations:
 
 
 def rehearse(dialect: Dialect, calls: Sequence[tuple[Written, Question]]) -> tuple[Rehearsed, ...]:
-    """Runs calls in one process of their framework and compares each with what the reference expects of its question."""
+    """Runs calls in one process of their framework; compares each with what the reference expects of its question."""
     missing = missing_module(dialect)
     if missing or not calls:
         return tuple(Rehearsed(missing=missing) for _ in calls)

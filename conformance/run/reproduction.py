@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from conformance.case.job import Target
-from conformance.case.model import Case
+from conformance.case.model import Case, Layout
+from conformance.case.operators import operators_of
 from conformance.run.engine import Session
 from conformance.run.plan import Item
 from conformance.run.script import CannotReproduce, Reproduction, script_of, scripting
@@ -16,7 +17,14 @@ from conformance.worker.gateway import require_known
 
 
 def reproduce(
-    case: Case, target: Target, format_name: str = "", data: str = "", *, inside: bool = False, path: str = ""
+    case: Case,
+    target: Target,
+    format_name: str = "",
+    data: str = "",
+    layout: Layout = "native",
+    *,
+    inside: bool = False,
+    path: str = "",
 ) -> Reproduction:
     """Asks a target one data set of a case and writes the script of it.
 
@@ -25,18 +33,22 @@ def reproduce(
         target: of whom.
         format_name: float32 if empty, or the first that the case has.
         data: normal if empty, or the first that the case has.
+        layout: how the framework is given the arrays.
         inside: all numbers stand in the script, however many.
         path: the adapter as `module:Class`, looked up among the entry points if empty.
 
     Raises:
-        CannotReproduce: if the case has no such format or data, or the target no script.
+        CannotReproduce: if the case has no such format or data, or the target no such layout or no script.
         TargetError: if the target cannot be used.
     """
     format_ = _chosen("format", format_name, case.formats, "float32")
     chosen = _chosen("data", data, case.data, "normal")
     require_known(target)
     adapter = scripting(case, target)
-    item = Item(case=case, target=target, format=format_, layout=case.layouts[0])
+    known = adapter.layout_of(layout, operators_of(case.operator, case.attributes))
+    if known is None:
+        raise CannotReproduce(f"{target.name} gives {case.operator} no data in the layout {layout}")
+    item = Item(case=case, target=target, format=format_, layout=known)
     session = Session(target, path=path)
     try:
         asked = session.ask(item, chosen)

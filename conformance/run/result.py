@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.case.layouts import marked
 from conformance.case.model import Check
 from conformance.formats import Float64
 from conformance.verdict.deviations import Assessment
@@ -75,8 +76,8 @@ class Result:
 
     @property
     def name(self) -> str:
-        """How the result is called in tables: `conv2d/same [torch-float32]`."""
-        return f"{self.case} [{self.target}-{self.format}]"
+        """How tables call the result: `conv2d/same [torch-float32]`; layouts but the native one stand at its end."""
+        return f"{self.case} [{'-'.join((self.target, self.format, *marked(self.layout)))}]"
 
     @property
     def worst(self) -> Check:

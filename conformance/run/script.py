@@ -8,7 +8,7 @@ The script prints what was expected, what it got, and the harness's verdict on i
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from conformance.backends.base import Backend, Names, variable
 from conformance.case.job import Description, Outputs, Refused, Target, Tensor, Unsupported
+from conformance.case.layouts import axes_of, marked
 from conformance.case.model import Case
 from conformance.case.operators import OPERATORS, Chain
 from conformance.formats import FORMATS, Float64, from_storage, round_to
@@ -120,14 +121,22 @@ def script_of(
         raise CannotReproduce(f"{item.name}: modules answer it, not calls; ask its layers' operators one by one")
     names = _names(asked)
     wanted = [] if isinstance(expected, MustRefuse) else _wanted(asked, names)
-    given = {variable(name): tensor for name, tensor in job.operands.items()}
-    given |= {f"cotangent_{variable(name)}": job.cotangents[name] for name in job.cotangents if names.sources}
+    axes = axes_of(job.operator, job.layout)
+    operands = {variable(name): axes.given(name, tensor) for name, tensor in job.operands.items()}
+    cotangents = {
+        f"cotangent_{variable(name)}": axes.given(name, tensor)
+        for name, tensor in job.cotangents.items()
+        if names.sources
+    }
+    given = operands | cotangents
     count = sum(tensor.data.size for tensor in given.values()) + 3 * sum(want[2].value.size for want in wanted)
     numbers = _Numbers(inside or count <= MOST_INSIDE)
     tensors = [
         f"{name} = " + adapter.native.format(values=numbers.text(name, _portable(tensor)), format=tensor.format)
         for name, tensor in given.items()
     ]
+    if job.layout == "strided":
+        tensors += [f"{name} = {adapter.strided.format(tensor=name)}" for name in operands]
     made = list(adapter.script(calls, names))
     refused = isinstance(answer, Refused) or any(isinstance(g, Refused) for g in _gradients(asked).values())
     if isinstance(expected, MustRefuse):
@@ -147,7 +156,7 @@ def script_of(
         body = [*made, *_judging(adapter, item.format, wanted, numbers)]
     verdicts = ", ".join(f"{check} {verdict.outcome}" for check, verdict in judgement.verdicts.items())
     head = [
-        f"{case.id} on {item.target.backend}, {item.format}, {job.data} data"
+        f"{case.id} on {item.target.backend}, {', '.join((item.format, *marked(item.layout)))}, {job.data} data"
         + (f": {case.about}" if case.about else ""),
         f"Seen with {seen}: {verdicts}",
     ]
@@ -201,13 +210,19 @@ def _names(asked: Answered) -> Names:
 def _wanted(asked: Answered, names: Names) -> list[tuple[str, str, Expectation]]:
     """What is judged: its title, its variable, what it must be."""
     assert not isinstance(asked.expected, MustRefuse)
+    axes = axes_of(asked.job.operator, asked.job.layout)
+
+    def given(name: str, expectation: Expectation) -> Expectation:
+        value, bound = (axes.numbers_given(name, array) for array in (expectation.value, expectation.bound))
+        return replace(expectation, value=value, bound=bound)
+
     outputs = [
-        (name, variable(name), expectation)
+        (name, variable(name), given(name, expectation))
         for name, expectation in asked.expected.outputs.items()
         if variable(name) in names.outputs
     ]
     gradients = [
-        (f"gradient of {name}", f"gradient_{variable(name)}", expectation)
+        (f"gradient of {name}", f"gradient_{variable(name)}", given(name, expectation))
         for name, expectation in asked.expected.gradients.items()
         if variable(name) in names.sources
     ]

@@ -148,7 +148,7 @@ def train_learner(
         operator="training",
         target=target.name,
         format="float32",
-        layout="channels_last",
+        layout="native",
         verdicts=whole.verdicts,
         assessments={
             check: assess(
@@ -279,7 +279,7 @@ class _Lesson:
             operator="chain",
             attributes=self._course.training.network,
             format="float32",
-            layout="channels_last",
+            layout="native",
             data="given",
             operands=operands,
             cotangents=one if cotangents is None else cotangents,

@@ -47,7 +47,7 @@ def case(operator: str, attributes: Any, name: str = "", *, inputs: Mapping[str,
 
 def item(case: Case, format_: FormatName | None = None, backend: str = "fake") -> Item:
     """A result to be had."""
-    return Item(case=case, target=Target(backend=backend), format=format_ or case.formats[0], layout=case.layouts[0])
+    return Item(case=case, target=Target(backend=backend), format=format_ or case.formats[0], layout="native")
 
 
 def chain(*layers: tuple[str, str, Any], name: str = "case", **fields: Any) -> Case:

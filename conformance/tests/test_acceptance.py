@@ -50,6 +50,16 @@ def test_alike_results_are_one_deviation(tmp_path: Path) -> None:
         ("torch", "cpu", "torch==2.13.0", ("outputs",), "It is so.")
     }
     assert found[1].id == "accepted-torch-cpu-torch-2.13.0-outputs-differs-value-float32"
+    assert {d.layouts for d in found} == {("native",)}
+
+
+def test_each_layout_is_accepted_apart(tmp_path: Path) -> None:
+    bad = [result_of("conv2d/a", Outcome.DIFFERS, layout=layout) for layout in ("native", "strided")]
+    found = of_results(tmp_path, *bad, result_of("conv2d/b", Outcome.DIFFERS))
+    assert {(d.id.partition("value-")[2], d.cases, d.layouts) for d in found} == {
+        ("float32", ("conv2d/a", "conv2d/b"), ("native",)),
+        ("float32-strided", ("conv2d/a",), ("strided",)),
+    }
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def job(case_id: str = "relu/case", operator: str = "relu", **operands: list[flo
         operator=operator,
         attributes=Signal() if operator == "convolve" else NoAttributes(),
         format="float32",
-        layout="channels_last",
+        layout="native",
         data="given",
         operands={name: Tensor("float32", np.array(values, np.float32)) for name, values in operands.items()},
     )

@@ -29,7 +29,7 @@ def job(*, gradients: bool = True, format_: Any = "float32") -> Job:
         operator="relu",
         attributes=NoAttributes(),
         format=format_,
-        layout="channels_last",
+        layout="native",
         data="normal",
         operands={"x": tensor(1, 2)},
         cotangents={"output": tensor(1, 1)} if gradients else {},

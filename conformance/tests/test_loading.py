@@ -906,3 +906,12 @@ def test_a_matrix_that_explodes_is_refused_before_it_does(folder: Path) -> None:
     start = time.process_time()
     assert "at most 10,000 are allowed" in told(folder, HEAD + f"- {{name: a, matrix: {{{keys}}}}}\n")[0]
     assert time.process_time() - start < 1
+
+
+def test_a_check_that_an_operator_does_not_state_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "operator: max_pool2d\ncases: [{name: x, checks: [jvp], attributes: {window: 2}, inputs: {x: [1, 4, 5, 2]}}]"
+    )
+    with pytest.raises(InvalidCases, match="jvp is asked, and max_pool2d has no forward mode stated; leave it out"):
+        load([path])

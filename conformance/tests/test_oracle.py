@@ -32,7 +32,7 @@ def job_of(case: Case, data: Any = "normal", format_: FormatName = "float32", **
         operator=case.operator,
         attributes=case.attributes,
         format=format_,
-        layout="channels_last",
+        layout="native",
         data=data,
         operands=question.operands(),
         cotangents=question.cotangents(cotangents),

@@ -51,7 +51,12 @@ def test_formats_narrow_and_never_widen() -> None:
 
 def test_layouts_are_items_of_their_own() -> None:
     both = replace(CONV, layouts=("channels_last", "channels_first"))
-    assert [item.layout for item in plan([both], [TORCH])] == ["channels_last", "channels_first"]
+    items = plan([both], [TORCH], layout_of=lambda target, case, layout: layout)
+    assert [item.layout for item in items] == ["channels_last", "channels_first"]
+    assert [item.name for item in items] == [
+        "conv2d/case[torch-float32-channels_last]",
+        "conv2d/case[torch-float32-channels_first]",
+    ]
 
 
 def test_state_gets_no_cotangent() -> None:

@@ -81,7 +81,7 @@ def result_of(name: str, outcome: Outcome = Outcome.AGREES, **more: Any) -> Resu
         "operator": "conv2d",
         "target": "torch",
         "format": "float32",
-        "layout": "channels_last",
+        "layout": "native",
         "verdicts": {"outputs": Verdict(outcome=outcome, reason=reason, detail="" if agrees else "one is off")},
         "assessments": {"outputs": Assessment(standing="expected" if agrees else "unexpected")},
         "comparisons": (comparison_of(within=agrees),),

@@ -69,7 +69,7 @@ RESULT = Result(
     operator="conv2d",
     target="fake",
     format="float32",
-    layout="channels_last",
+    layout="native",
     verdicts={
         "outputs": Verdict(outcome=Outcome.DIFFERS, reason=Reason.NAN, detail="worst at [1, 2]"),
         "gradients": Verdict(outcome=Outcome.AGREES, reason=Reason.WITHIN_BOUND),

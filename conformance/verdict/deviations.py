@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Description, Target
 from conformance.case.listing import default_root
-from conformance.case.model import Case, Check, FormatName
+from conformance.case.model import Case, Check, FormatName, Layout
 from conformance.case.operators import OPERATORS
 from conformance.case.yaml12 import dump, read
 from conformance.errors import InvalidCases, Problem
@@ -45,7 +45,7 @@ class Deviation:
         backend: whose it is.
         device: where; any if empty.
         mode: a mode that the target must have; any, and none, if empty.
-        formats: which; any if empty.
+        formats, layouts: which; any if empty.
         checks: outputs, gradients, or both.
         versions: a requirement such as `tensorflow>=2.19,<2.22`; any if empty.
         cpu_features: all of these must be among those that the backend tells of.
@@ -66,6 +66,7 @@ class Deviation:
     device: str = ""
     mode: str = ""
     formats: tuple[FormatName, ...] = ()
+    layouts: tuple[Layout, ...] = ()
     versions: Annotated[str, AfterValidator(_requirement)] = ""
     cpu_features: tuple[str, ...] = ()
     machine: str = ""
@@ -74,7 +75,15 @@ class Deviation:
     reason: str = ""
     link: str = ""
 
-    def covers(self, case_id: str, target: Target, format_name: str, check: Check, description: Description) -> bool:
+    def covers(
+        self,
+        case_id: str,
+        target: Target,
+        format_name: str,
+        check: Check,
+        description: Description,
+        layout: str = "native",
+    ) -> bool:
         """Whether it speaks of this check of this result."""
         if self.versions:
             requirement = Requirement(self.versions)
@@ -87,6 +96,7 @@ class Deviation:
             and self.mode in ("", *target.modes)
             and check in self.checks
             and (not self.formats or format_name in self.formats)
+            and (not self.layouts or layout in self.layouts)
             and set(self.cpu_features) <= set(description.cpu_features)
             and self.machine in ("", platform.machine())
             and set(self.modes) <= set(target.modes)
@@ -187,6 +197,7 @@ def assess(
     description: Description,
     deviations: Sequence[Deviation],
     *,
+    layout: str = "native",
     may_lack: bool = False,
 ) -> Assessment:
     """Whether a verdict is expected: it agrees, is on file, or the backend is known to lack the operator.
@@ -196,7 +207,7 @@ def assess(
     (`may_lack` both).
     """
     for deviation in deviations:
-        if deviation.covers(case_id, target, format_name, check, description):
+        if deviation.covers(case_id, target, format_name, check, description, layout):
             if deviation.states(verdict):
                 return Assessment(standing="expected", deviation=deviation.id)
             standing: Standing = "stale" if verdict.outcome is Outcome.AGREES else "unexpected"

@@ -48,7 +48,9 @@ def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRef
         expected: what the reference expects.
         exact: the operands are the case's own numbers, unrounded, so that stated values apply.
     """
-    checks: tuple[Check, ...] = ("outputs", "gradients") if job.cotangents else ("outputs",)
+    checks: tuple[Check, ...] = ("outputs",)
+    checks += ("gradients",) if job.cotangents else ()
+    checks += ("jvp",) if job.tangents else ()
     if isinstance(expected, MustRefuse) or case.expect.error == "required":
         return _judge_invalid(case, job, answer, expected)
     if not isinstance(answer, Outputs):
@@ -56,13 +58,12 @@ def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRef
     comparisons: list[Comparison] = []
     verdicts: dict[Check, Verdict] = {}
     for check in checks:
-        wanted = expected.outputs if check == "outputs" else expected.gradients
-        got = answer.outputs if check == "outputs" else answer.gradients
+        wanted, got = _expected(expected, check), _given(answer, check)
         found, failures = _compare_all(check, job, wanted, got)
         if check == "outputs" and expected.samples:
             found, failures = _compare_samples(job, expected, answer)
         stated = case.expect.outputs if check == "outputs" else case.expect.gradients
-        if exact:
+        if exact and check != "jvp":
             found += _compare_stated(check, job, wanted, got, stated)
         comparisons += found
         verdicts[check] = _draw(found, failures)
@@ -149,7 +150,7 @@ def _changed(check: Check, job: Job, first: Outputs, other: Answer) -> str:
     """The first array of a check that another answer has with other bits; empty if there is none."""
     if not isinstance(other, Outputs):
         return f"on {job.data} data: an answer, then none when asked again" if check == "outputs" else ""
-    before, after = (first.outputs, other.outputs) if check == "outputs" else (first.gradients, other.gradients)
+    before, after = _given(first, check), _given(other, check)
     for name in dict.fromkeys((*before, *after)):
         one, two = before.get(name), after.get(name)
         what = f"{_named(check, name)} on {job.data} data"
@@ -169,8 +170,16 @@ def _changed(check: Check, job: Job, first: Outputs, other: Answer) -> str:
     return ""
 
 
-def _named(check: Check, name: str) -> str:
-    return f"gradient of {name}" if check == "gradients" else name
+def _expected(expected: Expectations, check: Check) -> Mapping[str, Expectation]:
+    return {"outputs": expected.outputs, "gradients": expected.gradients, "jvp": expected.tangents}[check]
+
+
+def _given(answer: Outputs, check: Check) -> Mapping[str, Tensor | Failure]:
+    return {"outputs": answer.outputs, "gradients": answer.gradients, "jvp": answer.tangents}[check]
+
+
+def _named(check: str, name: str) -> str:
+    return {"outputs": name, "gradients": f"gradient of {name}", "jvp": f"tangent of {name}"}[check]
 
 
 def _failure(answer: Failure) -> Verdict:
@@ -226,7 +235,7 @@ def _compare_all(
             failures.append(Verdict(outcome=Outcome.DIFFERS, reason=Reason.MISSING, detail=f"no {name} came back"))
         else:
             failure = _failure(answer)
-            what = "gradient" if check == "gradients" else "output"
+            what = {"outputs": "output", "gradients": "gradient", "jvp": "tangent of"}[check]
             detail = f"{what} {name}: {failure.detail}"
             failures.append(Verdict(outcome=failure.outcome, reason=failure.reason, detail=detail))
     return found, failures
@@ -302,7 +311,7 @@ def _draw(found: Sequence[Comparison], failures: Sequence[Verdict]) -> Verdict:
 def describe(comparison: Comparison) -> str:
     """One line about what is wrong with an array: where, got, expected, and how far outside."""
     c = comparison
-    what = f"{c.name} on {c.data} data" if c.check == "outputs" else f"gradient of {c.name} on {c.data} data"
+    what = f"{_named(c.check, c.name)} on {c.data} data"
     if c.reason is Reason.SHAPE:
         return f"{what}: shape {c.got_shape}, expected {c.expected_shape}"
     if c.reason is Reason.FORMAT:

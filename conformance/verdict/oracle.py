@@ -50,6 +50,7 @@ class Expectations:
     outputs: Mapping[str, Expectation]
     gradients: Mapping[str, Expectation]
     samples: Mapping[str, Sample] = field(default_factory=dict)
+    tangents: Mapping[str, Expectation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

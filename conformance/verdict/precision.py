@@ -88,7 +88,7 @@ def explained(
     parts = [part for whole in differing for part in layers_of(whole)]
     verdicts = {
         check: _explain(check, verdict, parts, models, description, deadline)
-        if verdict.outcome is Outcome.DIFFERS and verdict.reason is Reason.VALUE
+        if verdict.outcome is Outcome.DIFFERS and verdict.reason is Reason.VALUE and check != "jvp"
         else verdict
         for check, verdict in judgement.verdicts.items()
     }

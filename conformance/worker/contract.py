@@ -58,7 +58,7 @@ class Probe:
             operator=self.operator,
             attributes=self.attributes,
             format=format_name,
-            layout="channels_last",
+            layout="native",
             data="given",
             operands={name: stored(values) for name, values in self.operands.items()},
             cotangents={name: stored(values) for name, values in cotangents.items()},

@@ -21,7 +21,7 @@ import execnet
 
 from conformance.backends.base import STOCK, Backend
 from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingMessage
-from conformance.case.model import Case
+from conformance.case.model import Case, Layout
 from conformance.case.operators import operators_of
 from conformance.case.traces import ModelMessage
 from conformance.errors import BackendMissing, InvalidTarget, NotTranslatable, UnknownBackend, WorkerFailed
@@ -101,6 +101,17 @@ def covers(target: Target, case: Case) -> bool:
     if adapter is None or not adapter.partial:
         return True
     return set(operators_of(case.operator, case.attributes)) <= set(adapter.operators())
+
+
+def layout_of(target: Target, case: Case, layout: Layout) -> Layout | None:
+    """As what a target's backend knows a layout of a case: `native` where it is its users' own, None if not at all.
+
+    A backend that is not found is given data natively.
+    """
+    adapter = find_adapter(target.backend)
+    if adapter is None:
+        return layout if layout == "native" else None
+    return adapter.layout_of(layout, operators_of(case.operator, case.attributes))
 
 
 def trains(target: Target) -> bool:

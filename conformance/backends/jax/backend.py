@@ -43,10 +43,11 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
+from conformance.case.model import Layout
 from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
 
-DIMENSIONS: Final = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+SPATIAL: Final = {1: "W", 2: "HW", 3: "DHW"}
 # Compiled programs that stay in memory: the data sets of a case, and the layers of a training, share theirs.
 KEPT_PROGRAMS: Final = 64
 
@@ -81,6 +82,9 @@ class JaxBackend(
         'jax.config.update("jax_platforms", "cpu")',
         'jax.config.update("jax_enable_x64", True)',
     )
+    layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
+        "channels_first": ("conv?d*", "max_pool?d", "average_pool?d")
+    }
     native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
     offers: ClassVar[Mapping[str, Mode]] = {
         "eager": Mode(about="operation by operation, with jax_disable_jit", costly=True, trains=False),
@@ -114,6 +118,7 @@ class JaxBackend(
         except (RuntimeError, IndexError, ValueError) as error:
             raise NotTranslatable(f"this JAX sees no {device} device: {error}") from error
         self._kept: OrderedDict[Any, Jitted] = OrderedDict()
+        self._pushed_last: tuple[Any, Callable[[Natives, Natives], Natives]] | None = None
         self._lines: tuple[str, ...] = ()
 
     def describe(self) -> Description:
@@ -139,6 +144,7 @@ class JaxBackend(
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
+            forward_mode=True,
         )
 
     def device_of(self, native: Native) -> str:
@@ -170,6 +176,27 @@ class JaxBackend(
                     sources, lambda name: self._run(program, operands, (name,), cotangents)[1][name]
                 )
         return self._run(program, operands, (), {})
+
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        jax = self._jax
+
+        def pushed(operands: Natives, tangents: Natives) -> Natives:
+            def run(given: Natives) -> Natives:
+                values = {**operands, **given}
+                self.record(values)
+                return program.run(self, values, lambda _, value: value)
+
+            primals = {name: operands[name] for name in tangents}
+            found: Natives = jax.jvp(run, (primals,), (tangents,))[1]
+            self.log = CallLog()  # lets the traced values go
+            return found
+
+        kinds = tuple((name, value.shape, str(value.dtype)) for name, value in operands.items())
+        if self._pushed_last is None or self._pushed_last[0] != (program, kinds):
+            # The data sets of a case come one after the other, and share it.
+            self._pushed_last = (program, kinds), jax.jit(pushed)
+        found: Natives = jax.block_until_ready(self._pushed_last[1](operands, tangents))
+        return found
 
     def _run(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
@@ -272,20 +299,29 @@ class JaxBackend(
 
         return JaxTrainer(self, build)
 
-    # Layout: channels-last is as good as any.
+    # Layout: channels-last is as good as any; kernels are (*spatial, in, out) in all.
+
+    def _dimensions(self, rank: int) -> tuple[str, str, str]:
+        """What JAX's convolutions call the axes of data, kernel and output."""
+        axes = SPATIAL[rank]
+        data = f"NC{axes}" if self.channels_first else f"N{axes}C"
+        return data, f"{axes}IO", data
 
     def _padding(self, padding: Any) -> Any:
         """SAME and its kin are JAX's own, by the same names."""
         return padding.upper() if isinstance(padding, str) else padding
 
     def _grouped(self, groups: int, x: Native, w: Native, function: Callable[[Native, Native], Native]) -> Native:
-        """Splits data and kernel along their last axes where the framework's function has no groups."""
+        """Splits data and kernel along their channels where the framework's function has no groups."""
         if groups == 1:
             return function(x, w)
-        pairs = zip(self.jnp.split(x, groups, axis=-1), self.jnp.split(w, groups, axis=-1), strict=True)
-        return self.jnp.concatenate([function(*pair) for pair in pairs], axis=-1)
+        axis = 1 if self.channels_first else -1
+        pairs = zip(self.jnp.split(x, groups, axis=axis), self.jnp.split(w, groups, axis=-1), strict=True)
+        return self.jnp.concatenate([function(*pair) for pair in pairs], axis=axis)
 
     def _biased(self, y: Native, b: Native | None) -> Native:
+        if b is not None and self.channels_first:
+            b = self.jnp.reshape(b, (-1, *(1 for _ in y.shape[2:])))
         return y if b is None else self.jnp.add(y, b)
 
     # Convolution
@@ -297,7 +333,7 @@ class JaxBackend(
             window_strides=a.stride,
             padding=self._padding(a.padding),
             rhs_dilation=a.dilation,
-            dimension_numbers=DIMENSIONS[len(a.stride)],
+            dimension_numbers=self._dimensions(len(a.stride)),
             feature_group_count=a.groups,
             precision="highest",
         )
@@ -321,13 +357,13 @@ class JaxBackend(
                 strides=a.stride,
                 padding=padding,
                 rhs_dilation=a.dilation,
-                dimension_numbers=DIMENSIONS[rank],
+                dimension_numbers=self._dimensions(rank),
                 precision="highest",
             )
             return self._biased(y, b)
         if a.padding not in ("same", "valid"):
             # Pads of the convolution that runs over the strided input.
-            sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
+            sizes, kernel = self.sizes(x), tuple(w.shape[:rank])
             starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
             spans = tuple(extent(k, d) for k, d in zip(kernel, a.dilation, strict=True))
             padding = tuple(
@@ -342,7 +378,7 @@ class JaxBackend(
                 strides=a.stride,
                 padding=padding,
                 rhs_dilation=a.dilation,
-                dimension_numbers=DIMENSIONS[rank],
+                dimension_numbers=self._dimensions(rank),
                 transpose_kernel=True,
                 precision="highest",
             )
@@ -364,24 +400,24 @@ class JaxBackend(
         """JAX's padding; in ceil mode also its parts: the pads, and what the last window hangs over their end."""
         none: Pads = ((0, 0),) * len(sizes)
         if not a.ceil_mode:
-            return a.padding.upper() if isinstance(a.padding, str) else _whole(a.padding), none, none
+            return a.padding.upper() if isinstance(a.padding, str) else self.whole((0, 0), a.padding), none, none
         self.compose("JAX's windows have no ceil mode")
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
         covered = covering_pads(sizes, pads, a.window, a.stride, dilation, ceil_mode=True)
         over = tuple((0, max(end - high, 0)) for (_, end), (_, high) in zip(covered, pads, strict=True))
         padding = tuple((low, high + more) for (low, high), (_, more) in zip(pads, over, strict=True))
-        return _whole(padding), pads, over
+        return self.whole((0, 0), padding), pads, over
 
     def _max_pool(self, a: MaxPool, x: Native) -> Native:
-        padding, _, _ = self._windows(a, tuple(x.shape[1:-1]), a.dilation)
+        padding, _, _ = self._windows(a, self.sizes(x), a.dilation)
         return self.lax.reduce_window(
             x,
             -math.inf,
             self._jax.lax.max,
-            (1, *a.window, 1),
-            (1, *a.stride, 1),
+            self.whole(1, a.window),
+            self.whole(1, a.stride),
             padding,
-            window_dilation=(1, *a.dilation, 1),
+            window_dilation=self.whole(1, a.dilation),
         )
 
     def max_pool1d(self, attributes: MaxPool, x: Native) -> Native:
@@ -392,15 +428,15 @@ class JaxBackend(
     def _average_pool(self, a: AveragePool, x: Native) -> Native:
         self.compose("JAX has no average pools")
         # Flax's recipe: the sum of the window, divided by its size or by the elements that count.
-        padding, pads, over = self._windows(a, tuple(x.shape[1:-1]), (1,) * len(a.window))
-        window, stride, add = (1, *a.window, 1), (1, *a.stride, 1), self._jax.lax.add
+        padding, pads, over = self._windows(a, self.sizes(x), (1,) * len(a.window))
+        window, stride, add = self.whole(1, a.window), self.whole(1, a.stride), self._jax.lax.add
         total = self.lax.reduce_window(x, 0.0, add, window, stride, padding)
         if not any(map(any, over)) and (a.count_padding or a.padding == "valid"):
             return self.jnp.divide(total, math.prod(a.window))
-        counted = self.jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
+        counted = self.jnp.ones(self.whole(1, self.sizes(x)), x.dtype)
         if a.count_padding:
-            counted = self.jnp.pad(counted, _whole(pads), constant_values=1.0)
-            padding = _whole(over)
+            counted = self.jnp.pad(counted, self.whole((0, 0), pads), constant_values=1.0)
+            padding = self.whole((0, 0), over)
         return self.jnp.divide(total, self.lax.reduce_window(counted, 0.0, add, window, stride, padding))
 
     def average_pool1d(self, attributes: AveragePool, x: Native) -> Native:
@@ -480,8 +516,3 @@ class JaxBackend(
 
     def polynomial(self, attributes: Polynomial, x: Native) -> Native:
         return self.jnp.polyval(self.jnp.array(attributes.coefficients, x.dtype), x)
-
-
-def _whole(pads: Pads) -> Pads:
-    """Pads of the spatial axes as those of all axes."""
-    return ((0, 0), *pads, (0, 0))

@@ -4,7 +4,8 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -38,7 +39,11 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
+from conformance.case.model import Layout, Shape
 from conformance.errors import NotTranslatable
+
+# What `data_format` says of images whose channels lie behind the batch, by their number of axes.
+CHANNELS_FIRST: Final = {3: "NCW", 4: "NCHW", 5: "NCDHW"}
 
 
 class TensorFlowBackend(
@@ -64,6 +69,9 @@ class TensorFlowBackend(
     native: ClassVar[str] = "tf.constant({values}, tf.{format})"
     numbers: ClassVar[str] = "tf.cast({tensor}, tf.float64).numpy()"
     dtype: ClassVar[str] = "<dtype: '{format}'>"
+    layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
+        "channels_first": ("conv?d*", "max_pool?d", "average_pool?d")
+    }
     offers: ClassVar[Mapping[str, Mode]] = {
         "function": Mode(about="every question through tf.function", trains=False),
         "xla": Mode(
@@ -130,6 +138,7 @@ class TensorFlowBackend(
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
+            forward_mode=not self._function,
         )
 
     @property
@@ -172,6 +181,14 @@ class TensorFlowBackend(
             )
             self.log = log
             return outputs, gradients
+
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        tf = self._tf
+        self.record()
+        primals = [operands[name] for name in tangents]
+        with tf.device(self.place), tf.autodiff.ForwardAccumulator(primals, list(tangents.values())) as accumulator:
+            outputs = program.run(self, operands, lambda _, value: value)
+            return {name: accumulator.jvp(value, unconnected_gradients="zero") for name, value in outputs.items()}
 
     def _traced(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
@@ -274,21 +291,30 @@ class TensorFlowBackend(
 
         return TensorFlowTrainer(self, build)
 
-    # Layout: channels-last is the framework's own.
+    # Layout: channels-last is the framework's own; channels-first goes by the name that its functions have for it.
+
+    def _format(self, rank: int) -> dict[str, str]:
+        """What its functions are told of the layout: nothing of their own."""
+        return {"data_format": CHANNELS_FIRST[rank + 2]} if self.channels_first else {}
+
+    def _shape(self, batch: int, spatial: Shape, channels: int) -> Shape:
+        """The shape of images."""
+        return (batch, channels, *spatial) if self.channels_first else (batch, *spatial, channels)
 
     def _pad(self, x: Native, pads: Pads, value: float = 0.0) -> Native:
-        pads = ((0, 0), *pads, (0, 0))
+        pads = self.whole((0, 0), pads)
         return self.tf.pad(x, pads, constant_values=value) if any(map(any, pads)) else x
 
     def _grouped(self, groups: int, x: Native, w: Native, function: Callable[[Native, Native], Native]) -> Native:
-        """Splits data and kernel along their last axes where the framework's function has no groups."""
+        """Splits data and kernel along their channels where the framework's function has no groups."""
         if groups == 1:
             return function(x, w)
-        pairs = zip(self.tf.split(x, groups, axis=-1), self.tf.split(w, groups, axis=-1), strict=True)
-        return self.tf.concat([function(*pair) for pair in pairs], axis=-1)
+        axis = 1 if self.channels_first else -1
+        pairs = zip(self.tf.split(x, groups, axis=axis), self.tf.split(w, groups, axis=-1), strict=True)
+        return self.tf.concat([function(*pair) for pair in pairs], axis=axis)
 
     def _biased(self, y: Native, b: Native | None) -> Native:
-        return y if b is None else self.nn.bias_add(y, b)
+        return y if b is None else self.nn.bias_add(y, b, **self._format(len(y.shape) - 2))
 
     # Convolution
 
@@ -298,27 +324,28 @@ class TensorFlowBackend(
         if a.padding in ("same", "valid"):
             padding = a.padding.upper()
         else:
-            pads = resolve_pads(a.padding, tuple(x.shape[1:-1]), tuple(w.shape[:rank]), a.stride, a.dilation)
+            pads = resolve_pads(a.padding, self.sizes(x), tuple(w.shape[:rank]), a.stride, a.dilation)
             if a.padding == "same_lower":
                 self.compose("TensorFlow has no SAME_LOWER")
             if rank == 2:  # TensorFlow has explicit pads for two axes alone
-                padding = ((0, 0), *pads, (0, 0))
+                padding = self.whole((0, 0), pads)
             else:
                 self.compose("TensorFlow has explicit pads for two axes alone")
                 x = self._pad(x, pads)
+        layout = self._format(rank)
         if rank == 1:
-            y = self.nn.conv1d(x, w, stride=a.stride, padding=padding, dilations=a.dilation)
-        elif rank == 2 and a.groups == x.shape[-1] > 1 and w.shape[-2] == 1:
+            y = self.nn.conv1d(x, w, stride=a.stride, padding=padding, dilations=a.dilation, **layout)
+        elif rank == 2 and a.groups == x.shape[-1] > 1 and w.shape[-2] == 1 and not self.channels_first:
             # What conv2d has in w's last axis, channel by channel, the depthwise function has in two axes.
             filters = self.tf.reshape(w, (*w.shape[:2], a.groups, -1))
             y = self.nn.depthwise_conv2d(x, filters, (1, *a.stride, 1), padding, dilations=a.dilation)
         elif rank == 2:
-            y = self.nn.conv2d(x, w, strides=a.stride, padding=padding, dilations=a.dilation)
+            y = self.nn.conv2d(x, w, strides=a.stride, padding=padding, dilations=a.dilation, **layout)
         else:
-            strides, dilations = (1, *a.stride, 1), (1, *a.dilation, 1)
+            strides, dilations = self.whole(1, a.stride), self.whole(1, a.dilation)
 
             def conv(x: Native, w: Native) -> Native:
-                return self.nn.conv3d(x, w, strides=strides, padding=padding, dilations=dilations)
+                return self.nn.conv3d(x, w, strides=strides, padding=padding, dilations=dilations, **layout)
 
             y = self._grouped(a.groups, x, w, conv)
         return self._biased(y, b)
@@ -332,7 +359,7 @@ class TensorFlowBackend(
         if a.padding != "same" and (a.padding != "valid" or set(a.stride) != {1}):
             self.compose("TensorFlow is told the size of the output")
         rank = len(a.stride)
-        sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
+        sizes, kernel = self.sizes(x), tuple(w.shape[:rank])
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
         canvas = tuple(
             (n - 1) * s + extent(k, d) for n, s, k, d in zip(sizes, a.stride, kernel, a.dilation, strict=True)
@@ -343,7 +370,8 @@ class TensorFlowBackend(
         if a.padding in ("same", "valid"):
             padding = a.padding.upper()
         elif rank == 2 and all(-end < s for end, s in zip(after, a.stride, strict=True)):
-            padding = ((0, 0), *((start, max(end, 0)) for start, end in zip(starts, after, strict=True)), (0, 0))
+            crop = tuple((start, max(end, 0)) for start, end in zip(starts, after, strict=True))
+            padding = self.whole((0, 0), crop)
         else:
             # Everything that VALID can give, then a slice of it.
             shape = tuple(
@@ -353,7 +381,9 @@ class TensorFlowBackend(
         function = getattr(self.nn, f"conv{rank}d_transpose")
 
         def conv(x: Native, w: Native) -> Native:
-            return function(x, w, (x.shape[0], *shape, w.shape[-2]), a.stride, padding=padding, dilations=a.dilation)
+            whole = self._shape(x.shape[0], shape, w.shape[-2])
+            settings = {"padding": padding, "dilations": a.dilation, **self._format(rank)}
+            return function(x, w, whole, a.stride, **settings)
 
         y = self._grouped(a.groups, x, w, conv)
         if shape != outputs:
@@ -361,7 +391,7 @@ class TensorFlowBackend(
                 max(start + size - whole, 0) for start, size, whole in zip(starts, outputs, shape, strict=True)
             )
             y = self._pad(y, tuple((0, more) for more in missing))
-            y = self.tf.slice(y, (0, *starts, 0), (-1, *outputs, -1))
+            y = self.tf.slice(y, self.whole(0, starts), self.whole(-1, outputs))
         return self._biased(y, b)
 
     def conv1d_transpose(
@@ -382,20 +412,20 @@ class TensorFlowBackend(
         elif a.padding != "valid" or a.ceil_mode:
             if a.ceil_mode or not isinstance(a.padding, tuple):
                 self.compose("TensorFlow's pools have no ceil mode, no SAME_LOWER and no dilated SAME")
-            sizes = tuple(x.shape[1:-1])
+            sizes = self.sizes(x)
             pads = resolve_pads(a.padding, sizes, a.window, a.stride, a.dilation)
             covered = covering_pads(sizes, pads, a.window, a.stride, a.dilation, ceil_mode=a.ceil_mode)
             if rank == 2 and not dilated:  # TensorFlow has explicit pads for two axes alone
-                padding = ((0, 0), *covered, (0, 0))
+                padding = self.whole((0, 0), covered)
             else:
                 x = self._pad(x, covered, -math.inf)
         if not dilated:
-            return getattr(self.nn, f"max_pool{rank}d")(x, a.window, a.stride, padding)
+            return getattr(self.nn, f"max_pool{rank}d")(x, a.window, a.stride, padding, **self._format(rank))
         # tf.nn.pool takes dilations without strides, and pads only what is not dilated.
-        y = self.nn.pool(x, a.window, "MAX", padding=padding, dilations=a.dilation)
+        y = self.nn.pool(x, a.window, "MAX", padding=padding, dilations=a.dilation, **self._format(rank))
         if set(a.stride) == {1}:
             return y
-        return self.tf.strided_slice(y, (0,) * (rank + 2), tuple(y.shape), (1, *a.stride, 1))
+        return self.tf.strided_slice(y, (0,) * (rank + 2), tuple(y.shape), self.whole(1, a.stride))
 
     def max_pool1d(self, attributes: MaxPool, x: Native) -> Native:
         return self._max_pool(attributes, x)
@@ -404,14 +434,14 @@ class TensorFlowBackend(
 
     def _average_pool(self, a: AveragePool, x: Native) -> Native:
         rank = len(a.window)
-        function = getattr(self.nn, f"avg_pool{rank}d")
+        function = partial(getattr(self.nn, f"avg_pool{rank}d"), **self._format(rank))
         if a.padding == "same" and (is_native(a.count_padding) or not a.count_padding):
             return function(x, a.window, a.stride, "SAME")
         if a.padding == "valid" and not a.ceil_mode:
             return function(x, a.window, a.stride, "VALID")
         self.compose("TensorFlow's average pools have neither explicit pads, ceil mode nor a choice of what counts")
         # The mean over the padded input, divided by the share of elements that count where some do not.
-        sizes, ones = tuple(x.shape[1:-1]), (1,) * rank
+        sizes, ones = self.sizes(x), (1,) * rank
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, ones)
         covered = covering_pads(sizes, pads, a.window, a.stride, ones, ceil_mode=a.ceil_mode)
         mean = function(self._pad(x, covered), a.window, a.stride, "VALID")

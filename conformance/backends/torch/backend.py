@@ -4,7 +4,7 @@ import contextlib
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -38,8 +38,26 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
+from conformance.case.model import Layout
 from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
+
+# What reads or makes images, which may be in memory as channels-last. Pads and means take axes as they are.
+IMAGES: Final = (
+    "conv?d*",
+    "*_pool?d",
+    "max_unpool2d",
+    "batch_norm*",
+    "group_norm",
+    "instance_norm",
+    "local_response_norm",
+    "prelu",
+    "resize2d",
+    "extract_patches",
+    "fold",
+    "depth_to_space",
+    "space_to_depth",
+)
 
 
 class Direct:
@@ -80,6 +98,9 @@ class TorchBackend(
         "torch.set_num_threads(1)",
     )
     native: ClassVar[str] = "torch.tensor({values}, dtype=torch.{format})"
+    strided: ClassVar[str] = "torch.stack([{tensor}, {tensor}], -1)[..., 0]"
+    usual: ClassVar[Layout] = "channels_first"
+    layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {"channels_last": IMAGES, "strided": ("*",)}
     numbers: ClassVar[str] = "{tensor}.detach().double().numpy()"
     dtype: ClassVar[str] = "torch.{format}"
     offers: ClassVar[Mapping[str, Mode]] = {
@@ -138,6 +159,7 @@ class TorchBackend(
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
+            forward_mode="compile" not in self.modes,
         )
 
     def device_of(self, native: Native) -> str:
@@ -160,6 +182,9 @@ class TorchBackend(
         if name == "bfloat16":
             return Tensor(name, native.view(torch.int16).numpy().view(np.uint16).copy())
         return Tensor(name, native.numpy().copy())
+
+    def spread(self, native: Native) -> Native:
+        return self._torch.stack([native, native], -1)[..., 0]
 
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
@@ -193,6 +218,19 @@ class TorchBackend(
             return outputs, dict(zip(sources, pull(*sources), strict=True))
         except Exception:
             return outputs, one_at_a_time(sources, lambda name: pull(name)[0])
+
+    def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        self.torch, self.F = (
+            Recorded(self._torch, "torch", self.log),
+            Recorded(self._torch.nn.functional, "F", self.log),
+        )
+
+        def run(given: Natives) -> Natives:
+            return program.run(self, {**operands, **given}, lambda _, value: value)
+
+        primals = {name: operands[name] for name in tangents}
+        pushed: Natives = self._torch.func.jvp(run, (primals,), (tangents,))[1]
+        return pushed
 
     def _run_compiled(self, program: Program, operands: Natives, sources: tuple[str, ...]) -> tuple[Natives, Natives]:
         """Runs a program through the compiler.
@@ -244,13 +282,25 @@ class TorchBackend(
         return TorchTrainer(self, build)
 
     # Layout: channels-last in, channels-first for the framework, and back. Copied, because torch's users hold tensors
-    # that are contiguous in torch's layout, and some of its gradients refuse views.
+    # that are contiguous in torch's layout, and some of its gradients refuse views; unless another layout is asked: a
+    # view of images that lie channels-last is what `torch.channels_last` means.
 
     def _first(self, x: Native) -> Native:
-        return self.torch.permute_copy(x, (0, x.ndim - 1, *range(1, x.ndim - 1)))
+        order = (0, x.ndim - 1, *range(1, x.ndim - 1))
+        return self.torch.permute_copy(x, order) if self.layout == "native" else self.torch.permute(x, order)
 
     def _last(self, y: Native) -> Native:
         return self.torch.permute(y, (0, *range(2, y.ndim), 1))
+
+    def _kernel(self, w: Native) -> Native:
+        """(*spatial, a, b) as (b, a, *spatial), in memory as the images are."""
+        order = (w.ndim - 1, w.ndim - 2, *range(w.ndim - 2))
+        if self.layout != "channels_last":
+            return self.torch.permute_copy(w, order) if self.layout == "native" else self.torch.permute(w, order)
+        torch = self._torch
+        # As Module.to leaves parameters: torch names no such memory for one axis.
+        memory = {4: torch.channels_last, 5: torch.channels_last_3d}.get(w.ndim, torch.contiguous_format)
+        return self.torch.clone(self.torch.permute(w, order), memory_format=memory)
 
     def _pad(self, x: Native, pads: tuple[tuple[int, int], ...], value: float = 0.0) -> Native:
         flat = tuple(n for pair in reversed(pads) for n in pair)
@@ -261,7 +311,7 @@ class TorchBackend(
     def _conv(self, a: Convolution, x: Native, w: Native, b: Native | None) -> Native:
         rank = len(a.stride)
         x = self._first(x)
-        w = self.torch.permute_copy(w, (rank + 1, rank, *range(rank)))
+        w = self._kernel(w)
         padding: Any = 0
         if a.padding == "same" and set(a.stride) == {1}:
             padding = "same"  # torch has it for stride 1 alone
@@ -287,7 +337,7 @@ class TorchBackend(
         sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
         x = self._first(x)
         # Both lay groups along the input channels: (in, out / groups, *spatial) in torch.
-        w = self.torch.permute_copy(w, (rank + 1, rank, *range(rank)))
+        w = self._kernel(w)
 
         def conv(padding: tuple[int, ...], output_padding: tuple[int, ...]) -> Native:
             function = getattr(self.F, f"conv_transpose{rank}d")

@@ -84,6 +84,8 @@ OPERATORS: Final = (
             attributes=attributes,
             operands=(X,),
             shapes=shapes,
+            # Softmax mixes the elements of its axis.
+            forward_mode="elementwise" if attributes is not Softmax else None,
             special=special,
             zero=_ZEROS.get(name, ""),
         )

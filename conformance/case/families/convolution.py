@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from conformance.case.contract import (
+    IMAGES,
     LINEAR,
     B,
     Operator,
@@ -99,6 +100,8 @@ OPERATORS: Final = tuple(
             operands=(X, W, B),
             shapes=convolution_shapes,
             rank=rank,
+            images=IMAGES,
+            forward_mode="product",
             linear=True,
             data=LINEAR,
         ),
@@ -108,6 +111,8 @@ OPERATORS: Final = tuple(
             operands=(X, W, B),
             shapes=transposed_shapes,
             rank=rank,
+            images=IMAGES,
+            forward_mode="product",
             linear=True,
             data=LINEAR,
         ),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from conformance.case.contract import (
+    IMAGES,
     NoAttributes,
     Operator,
     Shapes,
@@ -83,6 +84,7 @@ OPERATORS: Final = (
                 operands=(X,),
                 shapes=pool_shapes,
                 rank=rank,
+                images=IMAGES,
                 special=_TIES,
             ),
             Operator(
@@ -92,6 +94,8 @@ OPERATORS: Final = (
                 operands=(X,),
                 shapes=pool_shapes,
                 rank=rank,
+                images=IMAGES,
+                forward_mode="sum",
                 data=("normal",),
             ),
         )
@@ -99,6 +103,7 @@ OPERATORS: Final = (
     Operator(
         name="global_average_pool2d",
         attributes=NoAttributes,
+        forward_mode="sum",
         operands=(X,),
         shapes=global_pool_shapes,
         data=("normal",),

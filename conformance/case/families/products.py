@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from conformance.case.contract import LINEAR, B, NoAttributes, Operand, Operator, Shapes, W, X, Y, check_bias, require
+from conformance.case.contract import (
+    LINEAR,
+    B,
+    ForwardMode,
+    NoAttributes,
+    Operand,
+    Operator,
+    Shapes,
+    W,
+    X,
+    Y,
+    check_bias,
+    require,
+)
 from conformance.case.model import Shape
 
 
@@ -45,13 +58,24 @@ def matmul_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
     return {"output": (*_broadcast(x[:-2], y[:-2]), x[-2], y[-1])}
 
 
+PRODUCT: Final[ForwardMode] = "product"
+SUM: Final[ForwardMode] = "sum"
+
 OPERATORS: Final = tuple(
-    Operator(name=name, attributes=NoAttributes, operands=operands, shapes=shapes, linear=True, data=LINEAR)
-    for name, operands, shapes in (
-        ("dense", (X, W, B), dense_shapes),
-        ("bias_add", (X, Operand(name="b")), bias_shapes),
-        ("matmul", (X, Y), matmul_shapes),
-        ("add", (X, Y), broadcast_shapes),
-        ("multiply", (X, Y), broadcast_shapes),
+    Operator(
+        name=name,
+        attributes=NoAttributes,
+        operands=operands,
+        shapes=shapes,
+        forward_mode=mode,
+        linear=True,
+        data=LINEAR,
+    )
+    for name, operands, shapes, mode in (
+        ("dense", (X, W, B), dense_shapes, PRODUCT),
+        ("bias_add", (X, Operand(name="b")), bias_shapes, SUM),
+        ("matmul", (X, Y), matmul_shapes, PRODUCT),
+        ("add", (X, Y), broadcast_shapes, SUM),
+        ("multiply", (X, Y), broadcast_shapes, PRODUCT),
     )
 )

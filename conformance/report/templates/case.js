@@ -118,7 +118,7 @@ class CasePage {
         const { format, layout } = this.name(result);
         const bits = this.index.bits[result.column][this.place];
         return el("section", null,
-          el("h4", null, format, layout === "channels_last" ? "" : ` ${layout}`,
+          el("h4", null, format, layout === "native" ? "" : ` ${layout}`,
             el("span", { class: "bits", title: "effective bits of the worst array" }, bits === -2 ? "" : bits === -1 ? "exact" : `${showBits(bits / 10)} bits`)),
           result.verdicts.map(([check, outcome, reason, detail, standing, deviation]) => {
             const way = { exact: "=", "within bound": "≈", "within norm-wise bound": "∼", refused: "⊘" }[reason];

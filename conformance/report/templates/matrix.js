@@ -98,7 +98,7 @@ class Matrix {
     this.node.style.setProperty("--cell", `${cell}px`);
     const label = (i) => {
       const [target, format, layout] = this.index.columns[i];
-      const names = [el("span", null, target), el("small", null, narrow ? format.replace("float", "f") : format + (layout === "channels_last" ? "" : ` ${layout}`))];
+      const names = [el("span", null, target), el("small", null, narrow ? format.replace("float", "f") : format + (layout === "native" ? "" : ` ${layout}`))];
       const head = el("div", { role: "columnheader", title: `${target} ${format} ${layout}` }, names);
       head.style.cssText = `flex:none;width:${cell + 2}px;text-align:center`;
       return head;

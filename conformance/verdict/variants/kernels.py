@@ -172,6 +172,19 @@ def _channels_first_data(job: Job) -> Reading | None:
     )
 
 
+def _channels_last_data(job: Job) -> Reading | None:
+    shape = job.operands["x"].shape
+    if shape[-1] == 1 or all(size == 1 for size in shape[1:-1]):
+        return None
+    first = (shape[0], shape[-1], *shape[1:-1])
+    return moved_operand(
+        job,
+        "x",
+        lambda x: np.moveaxis(x, -1, 1).reshape(shape),
+        lambda x: np.moveaxis(x.reshape(first), 1, -1),
+    )
+
+
 def _channels_reversed(job: Job) -> Reading | None:
     if job.operands["x"].shape[-1] == 1:
         return None
@@ -312,6 +325,13 @@ VARIANTS: Final = (
         about="Memory in (batch, channels, rows, columns) is taken for channels last without a transposition.",
         seen_by="several channels and pixels",
         read=_channels_first_data,
+    ),
+    Variant(
+        name="channels-first x read as channels last",
+        operators=(*KERNELS, *POOLS),
+        about="A kernel written for channels last is given memory in (batch, channels, rows, columns).",
+        seen_by="several channels and pixels",
+        read=_channels_last_data,
     ),
     Variant(
         name="channels reversed",

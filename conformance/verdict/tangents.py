@@ -1,0 +1,97 @@
+"""What the outputs' tangents must be: the Jacobian times a tangent of every differentiable operand.
+
+A product's, x w + b, is the sum of x' w, x w' and b': two results of the operator itself and an array, with at most
+two more roundings for the additions. What is linear in all operands together is the operator itself, of the tangents.
+An element-wise operator's Jacobian is diagonal, so that pulling a tangent back is pushing it forward.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from conformance.case.job import Job
+from conformance.case.operators import OPERATORS
+from conformance.formats import Float64
+from conformance.reference.magnitude import Magnitude, once
+from conformance.verdict.model import Expectation
+from conformance.verdict.oracle import REFERENCE_UNIT, Accumulators, attribute_values, in_float64, to_float64
+from conformance.verdict.references import REFERENCE
+
+# Of x' w, x w' and b'.
+_ADDITIONS: Final = 2
+
+Term = tuple[Float64, Magnitude]
+
+
+def expect_tangents(job: Job, accumulators: Accumulators) -> dict[str, Expectation]:
+    """The tangents of a job's outputs, with the bound of an honest computation; none where it has no tangents.
+
+    Raises:
+        InvalidShape: if the reference refuses.
+    """
+    if not job.tangents:
+        return {}
+    operands, _ = in_float64(job)
+    tangents = {name: to_float64(tensor) for name, tensor in job.tangents.items()}
+    attributes = attribute_values(job.attributes)
+    name = OPERATORS[job.operator].outputs[0]
+    terms = _terms(job.operator, attributes, operands, tangents, name)
+    value = np.sum([term for term, _ in terms], axis=0)
+    more = _ADDITIONS if len(terms) > 1 else 0
+    absolute = np.asarray(sum(np.where(m.terms > 0, m.absolute, np.abs(v)) for v, m in terms), np.float64)
+    magnitude = Magnitude(
+        terms=np.asarray(np.max([np.max(once(m.terms), initial=0) for _, m in terms]) + more),
+        absolute=absolute,
+        underflow=np.asarray(sum(np.max(once(m.underflow), initial=0) for _, m in terms) + more),
+    )
+    accumulator = accumulators.of(job.operator, job.format, "jvp", name)
+    numbers = (*operands.values(), *tangents.values())
+    integral = all(np.array_equal(array, np.rint(array)) for array in numbers)
+    if OPERATORS[job.operator].linear and integral and np.max(absolute, initial=0.0) <= 2.0**accumulator.precision:
+        error = np.zeros(())
+    else:
+        error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
+    flushed = magnitude.underflow * (accumulator.eta / accumulator.unit)
+    return {
+        name: Expectation(
+            value=value,
+            bound=np.broadcast_to(error, value.shape),
+            scale=np.maximum(absolute, flushed),
+            root=np.broadcast_to(np.sqrt(magnitude.terms), value.shape),
+        )
+    }
+
+
+def _terms(
+    operator: str,
+    attributes: Mapping[str, Any],
+    operands: Mapping[str, Any],
+    tangents: Mapping[str, Float64],
+    output: str,
+) -> list[Term]:
+    """The arrays that add up to the tangent, each with the magnitude of its own computation."""
+    reference = REFERENCE[operator]
+
+    def computed(**given: Any) -> Term:
+        value = np.asarray(reference.forward(**given, **attributes)[output], np.float64)
+        return value, reference.magnitude(None, **given, **attributes).outputs[output]
+
+    match OPERATORS[operator].forward_mode:
+        case "sum":
+            return [computed(**{**operands, **tangents})]
+        case "elementwise":
+            given = {**operands, **attributes}
+            ((name, tangent),) = tangents.items()
+            pulled = reference.vjp({output: tangent}, **given)[name]
+            magnitude = reference.magnitude({output: tangent}, **given).gradients[name]
+            return [(np.asarray(pulled, np.float64), magnitude)]
+        case _:
+            first, second = [operand.name for operand in OPERATORS[operator].operands[:2]]
+            factors = {first: operands[first], second: operands[second]}
+            terms = [computed(**{**factors, name: tangents[name]}) for name in (first, second)]
+            if "b" in tangents:
+                bias = np.broadcast_to(tangents["b"], terms[0][0].shape)
+                nothing = np.zeros(())
+                terms.append((bias, Magnitude(terms=nothing, absolute=np.abs(bias), underflow=nothing)))
+            return terms

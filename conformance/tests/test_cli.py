@@ -278,7 +278,7 @@ def test_listing_names_cases_and_items(folder: Path, monkeypatch: pytest.MonkeyP
     assert listed() == (0, "conv/plain\nconv/stated\n")
     assert listed("-t", "scipy", "-k", "plain") == (0, "conv/plain[scipy-float32]\n")
     assert listed("--tier", "smoke") == (0, "conv/plain\n")
-    row = r"\W+2\W+2\W+2\W+float32 2\W+channels_last 2\W+2\W+1\W+1\W+0"
+    row = r"\W+1\W+2\W+2\W+float32 2\W+channels_last 2\W+2\W+1\W+1\W+0"
     assert re.search("conv2d" + row, listed("--stats")[1])
     assert re.search("all" + row, listed("--stats")[1])
     (folder / "cases" / "bad.yaml").write_text(BAD)

@@ -82,7 +82,8 @@ BAD = [
         HEAD.replace("inputs:", "input:") + "- {name: a, inputs: {x: [1, 5, 6, 2], w: [3, 2, 2, 3]}}\n",
         (
             "a.yaml:3:3: unknown key 'input'; allowed are operator, about, source, attributes, inputs, cotan"
-            "gents, layers, data, formats, layouts, checks, tier, expect, claims, readings. Did you mean 'inputs'?"
+            "gents, layers, data, formats, layouts, checks, tier, reduced, expect, claims, readings. Did you mean "
+            "'inputs'?"
         ),
         id="unknown key in the defaults",
     ),

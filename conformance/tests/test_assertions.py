@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ import pytest
 
 import conformance
 from conformance.case.job import Job, Outputs
-from conformance.case.listing import default_root
-from conformance.case.loading import load
-from conformance.case.model import Case
 from conformance.case.operators import OPERATORS
 from conformance.formats import FORMATS, round_to
 from conformance.run.plan import question_of
 from conformance.tests.questions import item
+from conformance.tests.shipped import shipped
 from conformance.verdict import oracle
 from conformance.verdict.model import Outcome, Reason
 
@@ -54,14 +51,9 @@ Y = loops(X, W, 2)
 ASKED: dict[str, Any] = {"x": X, "w": W, "stride": 2, "padding": "same", "got": Y}
 
 
-@cache
-def shipped() -> tuple[Case, ...]:
-    return load([default_root() / "operators"])
-
-
 def question(operator: str) -> Job:
     """The operator's first case that has an answer, in float32."""
-    case = next(case for case in shipped() if case.operator == operator and case.expect.error == "no")
+    case = next(case for case in shipped("operators") if case.operator == operator and case.expect.error == "no")
     return question_of(item(case, "float32"), case.data[-1]).job
 
 

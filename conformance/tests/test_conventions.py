@@ -16,7 +16,6 @@ from conformance.case.families.convolution import Convolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.job import NATIVE, Job, is_native
 from conformance.case.linting import lint
-from conformance.case.listing import default_root
 from conformance.case.loading import as_yaml, load
 from conformance.case.model import Case, Convention
 from conformance.case.operators import OPERATORS
@@ -35,6 +34,7 @@ from conformance.run.store import RunWriter, case_record, load_runs, read_runs
 from conformance.tests import fakes, questions
 from conformance.tests.conftest import Ask
 from conformance.tests.questions import HERE, case, item, numbers
+from conformance.tests.shipped import shipped
 from conformance.tests.test_loading import loaded, told
 from conformance.verdict.conventions import expected_of, indistinct, variant_of
 from conformance.verdict.model import Outcome, Reason
@@ -144,15 +144,15 @@ def test_a_reading_may_change_what_is_not_native_or_name_a_variant(tmp_path: Pat
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
-    for shipped in load([default_root() / "conventions"]):
+    for probe in shipped("conventions"):
         path = tmp_path / "one.yaml"
-        path.write_text(as_yaml(shipped))
+        path.write_text(as_yaml(probe))
         (back,) = load([path])
-        assert back.native == shipped.native, shipped.id
+        assert back.native == probe.native, probe.id
         assert [(r.name, r.attributes, r.variant) for r in back.readings] == [
-            (r.name, r.attributes, r.variant) for r in shipped.readings
+            (r.name, r.attributes, r.variant) for r in probe.readings
         ]
-        assert (back.attributes, back.inputs, back.checks) == (shipped.attributes, shipped.inputs, shipped.checks)
+        assert (back.attributes, back.inputs, back.checks) == (probe.attributes, probe.inputs, probe.checks)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_readings_within_each_others_bounds_are_not_told_apart() -> None:
 
 
 def test_every_shipped_probe_tells_its_readings_apart() -> None:
-    cases = load([default_root() / "conventions"])
+    cases = shipped("conventions")
     assert len(cases) >= 56
     assert all(case.readings for case in cases)
     assert lint_probes(cases) == ()
@@ -285,7 +285,7 @@ def test_every_shipped_probe_tells_its_readings_apart() -> None:
 
 
 def test_probes_count_nothing_towards_the_mutation_score() -> None:
-    assert mutate(load([default_root() / "conventions"])).mutants == ()
+    assert mutate(shipped("conventions")).mutants == ()
 
 
 def test_customs_have_names_of_their_own() -> None:

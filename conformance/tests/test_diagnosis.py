@@ -9,8 +9,6 @@ import pytest
 
 from conformance.case.families.convolution import Convolution
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.listing import default_root
-from conformance.case.loading import load
 from conformance.case.model import Case
 from conformance.pytest_plugin import Disagreement
 from conformance.run.engine import Session
@@ -21,6 +19,7 @@ from conformance.run.store import result_from_plain, result_to_plain
 from conformance.tests import fakes
 from conformance.tests.conftest import Ask
 from conformance.tests.questions import AVERAGE_POOL, CHAIN, CONV, DENSE, FLATTEN, MAX_POOL, SQUARE, case, item
+from conformance.tests.shipped import shipped
 from conformance.verdict import oracle
 from conformance.verdict.diagnosis import SECONDS, Differing, diagnose
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
@@ -123,7 +122,7 @@ ASYMMETRIC = (
 
 @pytest.mark.parametrize("case_id", ["batch_norm/image", "batch_norm_training/image", "layer_norm/image"])
 def test_a_variant_has_nothing_to_say_of_what_another_one_reads_as_another_operator(case_id: str) -> None:
-    (case,) = (case for case in load([default_root() / "operators"]) if case.id == case_id)
+    (case,) = (case for case in shipped("operators") if case.id == case_id)
     job = replace(question_of(item(case, "float32"), case.data[0]).job, cotangents={})
     for first in variants_of(case.operator):
         read = first.read(job)
@@ -139,7 +138,7 @@ PATIENCE = 30.0
 
 @pytest.mark.parametrize("case_id", ASYMMETRIC)
 def test_every_variant_is_recognised_as_itself(case_id: str) -> None:
-    (case,) = (case for case in load([default_root() / "operators"]) if case.id == case_id)
+    (case,) = (case for case in shipped("operators") if case.id == case_id)
     told = 0
     for variant in variants_of(case.operator):
         differing = answered(case, variant)

@@ -13,8 +13,6 @@ from conformance.case.families.activations import Softmax
 from conformance.case.families.convolution import Convolution
 from conformance.case.families.pooling import MaxPool
 from conformance.case.job import Target
-from conformance.case.listing import default_root
-from conformance.case.loading import load
 from conformance.case.model import Case, Expect, Fill, FormatName, TensorSpec
 from conformance.case.operators import Chain
 from conformance.errors import BackendMissing, WorkerFailed
@@ -37,6 +35,7 @@ from conformance.tests.questions import (
     numbers,
     stated,
 )
+from conformance.tests.shipped import core, shipped
 from conformance.verdict.deviations import Deviation
 from conformance.verdict.model import Comparison, Outcome, Reason
 
@@ -66,7 +65,7 @@ def known_cases() -> list[Case]:
         layers = case.attributes.layers if isinstance(case.attributes, Chain) else ()
         return {case.operator, *(layer.operator for layer in layers)}
 
-    return [case for case in load([default_root()]) if operators(case) <= known and not case.readings]
+    return [case for case in core() if operators(case) <= known and not case.readings]
 
 
 # An honest backend -------------------------------------------------------------------------------------------------
@@ -343,7 +342,7 @@ def test_what_a_backend_raises_is_a_refusal(ask: Ask) -> None:
 
 def rejects() -> list[Case]:
     known = set(fakes.Honest.operators())
-    return [case for case in load([default_root() / "rejects"]) if case.operator in known]
+    return [case for case in shipped("rejects") if case.operator in known]
 
 
 def test_an_honest_backend_refuses_what_must_be_refused(ask: Ask) -> None:

@@ -9,8 +9,6 @@ import pytest
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.listing import default_root
-from conformance.case.loading import load
 from conformance.case.model import Case
 from conformance.case.operators import Chain
 from conformance.run.plan import question_of
@@ -19,6 +17,7 @@ from conformance.run.store import result_from_plain, result_to_plain
 from conformance.tests import fakes
 from conformance.tests.conftest import Ask
 from conformance.tests.questions import CHAIN, CONV, chain, item
+from conformance.tests.shipped import core
 from conformance.verdict import free_running, oracle
 from conformance.verdict.free_running import MOST_ELEMENTS, OWN_ELEMENTS, FreeRun, free_run
 from conformance.verdict.model import Outcome
@@ -29,11 +28,7 @@ PLAIN = Accumulators()
 
 @cache
 def chains() -> dict[str, Case]:
-    return {
-        case.id: case
-        for case in load([default_root()])
-        if case.operator == "chain" and case.expect.error == "no" and case.tier != "full"
-    }
+    return {case.id: case for case in core() if case.operator == "chain" and case.expect.error == "no"}
 
 
 def asked(case: Case, format_: str = "float32") -> tuple[Job, Outputs]:

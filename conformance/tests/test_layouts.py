@@ -11,8 +11,6 @@ import pytest
 
 from conformance.case.job import Target, Tensor, Unsupported
 from conformance.case.layouts import LAYOUTS, ROTATION, axes_of, further, may_vary
-from conformance.case.listing import default_root
-from conformance.case.loading import load
 from conformance.case.model import Case, Expect, Layout
 from conformance.errors import InvalidCases
 from conformance.run.engine import Session
@@ -21,6 +19,7 @@ from conformance.run.result import Result
 from conformance.tests.fakes import Honest
 from conformance.tests.layouts import KnowsNoOrder, SkipsNoGaps, TakesFirstForLast, TakesLayouts
 from conformance.tests.questions import AVERAGE_POOL, CHAIN, CONV, DENSE, MAX_POOL, RELU, SQUARE, case
+from conformance.tests.shipped import shipped
 from conformance.verdict.deviations import Deviation, load_deviations
 from conformance.verdict.model import Outcome
 from conformance.worker.gateway import layout_of
@@ -94,7 +93,7 @@ def test_probes_and_questions_without_an_answer_have_no_further_layout() -> None
     refused = replace(in_turn(LAYOUTS), expect=Expect(error="required"))
     assert not may_vary(refused)
     assert names(refused, tier="full") == ["torch-float32"]
-    probes = [case for case in load([default_root() / "conventions"]) if case.readings]
+    probes = [case for case in shipped("conventions") if case.readings]
     assert not any(map(may_vary, probes))
 
 

@@ -7,13 +7,12 @@ import pytest
 from conformance.backends.base import STOCK
 from conformance.case.contract import NoAttributes
 from conformance.case.job import Description, Target
-from conformance.case.listing import default_root
-from conformance.case.loading import load
 from conformance.errors import InvalidTarget, WorkerFailed
 from conformance.run import doctor
 from conformance.run.plan import few, plan
 from conformance.tests import fakes
 from conformance.tests.questions import CHAIN, CONV, DENSE, MAX_POOL, SQUARE, case
+from conformance.tests.shipped import core
 from conformance.verdict.deviations import Deviation, assess
 from conformance.verdict.model import Outcome, Reason, Verdict
 from conformance.worker import gateway
@@ -129,7 +128,7 @@ def test_a_costly_mode_is_asked_the_first_of_every_sliding_operator() -> None:
 
 
 def test_the_few_are_fixed_among_the_shipped_cases() -> None:
-    items = plan(load([default_root()]), (TORCH,))
+    items = plan(core(), (TORCH,))
     chosen = few(items)
     assert [item.case.operator for item in chosen] == list(dict.fromkeys(item.case.operator for item in chosen))
     operators = {item.case.operator for item in chosen}

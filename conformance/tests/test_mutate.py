@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from conformance.case.listing import default_root
 from conformance.case.loading import load
 from conformance.cli import app
 from conformance.run.mutate import Mutant, Score, mutate
+from conformance.tests.shipped import core
 
 WEAK = """operator: conv2d
 cases:
@@ -38,19 +38,19 @@ def by_name(score: Score) -> dict[str, Mutant]:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Score:
-    return mutate(load([default_root()]))
+def score() -> Score:
+    return mutate(core())
 
 
-def test_the_shipped_cases_notice_every_variant(shipped: Score) -> None:
-    assert [(mutant.operator, mutant.variant.name) for mutant in shipped.alive] == []
-    assert len(shipped.mutants) >= 700
-    assert all(mutant.killers and not mutant.survived for mutant in shipped.mutants)
+def test_the_shipped_cases_notice_every_variant(score: Score) -> None:
+    assert [(mutant.operator, mutant.variant.name) for mutant in score.alive] == []
+    assert len(score.mutants) >= 700
+    assert all(mutant.killers and not mutant.survived for mutant in score.mutants)
 
 
-def test_a_killer_is_a_case_of_the_operator(shipped: Score) -> None:
-    operators = {case.id: case.operator for case in load([default_root()])}
-    for mutant in shipped.mutants:
+def test_a_killer_is_a_case_of_the_operator(score: Score) -> None:
+    operators = {case.id: case.operator for case in core()}
+    for mutant in score.mutants:
         assert [operators[case] for case in mutant.killers] == [mutant.operator]
         assert not mutant.killers[0].startswith("seeds/")
 
@@ -104,10 +104,10 @@ def test_all_cases_are_asked_on_demand(tmp_path: Path) -> None:
     assert found["SAME_LOWER"].survived == ()
 
 
-def test_a_keyword_and_a_tier_choose(shipped: Score) -> None:
-    cases = load([default_root()])
+def test_a_keyword_and_a_tier_choose(score: Score) -> None:
+    cases = core()
     assert mutate(cases, keyword="conv1d and not transpose").operators == ("conv1d",)
-    assert 0 < len(mutate(cases, tier="smoke").mutants) < len(shipped.mutants)
+    assert 0 < len(mutate(cases, tier="smoke").mutants) < len(score.mutants)
     assert mutate(cases, keyword="seeds").mutants == ()
     assert mutate(cases, keyword="rejects").mutants == ()
 

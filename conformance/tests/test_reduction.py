@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from conformance.case.listing import default_root
 from conformance.case.loading import load
 from conformance.case.model import Case, Shape
 from conformance.case.operators import OPERATORS
 from conformance.case.reduction import fewer
 from conformance.case.resolved import geometry_of
 from conformance.errors import InvalidCases
+from conformance.tests.shipped import shipped
 
 HEAD = "operator: conv2d\ndefaults: {tier: full, reduced: core}\ncases:\n"
 
@@ -92,7 +92,7 @@ def test_what_has_no_small_form_is_told(tmp_path: Path, case: str) -> None:
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Case]:
-    return {case.id: case for case in load([default_root() / "published"])}
+    return {case.id: case for case in shipped("published")}
 
 
 def test_every_published_layer_keeps_its_geometry(published: dict[str, Case]) -> None:

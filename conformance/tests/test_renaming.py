@@ -18,6 +18,7 @@ from conformance.report.comparison import as_json, markdown, text, write_page
 from conformance.run.comparison import compare_runs, measured
 from conformance.run.store import RunWriter, case_record, present_names, read_run
 from conformance.tests.installed import Installation, install
+from conformance.tests.shipped import shipped
 from conformance.tests.test_deviations import ON_FILE
 from conformance.tests.test_report import case_of, describe, result_of, write_run
 from conformance.verdict.deviations import require_present_names, shipped_deviations
@@ -182,7 +183,7 @@ def test_a_deviation_on_a_former_id_is_told_the_new_one(tmp_path: Path) -> None:
 
 
 def test_the_shipped_deviations_name_cases_by_their_present_ids() -> None:
-    require_present_names(shipped_deviations(), load([default_root()]))
+    require_present_names(shipped_deviations(), shipped())
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,9 @@ def known_cases() -> list[Case]:
         layers = case.attributes.layers if isinstance(case.attributes, Chain) else ()
         return {case.operator, *(layer.operator for layer in layers)}
 
-    return [case for case in core() if operators(case) <= known and not case.readings]
+    # Its zeros of padding are numbers like others, and infinity times 0 is NaN: implementation-defined.
+    left_alone = {"conv2d/infinite-weight-over-padding"}
+    return [case for case in core() if operators(case) <= known and not case.readings and case.id not in left_alone]
 
 
 # An honest backend -------------------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def test_what_agrees_is_explained_term_by_term_too(ask: Ask) -> None:
     assert not [name for name in result.sums if name.startswith("wide/")]
 
 
-@pytest.mark.parametrize("case", known_cases()[:3], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [CONV, MAX_POOL, CHAIN], ids=lambda case: case.id)
 def test_the_reference_is_asked_in_this_process(case: Case) -> None:
     session = Session(REFERENCE)
     result = session.run(item(case, backend="reference"))
@@ -342,7 +344,7 @@ def test_what_a_backend_raises_is_a_refusal(ask: Ask) -> None:
 
 def rejects() -> list[Case]:
     known = set(fakes.Honest.operators())
-    return [case for case in shipped("rejects") if case.operator in known]
+    return [case for case in shipped("rejects") if case.operator in known and case.expect.error == "required"]
 
 
 def test_an_honest_backend_refuses_what_must_be_refused(ask: Ask) -> None:

@@ -150,6 +150,9 @@ def port(text: str, source: Dialect, targets: Sequence[Dialect], given: str = ""
     if len(calls) != 1:
         raise UnreadableLayer(text, 1, f"one layer is ported at a time, got {len(calls)}")
     (call,) = calls
+    if "Dropout" in call.layer:
+        # Its numbers are drawn anew at each call: nothing can be compared, and in inference it is the identity.
+        raise UnreadableLayer(text, 1, f"{call.layer} draws its numbers, so that no port of it can be checked")
     x = _given(given, source) if given else _fitting(call, source)
     step = READERS[source.name].read(call, x)
     says = {target: [target.write(question) for question in step.questions] for target in targets}

@@ -269,3 +269,8 @@ def test_a_wrong_call_is_seen_where_its_framework_is_installed() -> None:
         assert not np.allclose(differs.arrays["output"], wanted)
     assert not differs.holds
     assert not fails.holds
+
+
+def test_a_layer_that_draws_is_not_ported_as_the_identity() -> None:
+    with pytest.raises(UnreadableLayer, match="Dropout draws its numbers, so that no port of it can be checked"):
+        port("nn.Dropout(0.3)", DIALECTS["torch"], (DIALECTS["keras"],))

@@ -70,6 +70,27 @@ def test_anything_else_than_what_is_on_file_stays_unexpected(verdict: Verdict) -
     assert assessed(verdict=verdict) == Assessment(standing="unexpected", deviation="nan")
 
 
+@pytest.mark.parametrize(("backend", "covered"), [("t*", True), ("*f", True), ("keras-*", False)])
+def test_one_may_be_that_of_several_backends(backend: str, covered: bool) -> None:
+    assert (assessed(replace(ON_FILE, backend=backend)).standing == "expected") is covered
+
+
+@pytest.mark.parametrize(
+    ("outcome", "standing"),
+    [
+        (Outcome.UNSTABLE, "expected"),
+        (Outcome.DIFFERS, "expected"),
+        (Outcome.AGREES, "expected"),
+        (Outcome.CRASHED, "unexpected"),
+        (Outcome.REFUSED, "unexpected"),
+    ],
+)
+def test_numbers_that_change_may_agree_once(outcome: Outcome, standing: str) -> None:
+    changing = replace(ON_FILE, outcome=Outcome.UNSTABLE, reason="")
+    verdict = Verdict(outcome=outcome, reason=Reason.VALUE)
+    assert assessed(changing, verdict) == Assessment(standing=standing, deviation="nan")
+
+
 def test_without_a_reason_any_is_covered() -> None:
     anyhow = replace(ON_FILE, reason="")
     assert assessed(anyhow, Verdict(outcome=Outcome.DIFFERS, reason=Reason.VALUE)).standing == "expected"

@@ -26,6 +26,8 @@ from conformance.verdict.model import Outcome, Verdict
 Standing = Literal["expected", "unexpected", "stale"]
 # Modes in which a framework may compute with less than was asked.
 INEXACT_MODES: Final = ("stock", "tf32")
+# What a single answer may be where numbers change from one to the next.
+_OF_UNSTABLE: Final = (Outcome.UNSTABLE, Outcome.DIFFERS, Outcome.AGREES)
 
 
 def _requirement(text: str) -> str:
@@ -42,7 +44,7 @@ class Deviation:
     Attributes:
         id: short and unique; the report refers to it.
         cases: globs over case ids.
-        backend: whose it is.
+        backend: whose it is, or a glob of several.
         device: where; any if empty.
         mode: a mode that the target must have; any, and none, if empty.
         formats, layouts: which; any if empty.
@@ -52,7 +54,8 @@ class Deviation:
         machine: the processor architecture, as `platform.machine()` says; any if empty.
         modes: all of these must be among the target's.
         except_modes: none of these may be.
-        outcome, reason: what every matched result must show; any reason if empty.
+        outcome, reason: what every matched result must show; any reason if empty. What is UNSTABLE, because it is
+            read from memory that nobody wrote, say, shows only where it is asked again.
         about: one sentence of fact.
         link: where it is reported or documented.
     """
@@ -91,7 +94,7 @@ class Deviation:
             if not version or not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
                 return False
         return (
-            self.backend == target.backend
+            fnmatchcase(target.backend, self.backend)
             and self.device in ("", target.device)
             and self.mode in ("", *target.modes)
             and check in self.checks
@@ -105,7 +108,9 @@ class Deviation:
         )
 
     def states(self, verdict: Verdict) -> bool:
-        """Whether a verdict is what it says."""
+        """Whether a verdict is what it says, or may be: of numbers that change, those of one answer may agree."""
+        if self.outcome is Outcome.UNSTABLE:
+            return verdict.outcome in _OF_UNSTABLE
         return verdict.outcome is self.outcome and self.reason in ("", verdict.reason.value)
 
 

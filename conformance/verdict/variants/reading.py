@@ -236,7 +236,8 @@ def mapped(expectation: Expectation, move: Move) -> Expectation:
 def scaled(expectation: Expectation, factor: Any, job: Job) -> Expectation:
     """Multiplied; three more roundings (the factor's, before or after the sum) unless it is a power of two."""
     size = np.abs(factor)
-    bound, scale = size * expectation.bound, size * expectation.scale
+    with np.errstate(over="ignore"):  # an infinite bound says nothing, as it should
+        bound, scale = size * expectation.bound, size * expectation.scale
     if not np.all(np.frexp(size)[0] == 0.5) and np.any(size):
         bound = bound + 3 * FORMATS[job.format].unit * np.maximum(scale, np.abs(factor * expectation.value))
     return Expectation(value=factor * expectation.value, bound=bound, scale=scale)

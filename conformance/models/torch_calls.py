@@ -13,6 +13,7 @@ from conformance.case.families.convolution import Convolution, TransposedConvolu
 from conformance.case.families.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.resizing import Resize
+from conformance.case.geometry import resolve_pads
 from conformance.models.base import per_axis
 from conformance.models.recording import Call, Native
 
@@ -59,9 +60,8 @@ def _convolution(rank: int) -> Callable[..., Call | None]:
         kernel = tuple(weight.shape[2:])
         pads: Any = padding
         if padding == "same":
-            # torch takes a stride of 1 alone, and puts the odd pixel at the high end.
-            spans = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-            pads = tuple((span // 2, span - span // 2) for span in spans)
+            # torch takes a stride of 1 alone.
+            pads = resolve_pads("same", tuple(input.shape[2:]), kernel, (1,) * rank, dilation)
         elif padding != "valid":
             pads = _pairs(padding, rank)
         if pads != "valid" and not any(map(any, pads)):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from conformance.report.summary import plain
+from conformance.report.templating import asset, environment
 from conformance.run.comparison import NOTABLE_BITS, Measured, Pair, RunComparison, question_of
 from conformance.run.result import Result
 
@@ -202,16 +202,9 @@ def summary(comparison: RunComparison) -> str:
 
 def write_page(comparison: RunComparison, path: Path) -> None:
     """Writes the comparison as one HTML file with the report's style, without scripts or network."""
-    environment = Environment(
-        loader=PackageLoader("conformance.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    assert environment.loader is not None
-    page = environment.get_template("comparison.html.j2").render(
-        style=Markup(environment.loader.get_source(environment, "style.css")[0]),
+    made = environment()
+    page = made.get_template("comparison.html.j2").render(
+        style=Markup(asset(made, "style.css")),
         comparison=comparison,
         sides=(("Before", comparison.before), ("After", comparison.after)),
         sections=sections(comparison),

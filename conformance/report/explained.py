@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from conformance.report.answers import Explanation
 from conformance.report.axes import Axis
 from conformance.report.drawings import Drawing, draw_case, plane, strip
+from conformance.report.templating import asset, environment
 from conformance.run.store import CaseRecord
 
 # Beyond this a drawing has more cells than a screen has places for them.
@@ -57,17 +57,9 @@ def _drawing(title: str, axes: Sequence[Axis]) -> Drawing:
 
 
 def _write(path: Path, title: str, about: str, parts: Sequence[Part], fault: str = "") -> Path:
-    environment = Environment(
-        loader=PackageLoader("conformance.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    assert environment.loader is not None
-    style = Markup(environment.loader.get_source(environment, "style.css")[0])
-    page = environment.get_template("explained.html.j2").render(
-        title=title, about=about, parts=parts, fault=fault, style=style
+    made = environment()
+    page = made.get_template("explained.html.j2").render(
+        title=title, about=about, parts=parts, fault=fault, style=Markup(asset(made, "style.css"))
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8", newline="\n")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from conformance.report import charts, details, selfcheck
@@ -23,6 +22,7 @@ from conformance.report.conventions import ports, topics
 from conformance.report.operators import offer
 from conformance.report.payload import build
 from conformance.report.replacing import replace_text
+from conformance.report.templating import asset, environment
 from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
 from conformance.verdict.deviations import Deviation
@@ -175,31 +175,25 @@ def write_report(reports: Path, deviations: Sequence[Deviation] = ()) -> Path:
 
 def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page:
     """The page as text, and what stands beside it."""
-    environment = Environment(
-        loader=PackageLoader("conformance.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"bits": show_bits, "web": web_link, "seconds": show_seconds, "short": _short}
-    environment.filters |= {"number": selfcheck.number, "figures": selfcheck.figures}
-    environment.globals |= {
+    made = environment()
+    made.filters |= {"bits": show_bits, "web": web_link, "seconds": show_seconds, "short": _short}
+    made.filters |= {"number": selfcheck.number, "figures": selfcheck.figures}
+    made.globals |= {
         "glyph": GLYPHS,
         "legend": charts.legend,
         "query": _query,
         "float": float,
         "share": selfcheck.share,
     }
-    script = "\n".join(_asset(environment, name) for name in SCRIPTS)
+    script = "\n".join(asset(made, name) for name in SCRIPTS)
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
     unexpected = [entry for entry in entries if entry.result.unexpected]
     conventions = topics(collection)
     known = _known(entries, deviations)
     payload = build(collection, charts.heat_records(collection.training), _threads(known))
     inside = details.inside(payload.chunks)
-    text = environment.get_template("page.html.j2").render(
-        style=Markup(_asset(environment, "style.css")),
+    text = made.get_template("page.html.j2").render(
+        style=Markup(asset(made, "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         index=payload.index,
@@ -238,11 +232,6 @@ def _rows(entries: Sequence[Entry]) -> tuple[Row, ...]:
         found.setdefault((entry.column.target, entry.result.case, entry.result.outcome), []).append(entry)
     rows = [Row(entry=same[0], formats=tuple(entry.column.format for entry in same)) for same in found.values()]
     return tuple(sorted(rows, key=lambda row: -row.entry.result.outcome.severity))
-
-
-def _asset(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 def _product() -> str:

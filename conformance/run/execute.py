@@ -148,7 +148,7 @@ def select(request: Request) -> Selection:
         layout_of=layout_of,
         costly=costly,
     )
-    unlisted = Counter(item.target for item in items if not _is_listed(item))
+    listed = tuple(item for item in items if _is_listed(item))
     matches = compile_keyword(request.keyword)
     trainings = tuple(
         (training, target)
@@ -169,10 +169,10 @@ def select(request: Request) -> Selection:
         cases=cases,
         trainings=trainings,
         deviations=deviations,
-        items=tuple(item for item in items if _is_listed(item)),
+        items=listed,
         targets=tuple(targets),
         floors=load_floors(request.floor) if request.floor else {},
-        not_asked=unlisted,
+        not_asked=Counter(item.target for item in items) - Counter(item.target for item in listed),
     )
 
 

@@ -28,7 +28,7 @@ from conformance.dialects.model import Question, Written
 from conformance.dialects.table import Dialect
 from conformance.formats import Float64
 from conformance.verdict.compare import compare
-from conformance.verdict.model import Comparison, Expectation
+from conformance.verdict.model import Comparison, exactly
 from conformance.verdict.oracle import Accumulators, Expectations, expect, in_float64
 
 # A framework's import takes seconds, a call milliseconds; minutes mean that the machine is out of breath.
@@ -162,10 +162,7 @@ def _expected(question: Question, job: Job) -> Expectations:
     gradient = np.zeros(x.size)
     gradient[_moved(question, np.arange(x.size).reshape(x.shape)).ravel()] = cotangents["output"].ravel()
     values = {"output": _moved(question, x)}, {"x": gradient.reshape(x.shape)}
-    outputs, gradients = (
-        {name: Expectation(value=v, bound=np.zeros(v.shape), scale=np.zeros(v.shape)) for name, v in found.items()}
-        for found in values
-    )
+    outputs, gradients = ({name: exactly(value) for name, value in found.items()} for found in values)
     return Expectations(outputs=outputs, gradients=gradients)
 
 

@@ -19,7 +19,7 @@ from conformance.tests.conftest import Ask
 from conformance.tests.questions import CHAIN, CONV, chain, item
 from conformance.tests.shipped import core
 from conformance.verdict import free_running, oracle
-from conformance.verdict.free_running import MOST_ELEMENTS, FreeRun, free_run
+from conformance.verdict.free_running import MOST_ELEMENTS, OWN_ELEMENTS, FreeRun, free_run
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators
 
@@ -61,8 +61,9 @@ def test_what_is_stored_after_every_layer_stays_within_the_radius(case_id: str) 
         last = job.attributes.layers[-1].name
         wrong = free_run(job, changed(answer, last, 1e-3), PLAIN)
         assert wrong is not None
-        # A whole network grows more from end to end, and a mean of numbers of either sign cancels.
-        assert wrong.ratio > 3
+        # A whole network grows more from end to end, and its elements share one deviation; a mean cancels.
+        grows = elements > OWN_ELEMENTS or job.attributes.layers[-1].operator == "mean"
+        assert wrong.ratio > (3 if grows else 10)
         assert (wrong.check, wrong.name, wrong.first) == ("outputs", last, last)
 
 

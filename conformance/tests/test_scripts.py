@@ -56,7 +56,7 @@ def test_a_script_says_what_the_harness_said(
 ) -> None:
     case = shipped[name]
     format_ = "float32" if "float32" in case.formats else case.formats[0]
-    item = Item(case=case, target=session.target, format=format_, layout=case.layouts[0])
+    item = Item(case=case, target=session.target, format=format_, layout="native")
     asked = session.ask(item, case.data[-1])
     judgement = judge(case, asked.job, asked.answer, asked.expected, exact=asked.exact)
     made = script_of(item, scripting(case, session.target), asked, judgement, session.description, inside=True)

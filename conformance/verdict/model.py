@@ -7,7 +7,7 @@ drawn from them in `judge.py` alone.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,13 @@ class Expectation:
     scale: Float64
     root: Float64 | None = None
     signed: NDArray[np.bool_] | None = None
+
+
+def exactly(value: Any) -> Expectation:
+    """Values that nothing rounds: the bound is 0."""
+    value = np.asarray(value, np.float64)
+    nothing = np.broadcast_to(0.0, value.shape)
+    return Expectation(value=value, bound=nothing, scale=nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

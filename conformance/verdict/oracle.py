@@ -35,7 +35,7 @@ from conformance.reference.magnitude import Magnitude, once
 from conformance.reference.operators import LAWS
 from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
-from conformance.verdict.model import Drawn, Expectation, Sample, Thinned
+from conformance.verdict.model import Drawn, Expectation, Sample, Thinned, exactly
 from conformance.verdict.references import REFERENCE
 
 REFERENCE_UNIT: Final = 2.0**-53
@@ -144,15 +144,10 @@ def values(job: Job) -> Expectations | MustRefuse:
     except InvalidShape as error:
         return MustRefuse(why=str(error))
 
-    def without_bound(value: Any) -> Expectation:
-        value = np.asarray(value, np.float64)
-        nothing = np.broadcast_to(0.0, value.shape)
-        return Expectation(value=value, bound=nothing, scale=nothing)
-
     wanted = differentiable(job.operator)
     return Expectations(
-        outputs={name: without_bound(value) for name, value in outputs.items()},
-        gradients={name: without_bound(value) for name, value in gradients.items() if name in wanted},
+        outputs={name: exactly(value) for name, value in outputs.items()},
+        gradients={name: exactly(value) for name, value in gradients.items() if name in wanted},
     )
 
 
@@ -194,14 +189,14 @@ def expect_operator(
             return Expectation(value=value, bound=nothing, scale=nothing, signed=np.broadcast_to(signed, value.shape))
         absolute = magnitude.absolute
         error = np.zeros(())
-        cancelled = None
+        signed_zeros = None
         if exact_integers[check] and float(np.max(absolute, initial=0.0)) <= 2.0**accumulator.precision:
             # What cancels is +0 in any order; a sum of zeros alone has the sign that its order gives it.
-            cancelled = np.broadcast_to(absolute > 0, value.shape)
+            signed_zeros = np.broadcast_to(absolute > 0, value.shape)
         else:
             error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
         if check == "outputs" and OPERATORS[operator].zero:
-            cancelled = _kept_zeros(OPERATORS[operator].zero, operands["x"])
+            signed_zeros = _kept_zeros(OPERATORS[operator].zero, operands["x"])
         if bias is not None and check == "outputs":
             error = _stored_before(bias, value, error, FORMATS[format_name], accumulator)
         # What underflows may cost is no loss of bits: it counts as one rounding.
@@ -213,7 +208,7 @@ def expect_operator(
             bound=np.broadcast_to(error, value.shape),
             scale=np.broadcast_to(absolute, value.shape),
             root=np.broadcast_to(np.sqrt(once(magnitude.terms)), value.shape),
-            signed=cancelled,
+            signed=signed_zeros,
         )
 
     wanted = differentiable(operator)

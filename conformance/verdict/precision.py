@@ -80,9 +80,10 @@ def explained(
         accumulators: what the backend declares.
         description: for the transform algorithms that it declares.
         agrees_with: the readings of the operator that explain it; but for roundings, they go before loose models.
-        seconds: models that are not tried within them stay untried.
+        seconds: of this thread's own work, so that no verdict depends on how busy the machine is; models that are not
+            tried within them stay untried.
     """
-    deadline = time.perf_counter() + seconds
+    deadline = time.thread_time() + seconds
     otherwise = not _ROUNDINGS.issuperset(agrees_with)
     models = [model for model in _models(accumulators) if not (otherwise and model.loose)]
     parts = [part for whole in differing for part in layers_of(whole)]
@@ -105,7 +106,7 @@ def _explain(
 ) -> Verdict:
     beyond = _beyond(check, parts)
     for model in models:
-        if time.perf_counter() > deadline:
+        if time.thread_time() > deadline:
             break
         if _holds(model, check, beyond):
             declared = model.reason is Reason.NORM_WISE and _transforms(parts, description)

@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from conformance.case.job import Job
+from conformance.verdict.model import exactly
 from conformance.verdict.oracle import Expectations
-from conformance.verdict.variants.reading import Reading, Variant, bounded, exactly, numbers, replaced
+from conformance.verdict.variants.reading import Reading, Variant, bounded, numbers, replaced
 
 # The slope at 0 from below, scale times alpha, and from above (Klambauer et al., Self-Normalizing Neural Networks,
 # equation 14).

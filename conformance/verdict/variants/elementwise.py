@@ -10,16 +10,16 @@ import numpy as np
 
 from conformance.case.job import Job, Tensor
 from conformance.formats import FORMATS, Float64
-from conformance.verdict.model import Expectation
+from conformance.verdict.model import Expectation, exactly
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
     Array,
     Reading,
     Variant,
+    as_channels_first,
     bounded,
     each_gradient,
     each_output,
-    exactly,
     moved_operand,
     numbers,
     replaced,
@@ -328,13 +328,8 @@ def _channels_first(job: Job) -> Reading | None:
     shape = job.operands["x"].shape
     if len(shape) < 3 or shape[-1] == 1:
         return None
-    first = (shape[0], shape[-1], *shape[1:-1])
-    return moved_operand(
-        job,
-        "x",
-        lambda x: np.moveaxis(x, -1, 1).reshape(shape),
-        lambda x: np.moveaxis(x.reshape(first), 1, -1),
-    )
+    back, move = as_channels_first(shape)
+    return moved_operand(job, "x", move, back)
 
 
 def _columns_first(job: Job) -> Reading | None:

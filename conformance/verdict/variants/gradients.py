@@ -11,7 +11,7 @@ import numpy as np
 from conformance.case.job import Job, Tensor
 from conformance.case.operators import OPERATORS
 from conformance.formats import FORMATS, round_to
-from conformance.verdict.model import Expectation
+from conformance.verdict.model import Expectation, exactly
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
     KERNELS,
@@ -20,7 +20,6 @@ from conformance.verdict.variants.reading import (
     Reading,
     Variant,
     each_gradient,
-    exactly,
     kernel_of,
     moved,
     numbers,

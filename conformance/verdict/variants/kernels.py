@@ -16,6 +16,7 @@ from conformance.verdict.variants.reading import (
     Array,
     Reading,
     Variant,
+    as_channels_first,
     each_gradient,
     each_output,
     kernel_of,
@@ -163,26 +164,16 @@ def _channels_first_data(job: Job) -> Reading | None:
     shape = job.operands["x"].shape
     if shape[-1] == 1 or all(size == 1 for size in shape[1:-1]):
         return None
-    first = (shape[0], shape[-1], *shape[1:-1])
-    return moved_operand(
-        job,
-        "x",
-        lambda x: np.moveaxis(x.reshape(first), 1, -1),
-        lambda x: np.moveaxis(x, -1, 1).reshape(shape),
-    )
+    move, back = as_channels_first(shape)
+    return moved_operand(job, "x", move, back)
 
 
 def _channels_last_data(job: Job) -> Reading | None:
     shape = job.operands["x"].shape
     if shape[-1] == 1 or all(size == 1 for size in shape[1:-1]):
         return None
-    first = (shape[0], shape[-1], *shape[1:-1])
-    return moved_operand(
-        job,
-        "x",
-        lambda x: np.moveaxis(x, -1, 1).reshape(shape),
-        lambda x: np.moveaxis(x.reshape(first), 1, -1),
-    )
+    back, move = as_channels_first(shape)
+    return moved_operand(job, "x", move, back)
 
 
 def _channels_reversed(job: Job) -> Reading | None:

@@ -12,7 +12,7 @@ from conformance.case.families.normalization import BatchNorm, BatchNormTraining
 from conformance.case.job import Job, Tensor
 from conformance.case.model import Shape
 from conformance.formats import Float64
-from conformance.verdict.model import Expectation
+from conformance.verdict.model import Expectation, exactly
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
     Array,
@@ -20,7 +20,6 @@ from conformance.verdict.variants.reading import (
     Variant,
     bounded,
     each_gradient,
-    exactly,
     mapped,
     moved,
     numbers,

@@ -16,6 +16,7 @@ import numpy as np
 from conformance.case.geometry import window_count
 from conformance.case.job import Job
 from conformance.formats import FORMATS
+from conformance.verdict.model import exactly
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
     AVERAGE_POOL,
@@ -26,7 +27,6 @@ from conformance.verdict.variants.reading import (
     bounded,
     dilation_of,
     each_output,
-    exactly,
     kernel_of,
     numbers,
     pads_of,

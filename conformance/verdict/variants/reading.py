@@ -219,6 +219,12 @@ def moved_operand(job: Job, name: str, move: Move, back: Move) -> Reading:
     return Reading(job=read, change=lambda found: on_gradient(found, name, back))
 
 
+def as_channels_first(shape: Shape) -> tuple[Move, Move]:
+    """Takes the numbers of channels-last images, in memory, for channels-first ones; and the way back."""
+    first = (shape[0], shape[-1], *shape[1:-1])
+    return lambda x: np.moveaxis(x.reshape(first), 1, -1), lambda x: np.moveaxis(x, -1, 1).reshape(shape)
+
+
 def moved_output(job: Job, move: Move, back: Move) -> Reading:
     """An output whose elements are written to other places; its cotangent is moved `back` before it is used."""
     read = with_cotangents(job, lambda tensor: moved(tensor, back))
@@ -238,7 +244,8 @@ def mapped(expectation: Expectation, move: Move) -> Expectation:
 def scaled(expectation: Expectation, factor: Any, job: Job) -> Expectation:
     """Multiplied; three more roundings (the factor's, before or after the sum) unless it is a power of two."""
     size = np.abs(factor)
-    bound, scale = size * expectation.bound, size * expectation.scale
+    with np.errstate(over="ignore"):  # an infinite bound says nothing, as it should
+        bound, scale = size * expectation.bound, size * expectation.scale
     if not np.all(np.frexp(size)[0] == 0.5) and np.any(size):
         bound = bound + 3 * FORMATS[job.format].unit * np.maximum(scale, np.abs(factor * expectation.value))
     return Expectation(value=factor * expectation.value, bound=bound, scale=scale)
@@ -259,13 +266,6 @@ def bounded(job: Job, value: Array, terms: Any, absolute: Any) -> Expectation:
     return Expectation(
         value=value, bound=np.broadcast_to(bound, value.shape), scale=np.broadcast_to(scale, value.shape)
     )
-
-
-def exactly(value: Array) -> Expectation:
-    """Own values that nothing rounds."""
-    value = np.asarray(value, np.float64)
-    nothing = np.broadcast_to(0.0, value.shape)
-    return Expectation(value=value, bound=nothing, scale=nothing)
 
 
 def each_output(found: Expectations, change: Callable[[Expectation], Expectation]) -> Expectations:

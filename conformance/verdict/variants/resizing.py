@@ -11,7 +11,7 @@ import numpy as np
 from conformance.case.geometry import adaptive_spans, nearest_places, resolve_pads, window_count
 from conformance.case.job import Job, Tensor
 from conformance.formats import FORMATS
-from conformance.verdict.model import Expectation
+from conformance.verdict.model import Expectation, exactly
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
     Array,
@@ -19,7 +19,6 @@ from conformance.verdict.variants.reading import (
     Variant,
     bounded,
     each_gradient,
-    exactly,
     moved,
     moved_operand,
     moved_output,

@@ -10,7 +10,7 @@ import numpy as np
 from conformance.case.families.steps import Adam, AdamW
 from conformance.case.job import Job
 from conformance.case.model import Shape
-from conformance.verdict.model import Expectation
+from conformance.verdict.model import Expectation, exactly
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
     Array,
@@ -18,7 +18,6 @@ from conformance.verdict.variants.reading import (
     Variant,
     bounded,
     each_output,
-    exactly,
     moved,
     numbers,
     replaced,

@@ -85,10 +85,15 @@ def test_one_may_be_that_of_several_backends(backend: str, covered: bool) -> Non
         (Outcome.REFUSED, "unexpected"),
     ],
 )
-def test_numbers_that_change_may_agree_once(outcome: Outcome, standing: str) -> None:
-    changing = replace(ON_FILE, outcome=Outcome.UNSTABLE, reason="")
+def test_one_cause_may_show_in_several_ways_that_are_named(outcome: Outcome, standing: str) -> None:
+    changing = replace(ON_FILE, outcome=Outcome.UNSTABLE, reason="", also=(Outcome.DIFFERS, Outcome.AGREES))
     verdict = Verdict(outcome=outcome, reason=Reason.VALUE)
     assert assessed(changing, verdict) == Assessment(standing=standing, deviation="nan")
+
+
+def test_what_it_shows_as_elsewhere_frees_its_outcome_from_no_reason() -> None:
+    verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.SHAPE)
+    assert assessed(replace(ON_FILE, also=(Outcome.REFUSED,)), verdict).standing == "unexpected"
 
 
 def test_without_a_reason_any_is_covered() -> None:

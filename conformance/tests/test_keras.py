@@ -9,7 +9,7 @@ from conformance.backends.base import Names
 from conformance.backends.keras.idiom import unless
 from conformance.backends.keras.on_tensorflow import KerasOnTensorFlow
 from conformance.backends.keras.on_torch import KerasOnTorch
-from conformance.run.reproduction import _needed
+from conformance.run.script import _needed
 from conformance.worker import gateway
 
 CALLS = ("t1 = keras.layers.Dense(3)", "t1.build((2, 4))", "t1.kernel.assign(w)", "output = t1(x)")

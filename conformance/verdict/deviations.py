@@ -26,8 +26,6 @@ from conformance.verdict.model import Outcome, Verdict
 Standing = Literal["expected", "unexpected", "stale"]
 # Modes in which a framework may compute with less than was asked.
 INEXACT_MODES: Final = ("stock", "tf32")
-# What a single answer may be where numbers change from one to the next.
-_OF_UNSTABLE: Final = (Outcome.UNSTABLE, Outcome.DIFFERS, Outcome.AGREES)
 
 
 def _requirement(text: str) -> str:
@@ -54,8 +52,9 @@ class Deviation:
         machine: the processor architecture, as `platform.machine()` says; any if empty.
         modes: all of these must be among the target's.
         except_modes: none of these may be.
-        outcome, reason: what every matched result must show; any reason if empty. What is UNSTABLE, because it is
-            read from memory that nobody wrote, say, shows only where it is asked again.
+        outcome, reason: what every matched result must show; any reason if empty.
+        also: what else the same cause shows as, in some of them: numbers read from memory that nobody wrote are UNSTABLE
+            and agree once, say.
         about: one sentence of fact.
         link: where it is reported or documented.
     """
@@ -76,6 +75,7 @@ class Deviation:
     modes: tuple[str, ...] = ()
     except_modes: tuple[str, ...] = ()
     reason: str = ""
+    also: tuple[Outcome, ...] = ()
     link: str = ""
 
     def covers(
@@ -88,11 +88,6 @@ class Deviation:
         layout: str = "native",
     ) -> bool:
         """Whether it speaks of this check of this result."""
-        if self.versions:
-            requirement = Requirement(self.versions)
-            version = description.versions.get(requirement.name, "")
-            if not version or not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
-                return False
         return (
             fnmatchcase(target.backend, self.backend)
             and self.device in ("", target.device)
@@ -105,13 +100,21 @@ class Deviation:
             and set(self.modes) <= set(target.modes)
             and not set(self.except_modes) & set(target.modes)
             and any(fnmatchcase(case_id, glob) for glob in self.cases)
+            and self._is_of(description)
         )
 
+    def _is_of(self, description: Description) -> bool:
+        """Whether the versions that the backend tells of are among its own."""
+        if not self.versions:
+            return True
+        requirement = Requirement(self.versions)
+        version = description.versions.get(requirement.name, "")
+        return bool(version) and requirement.specifier.contains(version.partition("+")[0], prereleases=True)
+
     def states(self, verdict: Verdict) -> bool:
-        """Whether a verdict is what it says, or may be: of numbers that change, those of one answer may agree."""
-        if self.outcome is Outcome.UNSTABLE:
-            return verdict.outcome in _OF_UNSTABLE
-        return verdict.outcome is self.outcome and self.reason in ("", verdict.reason.value)
+        """Whether a verdict is what it says."""
+        stated = verdict.outcome is self.outcome and self.reason in ("", verdict.reason.value)
+        return stated or verdict.outcome in self.also
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +186,7 @@ def as_yaml(deviations: Sequence[Deviation]) -> str:
     usual = {item.name: item.default for item in fields(Deviation)}
     written = [
         {
-            name: [*value] if isinstance(value, tuple) else str(value)
+            name: [*map(str, value)] if isinstance(value, tuple) else str(value)
             for name, default in usual.items()
             if (value := getattr(deviation, name)) != default or name == "checks"
         }

@@ -275,6 +275,8 @@ def _layer(layer: Layer, parameters: Mapping[str, Tensor]) -> Any:
             if loss.smoothing or loss.ignored is not None:
                 raise NotTranslatable("the Keras trainer's loss neither smooths nor ignores")
             return LossOfLabels(loss.reduction, name=layer.name)
+        case "batch_norm_training" if a.bessel:
+            raise NotTranslatable("Keras's moving variance divides by n, not by n - 1")
     raise NotTranslatable(f"the Keras trainer has no layer for {operator}")
 
 

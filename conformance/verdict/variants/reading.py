@@ -121,8 +121,6 @@ def _evaluate(variants: Sequence[Variant], job: Job, ask: Ask, *, exact: bool) -
     read = fitting(reading.job)
     if isinstance(read, MustRefuse):
         return read
-    if read.operator != job.operator and not all(other.covers(read.operator, read.format) for other in variants[1:]):
-        return None  # read as another operator, of which the next variant is no reading
     found = _evaluate(variants[1:], read, ask, exact=exact)
     if not isinstance(found, Expectations):
         return found

@@ -53,8 +53,8 @@ class Deviation:
         modes: all of these must be among the target's.
         except_modes: none of these may be.
         outcome, reason: what every matched result must show; any reason if empty.
-        also: what else the same cause shows as, in some of them: numbers read from memory that nobody wrote are UNSTABLE
-            and agree once, say.
+        also: what else the same cause shows as, in some of them: numbers read from memory that nobody wrote are
+            UNSTABLE and agree once, say.
         about: one sentence of fact.
         link: where it is reported or documented.
     """

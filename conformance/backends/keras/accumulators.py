@@ -14,6 +14,6 @@ from conformance.backends.accumulators import Rows
 STORED_SUMS: Final = tuple((glob, storage) for glob in ("conv*", "dense") for storage in ("bfloat16", "float16"))
 
 
-def inherited(below: Rows, composed: tuple[str, ...] = ()) -> Rows:
-    """The rows of the framework below, without those of operators that Keras composes."""
-    return tuple(row for row in below if row[0] not in composed)
+def inherited(below: Rows, assembled: tuple[str, ...] = ()) -> Rows:
+    """The rows of the framework below, without those of operators that Keras makes of several operations."""
+    return tuple(row for row in below if row[0] not in assembled)

@@ -44,13 +44,13 @@ class KerasBackend(
         name: the entry point's.
         engine: Keras's name of its backend.
         below: the adapter of that framework.
-        composed: operators (as rows of accumulators name them) that are several operations of it, each stored.
+        assembled: operators (as rows of accumulators name them) that are several operations of it, each stored.
     """
 
     name: ClassVar[str]
     engine: ClassVar[str]
     below: ClassVar[type[Backend]]
-    composed: ClassVar[tuple[str, ...]] = ()
+    assembled: ClassVar[tuple[str, ...]] = ()
     module: ClassVar[str] = "keras"
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
     absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "*:jvp")
@@ -92,7 +92,7 @@ class KerasBackend(
             below,
             backend=self.name,
             versions={"keras": self.keras.__version__, **below.versions},
-            accumulators=inherited(below.accumulators, self.composed),
+            accumulators=inherited(below.accumulators, self.assembled),
             absent=self.absent,
             operators=self.operators(),
             stored_sums=STORED_SUMS,

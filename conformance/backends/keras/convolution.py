@@ -37,7 +37,7 @@ class KerasConvolution(KerasIdiom):
             **unless(1, dilation_rate=a.dilation, groups=a.groups),
             **unless(True, use_bias=b is not None),
         ).output
-        return self.strided(y, a.stride) if both else y
+        return self.thinned(y, a.stride) if both else y
 
     def conv1d(self, attributes: Convolution, x: Native, w: Native, b: Native | None = None) -> Native:
         return self._conv(attributes, x, w, b)

@@ -77,7 +77,7 @@ class KerasIdiom(Idiom, ABC):
         """With one number a channel added where it is not the layer that adds it."""
         return y if b is None else self.ops.add(y, b)
 
-    def strided(self, y: Native, stride: tuple[int, ...]) -> Native:
+    def thinned(self, y: Native, stride: tuple[int, ...]) -> Native:
         """Every stride-th element along the spatial axes, where Keras has no strides."""
         for axis, s in enumerate(stride, start=1):
             if s > 1:

@@ -16,7 +16,7 @@ class KerasOnTorch(KerasBackend):
     engine: ClassVar[str] = "torch"
     below: ClassVar[type[TorchBackend]] = TorchBackend
     # Keras's mish is x times a tanh.
-    composed: ClassVar[tuple[str, ...]] = ("mish",)
+    assembled: ClassVar[tuple[str, ...]] = ("mish",)
     beside: ClassVar[tuple[str, ...]] = (TorchBackend.module,)
     install: ClassVar[str] = 'pip install "keras>=3.15,<3.16" "torch>=2.6,<2.14"'
     prelude: ClassVar[tuple[str, ...]] = (

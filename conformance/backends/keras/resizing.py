@@ -90,7 +90,7 @@ class KerasResizing(KerasIdiom):
         patches = self.image.extract_patches(x, a.window, strides=strides, padding=padding, **settings)
         if both:
             self.compose("Keras's patches have no strides where they are dilated")
-            patches = self.strided(patches, a.stride)
+            patches = self.thinned(patches, a.stride)
         return patches if a.order == "channels_last" else self._reordered(patches, prod(a.window), x.shape[-1])
 
     def fold(self, attributes: Fold, x: Native) -> Native:

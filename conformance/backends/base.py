@@ -359,6 +359,7 @@ class Backend(Idiom, ABC):
 
     Attributes:
         module: what must be importable, for the message when it is not.
+        beside: what else must be importable.
         install: the line that installs it.
         absent: operators (globs), or `operator:gradients`, that the framework is known not to have.
         partial: covers chosen operators only; questions about others are not asked at all.
@@ -377,6 +378,7 @@ class Backend(Idiom, ABC):
     """
 
     module: ClassVar[str]
+    beside: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str]
     absent: ClassVar[tuple[str, ...]] = ()
     partial: ClassVar[bool] = False

@@ -165,17 +165,19 @@ def script_of(
     loaded = [] if numbers.inside else ['data = np.load(__file__.removesuffix(".py") + ".npz")']
     rest = "\n".join([*loaded, *tensors, *body])
     imports = ["import numpy as np", *(["from numpy import inf, nan"] if _NAMED.search(rest) else [])]
-    imports += [line for line in adapter.prelude if line not in imports and _needed(line, rest)]
+    used = "\n".join([*(line for line in adapter.prelude if not line.startswith(_IMPORTS)), rest])
+    imports += [line for line in adapter.prelude if line not in imports and _needed(line, used)]
     comments = [f"# {' '.join(line.split())}" for line in head]
     return Reproduction(text="\n".join([*comments, *imports, "", rest]) + "\n", arrays=numbers.arrays)
 
 
+_IMPORTS: Final = ("import ", "from ")
 _NAMED: Final = re.compile(r"(?<![\w.'\"])(?:inf|nan)(?![\w'\"])")
 
 
 def _needed(line: str, rest: str) -> bool:
     """Whether a line of the prelude binds a name that the rest uses; what binds none is always needed."""
-    if not line.startswith(("import ", "from ")):
+    if not line.startswith(_IMPORTS):
         return True
     return re.search(rf"(?<![\w.]){re.escape(line.split()[-1])}\b", rest) is not None
 

@@ -70,6 +70,32 @@ def test_anything_else_than_what_is_on_file_stays_unexpected(verdict: Verdict) -
     assert assessed(verdict=verdict) == Assessment(standing="unexpected", deviation="nan")
 
 
+@pytest.mark.parametrize(("backend", "covered"), [("t*", True), ("*f", True), ("keras-*", False)])
+def test_one_may_be_that_of_several_backends(backend: str, covered: bool) -> None:
+    assert (assessed(replace(ON_FILE, backend=backend)).standing == "expected") is covered
+
+
+@pytest.mark.parametrize(
+    ("outcome", "standing"),
+    [
+        (Outcome.UNSTABLE, "expected"),
+        (Outcome.DIFFERS, "expected"),
+        (Outcome.AGREES, "expected"),
+        (Outcome.CRASHED, "unexpected"),
+        (Outcome.REFUSED, "unexpected"),
+    ],
+)
+def test_one_cause_may_show_in_several_ways_that_are_named(outcome: Outcome, standing: str) -> None:
+    changing = replace(ON_FILE, outcome=Outcome.UNSTABLE, reason="", also=(Outcome.DIFFERS, Outcome.AGREES))
+    verdict = Verdict(outcome=outcome, reason=Reason.VALUE)
+    assert assessed(changing, verdict) == Assessment(standing=standing, deviation="nan")
+
+
+def test_what_it_shows_as_elsewhere_frees_its_outcome_from_no_reason() -> None:
+    verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.SHAPE)
+    assert assessed(replace(ON_FILE, also=(Outcome.REFUSED,)), verdict).standing == "unexpected"
+
+
 def test_without_a_reason_any_is_covered() -> None:
     anyhow = replace(ON_FILE, reason="")
     assert assessed(anyhow, Verdict(outcome=Outcome.DIFFERS, reason=Reason.VALUE)).standing == "expected"

@@ -172,7 +172,7 @@ def test_a_silent_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_our_own_backends_use_the_door_that_is_open_to_others() -> None:
-    assert set(known_backends()) >= {"torch", "tf", "jax", "scipy"}
+    assert set(known_backends()) >= {"torch", "tf", "jax", "scipy", "keras-tf", "keras-torch", "keras-jax"}
     assert "scipy" in installed_backends()
     assert set(installed_backends()) <= set(known_backends())
 

@@ -7,6 +7,9 @@ import pytest
 
 from conformance.backends.base import Backend
 from conformance.backends.jax.backend import JaxBackend
+from conformance.backends.keras.on_jax import KerasOnJax
+from conformance.backends.keras.on_tensorflow import KerasOnTensorFlow
+from conformance.backends.keras.on_torch import KerasOnTorch
 from conformance.backends.onnxruntime.backend import OnnxRuntimeBackend
 from conformance.backends.tensorflow.backend import TensorFlowBackend
 from conformance.backends.torch.backend import TorchBackend
@@ -14,6 +17,7 @@ from conformance.case.operators import OPERATORS
 from conformance.reference.operators import LAWS
 from conformance.reference.operators import OPERATORS as REFERENCE
 
+ADAPTERS = [JaxBackend, TensorFlowBackend, TorchBackend, KerasOnJax, KerasOnTensorFlow, KerasOnTorch]
 OPERATED = [name for name in OPERATORS if name != "chain"]
 
 
@@ -22,13 +26,13 @@ def test_contract_and_reference_name_the_same_operators() -> None:
     assert not set(REFERENCE) & set(LAWS)
 
 
-@pytest.mark.parametrize("adapter", [JaxBackend, TensorFlowBackend, TorchBackend])
+@pytest.mark.parametrize("adapter", ADAPTERS)
 def test_every_operator_has_a_method_or_is_said_to_be_absent(adapter: type[Backend]) -> None:
     lacking = [name for name in OPERATED if not hasattr(adapter, name) and name not in adapter.absent]
     assert lacking == []
 
 
-@pytest.mark.parametrize("adapter", [JaxBackend, TensorFlowBackend, TorchBackend])
+@pytest.mark.parametrize("adapter", ADAPTERS)
 @pytest.mark.parametrize("name", OPERATED)
 def test_a_method_takes_attributes_and_operands_by_name(adapter: type[Backend], name: str) -> None:
     if not hasattr(adapter, name):

@@ -42,7 +42,7 @@ class Deviation:
     Attributes:
         id: short and unique; the report refers to it.
         cases: globs over case ids.
-        backend: whose it is.
+        backend: whose it is, or a glob of several.
         device: where; any if empty.
         mode: a mode that the target must have; any, and none, if empty.
         formats, layouts: which; any if empty.
@@ -53,6 +53,8 @@ class Deviation:
         modes: all of these must be among the target's.
         except_modes: none of these may be.
         outcome, reason: what every matched result must show; any reason if empty.
+        also: what else the same cause shows as, in some of them: numbers read from memory that nobody wrote are
+            UNSTABLE and agree once, say.
         about: one sentence of fact.
         link: where it is reported or documented.
     """
@@ -73,6 +75,7 @@ class Deviation:
     modes: tuple[str, ...] = ()
     except_modes: tuple[str, ...] = ()
     reason: str = ""
+    also: tuple[Outcome, ...] = ()
     link: str = ""
 
     def covers(
@@ -85,13 +88,8 @@ class Deviation:
         layout: str = "native",
     ) -> bool:
         """Whether it speaks of this check of this result."""
-        if self.versions:
-            requirement = Requirement(self.versions)
-            version = description.versions.get(requirement.name, "")
-            if not version or not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
-                return False
         return (
-            self.backend == target.backend
+            fnmatchcase(target.backend, self.backend)
             and self.device in ("", target.device)
             and self.mode in ("", *target.modes)
             and check in self.checks
@@ -102,11 +100,21 @@ class Deviation:
             and set(self.modes) <= set(target.modes)
             and not set(self.except_modes) & set(target.modes)
             and any(fnmatchcase(case_id, glob) for glob in self.cases)
+            and self._is_of(description)
         )
+
+    def _is_of(self, description: Description) -> bool:
+        """Whether the versions that the backend tells of are among its own."""
+        if not self.versions:
+            return True
+        requirement = Requirement(self.versions)
+        version = description.versions.get(requirement.name, "")
+        return bool(version) and requirement.specifier.contains(version.partition("+")[0], prereleases=True)
 
     def states(self, verdict: Verdict) -> bool:
         """Whether a verdict is what it says."""
-        return verdict.outcome is self.outcome and self.reason in ("", verdict.reason.value)
+        stated = verdict.outcome is self.outcome and self.reason in ("", verdict.reason.value)
+        return stated or verdict.outcome in self.also
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +186,7 @@ def as_yaml(deviations: Sequence[Deviation]) -> str:
     usual = {item.name: item.default for item in fields(Deviation)}
     written = [
         {
-            name: [*value] if isinstance(value, tuple) else str(value)
+            name: [*map(str, value)] if isinstance(value, tuple) else str(value)
             for name, default in usual.items()
             if (value := getattr(deviation, name)) != default or name == "checks"
         }

@@ -91,7 +91,8 @@ def installed_backends() -> tuple[str, ...]:
     return tuple(
         name
         for name, adapter in adapters.items()
-        if adapter is not None and importlib.util.find_spec(adapter.module.partition(".")[0]) is not None
+        if adapter is not None
+        and all(importlib.util.find_spec(module.partition(".")[0]) for module in (adapter.module, *adapter.beside))
     )
 
 

@@ -202,7 +202,11 @@ class FlaxBackend(JaxBackend):
         if not is_native(attributes.scheme):
             return super().initialize(attributes, w)
         layer = self.nn.Conv(
-            w.shape[-1], tuple(w.shape[:-2]), feature_group_count=attributes.groups, use_bias=False, param_dtype=w.dtype
+            w.shape[-1],
+            tuple(w.shape[:-2]),
+            feature_group_count=attributes.groups,
+            use_bias=False,
+            param_dtype=w.dtype,
         )
         x = self.jnp.zeros((1, *w.shape[:-2], w.shape[-2] * attributes.groups), w.dtype)
         made = {}

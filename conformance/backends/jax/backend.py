@@ -351,15 +351,7 @@ class JaxBackend(
             # JAX's default takes the kernel as it lies, (in, out), and does not flip it.
             if isinstance(a.padding, tuple) or a.padding == "same_lower" or a.groups != 1:
                 self.compose("JAX's transposed convolutions have SAME and VALID without groups")
-            y = self.lax.conv_transpose(
-                x,
-                self.jnp.swapaxes(w, -1, -2),
-                strides=a.stride,
-                padding=padding,
-                rhs_dilation=a.dilation,
-                dimension_numbers=self._dimensions(rank),
-                precision="highest",
-            )
+            y = self._transposed(a, x, self.jnp.swapaxes(w, -1, -2), padding, flipped=False)
             return self._biased(y, b)
         if a.padding not in ("same", "valid"):
             # Pads of the convolution that runs over the strided input.
@@ -372,18 +364,22 @@ class JaxBackend(
             )
 
         def conv(x: Native, w: Native) -> Native:
-            return self.lax.conv_transpose(
-                x,
-                w,
-                strides=a.stride,
-                padding=padding,
-                rhs_dilation=a.dilation,
-                dimension_numbers=self._dimensions(rank),
-                transpose_kernel=True,
-                precision="highest",
-            )
+            return self._transposed(a, x, w, padding, flipped=True)
 
         return self._biased(self._grouped(a.groups, x, w, conv), b)
+
+    def _transposed(self, a: TransposedConvolution, x: Native, w: Native, padding: Any, *, flipped: bool) -> Native:
+        """Without groups; a kernel that is not flipped lies as that of a convolution does, (in, out)."""
+        return self.lax.conv_transpose(
+            x,
+            w,
+            strides=a.stride,
+            padding=padding,
+            rhs_dilation=a.dilation,
+            dimension_numbers=self._dimensions(len(a.stride)),
+            **({"transpose_kernel": True} if flipped else {}),
+            precision="highest",
+        )
 
     def conv1d_transpose(
         self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None

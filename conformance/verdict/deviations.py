@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from packaging.requirements import Requirement
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Description, Target
@@ -35,6 +35,10 @@ def _requirement(text: str) -> str:
     return text
 
 
+def _names(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
 @validated(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", strict=False))
 class Deviation:
     """One difference that is known.
@@ -42,7 +46,7 @@ class Deviation:
     Attributes:
         id: short and unique; the report refers to it.
         cases: globs over case ids.
-        backend: whose it is, or a glob of several.
+        backend: whose it is; that of several, where one stands on the other, a name or a list in a file.
         device: where; any if empty.
         mode: a mode that the target must have; any, and none, if empty.
         formats, layouts: which; any if empty.
@@ -61,7 +65,7 @@ class Deviation:
 
     id: str
     cases: tuple[str, ...]
-    backend: str
+    backend: Annotated[tuple[str, ...], BeforeValidator(_names)]
     outcome: Outcome
     about: str
     checks: tuple[Check, ...] = ("outputs",)
@@ -89,7 +93,7 @@ class Deviation:
     ) -> bool:
         """Whether it speaks of this check of this result."""
         return (
-            fnmatchcase(target.backend, self.backend)
+            target.backend in self.backend
             and self.device in ("", target.device)
             and self.mode in ("", *target.modes)
             and check in self.checks

@@ -74,7 +74,7 @@ def _of_run(run: Measured, about: str) -> list[Deviation]:
                 *marked(seen.layout),
             ),
             cases=tuple(map(_exactly, ids)),
-            backend=backend,
+            backend=(backend,),
             device=device,
             outcome=seen.outcome,
             reason=seen.reason.value,

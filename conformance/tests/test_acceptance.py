@@ -47,7 +47,7 @@ def test_alike_results_are_one_deviation(tmp_path: Path) -> None:
         (("conv2d/b", "conv2d/c"), ("float64", "float32"), Outcome.DIFFERS, "value"),
     ]
     assert {(d.backend, d.device, d.versions, d.checks, d.about) for d in found} == {
-        ("torch", "cpu", "torch==2.13.0", ("outputs",), "It is so.")
+        (("torch",), "cpu", "torch==2.13.0", ("outputs",), "It is so.")
     }
     assert found[1].id == "accepted-torch-cpu-torch-2.13.0-outputs-differs-value-float32"
     assert {d.layouts for d in found} == {("native",)}

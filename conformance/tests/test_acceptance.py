@@ -99,7 +99,7 @@ def test_ids_are_matched_exactly(tmp_path: Path) -> None:
 )
 def test_the_backend_is_the_target_s(tmp_path: Path, target: str, device: str, expected: tuple[str, str]) -> None:
     (found,) = of_results(tmp_path, result_of("conv2d/a", Outcome.DIFFERS), target=target, device=device)
-    assert (found.backend, found.device) == expected
+    assert (*found.backend, found.device) == expected
 
 
 @pytest.fixture(scope="module")

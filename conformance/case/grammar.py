@@ -328,7 +328,9 @@ class TrainingKeys(TypedDict, total=False):
     training: Required[Annotated[str, Field(description="Its name, the middle part of the ids.")]]
     about: Annotated[str, Field(description="One sentence of fact.")]
     source: Annotated[str, Field(description="Where it comes from.")]
+    tier: Annotated[Literal["core", "full"], Field(description="full: trained with --tier full alone.")]
     data: Required[Annotated[str, Field(description="The folder of the digits, relative to this file.")]]
+    official: Annotated[bool, Field(description="Trained where --mnist-dir gives the whole official digits alone.")]
     seed: Required[Annotated[str, Field(description="What parameters, batches and masks are drawn from.")]]
     batch: Required[_Count]
     epochs: _Count

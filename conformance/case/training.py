@@ -9,7 +9,7 @@ from typing import Any, Final
 from conformance.case.expansion import NAME, did_you_mean, long_form
 from conformance.case.grammar import FormKeys, TensorKeys, TrainingKeys, check_attributes, check_training
 from conformance.case.loading import read_network, yaml_files
-from conformance.case.model import Initializer, Shape, Where
+from conformance.case.model import Initializer, Shape, Tier, Where
 from conformance.case.networks import read_networks
 from conformance.case.operators import INPUT, OPERATORS, Chain, operand_of
 from conformance.case.yaml12 import Document, Steps, read
@@ -40,7 +40,9 @@ class Training:
         epochs: how often every image is seen.
         judged_steps: so many steps are captured and judged, the others run free.
         most_steps: so many steps at most; 0 if the epochs are to be finished.
+        tier: `full` if it takes long.
         data: the folder of the digits.
+        official: the folder's digits are too few for it: trained where the official ones are given alone.
         accuracy: the floor of the test accuracy, if there is one.
         predict_relu: predictions are taken from the logits after a ReLU, where all negative ones tie.
         seed: what parameters, batches and masks are drawn from.
@@ -58,7 +60,9 @@ class Training:
     epochs: int = 1
     judged_steps: int = 20
     most_steps: int = 0
+    tier: Tier = "core"
     data: Path
+    official: bool = False
     accuracy: float | None = None
     predict_relu: bool = False
     seed: str
@@ -257,7 +261,9 @@ class _Reader:
             epochs=file.get("epochs", 1),
             judged_steps=file.get("judged_steps", 20),
             most_steps=file.get("steps", 0),
+            tier=file.get("tier", "core"),
             data=folder,
+            official=file.get("official", False),
             accuracy=form.get("accuracy"),
             predict_relu=form.get("predict_relu", False),
             seed=file["seed"],

@@ -27,6 +27,7 @@ from conformance.run.digits import Bytes, Digits
 from conformance.run.engine import describe_reference
 from conformance.run.plan import REFERENCE
 from conformance.run.store import RunWriter, folder_name, read_run
+from conformance.run.yardstick import stray_losses
 from conformance.verdict import oracle
 from conformance.verdict.oracle import Accumulators
 
@@ -44,12 +45,14 @@ class ReferenceCourse:
     Attributes:
         losses: of every step.
         loss_bounds: how far the loss of one honest float32 step may be off, given the reference's logits.
+        stray_losses: of its first steps, as an honest framework in float32 may have made them; see `yardstick`.
         accuracy: on the test images.
         seconds: what it took; 0 where it was found among the reports.
     """
 
     losses: tuple[float, ...] = ()
     loss_bounds: tuple[float, ...] = ()
+    stray_losses: tuple[float, ...] = ()
     accuracy: float | None = None
     seconds: float = 0.0
 
@@ -155,6 +158,8 @@ def reference_course(course: Course, folder: Path | None = None, progress: StepP
     if folder is not None:
         checkpoints = Checkpoints(folder, REFERENCE.name, course.training.id, (course.digest, code, "float64"))
     made = train_reference(course, checkpoints=checkpoints, progress=progress)
+    strays = stray_losses(course.training, course.parameters, course.operands, course.steps)
+    made = replace(made, stray_losses=strays)
     if folder is not None:
         writer = RunWriter(folder, REFERENCE.name, describe_reference())
         writer.training(
@@ -165,6 +170,7 @@ def reference_course(course: Course, folder: Path | None = None, progress: StepP
                 "reference_digest": code,
                 "losses": made.losses,
                 "loss_bounds": made.loss_bounds,
+                "stray_losses": made.stray_losses,
                 "reference_losses": made.losses,
                 "accuracy": made.accuracy,
                 "reference_accuracy": made.accuracy,
@@ -189,10 +195,12 @@ def _find_course(digest: str, code: str, folder: Path) -> ReferenceCourse | None
         except InvalidStore:
             continue
         for record in run.training:
-            if (record.get("digest"), record.get("reference_digest")) == (digest, code):
+            known = (record.get("digest"), record.get("reference_digest")) == (digest, code)
+            if known and "stray_losses" in record:  # runs of earlier versions lack them
                 return ReferenceCourse(
                     losses=tuple(map(float, record["losses"])),
                     loss_bounds=tuple(map(float, record["loss_bounds"])),
+                    stray_losses=tuple(map(float, record["stray_losses"])),
                     accuracy=float(record["accuracy"]),
                     seconds=0.0,
                 )

@@ -43,6 +43,7 @@ from conformance.run.digits import read_digits
 from conformance.run.engine import Session
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, result_from_plain, result_to_plain
+from conformance.run.yardstick import measure
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare
 from conformance.verdict.deviations import Deviation, assess
@@ -160,6 +161,8 @@ def train_learner(
         "reference_accuracy": standard.accuracy,
         "first_judged_difference": lesson.first_difference,
         "first_loss_outside_one_step_bound": _first_outside(lesson.losses, standard),
+        "stray_losses": standard.stray_losses,
+        "drift": measure(lesson.losses, standard.losses, standard.stray_losses, standard.loss_bounds),
         "ratios": lesson.ratios,
         "network_text": lesson.text,
         "seconds": lesson.seconds,

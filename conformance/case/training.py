@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from conformance.case.expansion import NAME, did_you_mean, long_form
-from conformance.case.grammar import FormKeys, TensorKeys, TrainingKeys, check_attributes, check_training
+from conformance.case.grammar import FormKeys, SeededKeys, TensorKeys, TrainingKeys, check_attributes, check_training
 from conformance.case.loading import read_network, yaml_files
 from conformance.case.model import Initializer, Shape, Tier, Where
 from conformance.case.networks import read_networks
@@ -28,6 +28,29 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """An accuracy, and the epoch by whose end it must be reached."""
+
+    epoch: int
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeded:
+    """How a training is asked natively, too: with the framework's own initialisers, shuffling and dropout.
+
+    Attributes:
+        seeds: how often.
+        margin: mean accuracies that are nearer to the reference's than this are the same.
+        reaches: what the median over the seeds must reach.
+    """
+
+    seeds: int
+    margin: float
+    reaches: tuple[Reach, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """A network in training, in one of its forms.
 
@@ -44,6 +67,7 @@ class Training:
         data: the folder of the digits.
         official: the folder's digits are too few for it: trained where the official ones are given alone.
         accuracy: the floor of the test accuracy, if there is one.
+        native: how it is asked natively, if it is.
         predict_relu: predictions are taken from the logits after a ReLU, where all negative ones tie.
         seed: what parameters, batches and masks are drawn from.
         text: the YAML, as written.
@@ -64,6 +88,7 @@ class Training:
     data: Path
     official: bool = False
     accuracy: float | None = None
+    native: Seeded | None = None
     predict_relu: bool = False
     seed: str
     where: Where
@@ -265,6 +290,7 @@ class _Reader:
             data=folder,
             official=file.get("official", False),
             accuracy=form.get("accuracy"),
+            native=_seeded(form["native"]) if "native" in form else None,
             predict_relu=form.get("predict_relu", False),
             seed=file["seed"],
             where=self.document.find(at)[1],
@@ -294,3 +320,11 @@ class _Reader:
             else:
                 made[name] = Parameter(shape=shape, initializer=found)
         return made
+
+
+def _seeded(keys: SeededKeys) -> Seeded:
+    return Seeded(
+        seeds=keys["seeds"],
+        margin=keys["margin"],
+        reaches=tuple(Reach(epoch=reach["epoch"], accuracy=reach["accuracy"]) for reach in keys.get("reaches", ())),
+    )

@@ -205,7 +205,8 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
         ports=ports(conventions),
         selfchecks=collection.selfchecks,
         build=reference_digest(),
-        forms=[training.shown(form, records) for form, records in collection.training.items()],
+        forms=training.forms(collection.training),
+        seeded=training.seeded(collection.training),
         first=FIRST,
         listed=LISTED,
     )

@@ -1,5 +1,6 @@
 """A training's page: everybody's losses, how far they are from the reference's, and how far honest ones drift."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -52,6 +53,55 @@ class Form:
     stray: float | None = None
     measured: int = STEPS
     factor: float = FACTOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeded:
+    """One native training by one backend: accuracies by seed and epoch, and how they lie to the reference's."""
+
+    id: str
+    target: str
+    accuracies: tuple[tuple[float, ...], ...]
+    reference: tuple[tuple[float, ...], ...]
+    median: float | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    standing: str = ""
+
+
+def seeded(trainings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[Seeded, ...]:
+    """Every native training, by form and backend."""
+    return tuple(
+        _seeded(form, target, record["native"])
+        for form, records in trainings.items()
+        for target, record in records.items()
+        if "native" in record
+    )
+
+
+def _seeded(form: str, target: str, native: Mapping[str, Any]) -> Seeded:
+    accuracies = tuple(tuple(charts.numbers(run)) for run in native["accuracies"])
+    e = native.get("equivalence") or {}
+    return Seeded(
+        id=form,
+        target=target,
+        accuracies=accuracies,
+        reference=tuple(tuple(charts.numbers(run)) for run in native["reference"]),
+        median=statistics.median(run[-1] for run in accuracies) if accuracies else None,
+        standing=str(e.get("standing", "")),
+        **{name: float(e[name]) for name in ("difference", "low", "high", "margin") if name in e},
+    )
+
+
+def forms(trainings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[Form, ...]:
+    """Every training that was followed step by step."""
+    followed = {
+        form: {target: record for target, record in records.items() if "native" not in record}
+        for form, records in trainings.items()
+    }
+    return tuple(shown(form, records) for form, records in followed.items() if records)
 
 
 def shown(form: str, records: Mapping[str, Mapping[str, Any]]) -> Form:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conformance.case.contract import NoAttributes
 from conformance.case.families.steps import Adam
 from conformance.case.inputs import Words, draw_words, normal, uniform
 from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.model import FormatName
-from conformance.case.operators import inference_chain
+from conformance.case.operators import Layer, inference_chain
 from conformance.case.training import Training, given_shapes
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS, Float64, to_storage
@@ -106,8 +107,7 @@ class Course:
         """The batch, its labels and the masks of a step, which counts from 1."""
         epoch, place = divmod(step - 1, self.steps_an_epoch)
         if self._order[0] != epoch + 1:
-            words = self._words(f"epoch {epoch + 1}", len(self.digits.train_labels))
-            self._order = (epoch + 1, np.argsort(words, kind="stable"))
+            self._order = (epoch + 1, self.shuffled(epoch + 1))
         chosen = self._order[1][place * self.training.batch : (place + 1) * self.training.batch]
         x = images(self.digits.train_images[chosen])
         made = {
@@ -115,11 +115,19 @@ class Course:
             f"{self.loss.name}/labels": Tensor("int64", self.digits.train_labels[chosen].astype(np.int64)),
         }
         for layer in self.training.network.layers:
-            name = f"{layer.name}/mask"
-            if name in self.shapes:
-                words = self._words(f"{name} step {step}", int(np.prod(self.shapes[name])))
-                made[name] = Tensor("bool", (uniform(words) < layer.attributes.keep).reshape(self.shapes[name]))
+            if f"{layer.name}/mask" in self.shapes:
+                made[f"{layer.name}/mask"] = self.mask(layer, step)
         return made
+
+    def shuffled(self, epoch: int) -> NDArray[np.int64]:
+        """The images' places in the order of an epoch, which counts from 1."""
+        return np.argsort(self._words(f"epoch {epoch}", len(self.digits.train_labels)), kind="stable")
+
+    def mask(self, layer: Layer, step: int) -> Tensor:
+        """What a layer of dropout keeps at a step."""
+        name = f"{layer.name}/mask"
+        words = self._words(f"{name} step {step}", int(np.prod(self.shapes[name])))
+        return Tensor("bool", (uniform(words) < layer.attributes.keep).reshape(self.shapes[name]))
 
     def test_batches(self) -> Iterator[tuple[Tensor, Bytes]]:
         """Images and labels to test with, in batches of the training's size."""
@@ -224,7 +232,7 @@ def train_reference(
         progress: is told of every step.
     """
     started = time.perf_counter()
-    pupil = _Pupil(course, format_name)
+    pupil = Pupil(course, format_name)
     found = None if checkpoints is None else checkpoints.load()
     if found is not None:
         pupil.restore(found)
@@ -242,7 +250,7 @@ def train_reference(
     )
 
 
-class _Pupil:
+class Pupil:
     """The reference on its way through a course."""
 
     def __init__(self, course: Course, format_name: FormatName) -> None:

@@ -5,7 +5,7 @@ Whoever calls it prints; it prints nothing itself.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from conformance.errors import InvalidCases, Problem, TargetError
 from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
 from conformance.run.keyword import compile_keyword
+from conformance.run.native import train_native
 from conformance.run.plan import REFERENCE, Item, is_listed, plan
 from conformance.run.probes import require_variants
 from conformance.run.result import Result
@@ -222,7 +223,8 @@ def _execute_target(
     progress: Progress,
     steps: Steps,
 ) -> TargetRun:
-    total = len(items) + len(trainings)
+    natively = [training for training in trainings if training.native is not None and request.tier == "full"]
+    total = len(items) + len(trainings) + len(natively)
     progress(target, 0, total, None)
     try:
         repeat = request.repeat + (request.tier == "full")
@@ -245,6 +247,14 @@ def _execute_target(
                 training, session, reports=request.out, mnist=request.mnist, progress=partial(steps, training.id)
             )
             writer.result(result, training_record(training))
+            writer.training(record)
+            results.append(result)
+            progress(target, len(results), total, result)
+        for training in natively:
+            result, record = train_native(
+                training, session, reports=request.out, mnist=request.mnist, progress=partial(steps, training.id)
+            )
+            writer.result(result, replace(training_record(training), id=result.case))
             writer.training(record)
             results.append(result)
             progress(target, len(results), total, result)

@@ -55,6 +55,8 @@ from conformance.verdict.model import Outcome, Reason, Verdict
 from conformance.worker.gateway import Worker
 
 ANSWER_SECONDS: Final = 120.0
+# Masks of so many steps are drawn at once: a framework that compiles every question does so for each seed.
+MASKS: Final = 50
 
 # By epoch, the accuracy on the test images.
 Accuracies = tuple[float, ...]
@@ -85,6 +87,7 @@ class Drawn(Course):
     def __init__(self, training: Training, digits: Digits, ask: Callable[[Any], Any]) -> None:
         super().__init__(training, digits)
         self._ask = ask
+        self._masks: dict[str, tuple[int, NDArray[np.bool_]]] = {}
 
     @cached_property
     def parameters(self) -> dict[str, Tensor]:
@@ -109,9 +112,12 @@ class Drawn(Course):
     def mask(self, layer: Layer, step: int) -> Tensor:
         """What the framework's own dropout leaves of ones."""
         name = f"{layer.name}/mask"
-        law = RandomDropout(rate=1 - layer.attributes.keep, seed=self._seed_of(f"{name} step {step}"))
-        kept = self._draw("random_dropout", law, "x", np.ones(self.shapes[name], np.float32))
-        return Tensor("bool", kept.data != 0)
+        block, place = divmod(step - 1, MASKS)
+        if self._masks.get(name, (None,))[0] != block:
+            law = RandomDropout(rate=1 - layer.attributes.keep, seed=self._seed_of(f"{name} block {block}"))
+            kept = self._draw("random_dropout", law, "x", np.ones((MASKS, *self.shapes[name]), np.float32))
+            self._masks[name] = (block, kept.data != 0)
+        return Tensor("bool", self._masks[name][1][place])
 
     def _seed_of(self, what: str) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.training.seed} {what}".encode()).digest()[:4], "little") >> 1

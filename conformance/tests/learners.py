@@ -189,13 +189,14 @@ class GraphTrainer(HonestTrainer):
         chain = self.build.network
         parameters = {name: self.held[name] for name in self.build.parameters}
         one = {chain.layers[-1].name: Tensor("float32", np.ones((), np.float32))}
-        answer = ask("chain", chain, {**step.operands, **parameters}, one)
+        answer = ask("chain", self.asked(chain), {**step.operands, **parameters}, one)
+        pulled = self.pulled(answer.gradients)
         for name in self.build.parameters:
             if name in self.learned:
-                self.held |= self.updated(name, answer.gradients[name])
+                self.held |= self.updated(name, pulled[name])
             else:
                 self.held[name] = self.kept(name, answer.outputs[name])
-        gradients = {name: gradient for name, gradient in answer.gradients.items() if name != "x"}
+        gradients = {name: gradient for name, gradient in pulled.items() if name != "x"}
         return Stepped(
             loss=float(answer.outputs[chain.layers[-1].name].data),
             outputs=answer.outputs,
@@ -203,6 +204,12 @@ class GraphTrainer(HonestTrainer):
             before=before,
             after=dict(self.held),
         )
+
+    def asked(self, chain):
+        return chain
+
+    def pulled(self, gradients):
+        return gradients
 
     def updated(self, name, gradient):
         slots = {slot: self.held[f"{name}/{slot}"] for slot in ("m", "v")}
@@ -218,6 +225,27 @@ class GraphTrainer(HonestTrainer):
         names = {layer.name for layer in chain.layers}
         own = {name: self.held[name] for name in self.build.parameters if name.partition("/")[0] in names}
         return ask("chain", chain, {"x": x, **own}).outputs[chain.layers[-1].name]
+
+
+class LooseEpsilon(GraphTrainer):
+    """The third block's normalisation has an epsilon of its own: 1e-3 where 1e-5 is asked."""
+
+    def asked(self, chain):
+        def loosened(layer):
+            if layer.name != "block3.norm":
+                return layer
+            return replace(layer, attributes=replace(layer.attributes, epsilon=1e-3))
+
+        return replace(chain, layers=tuple(loosened(layer) for layer in chain.layers))
+
+
+class WrongInTheFifthPlace(GraphTrainer):
+    """At the second step, the gradient of one weight: a sum of ten images, whose bound is smaller."""
+
+    def pulled(self, gradients):
+        if self.count != 2:
+            return gradients
+        return {**gradients, "dense/w": scaled(gradients["dense/w"], 1 + 1e-5)}
 
 
 class KeepsNoStatistics(GraphTrainer):

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from conformance.report import charts
 from conformance.run.plan import REFERENCE
-from conformance.run.yardstick import FACTOR, STEPS, farthest
+from conformance.run.yardstick import FACTOR, LEAD, STEPS, farthest
 
 # How the yardstick is called among the curves.
 HONEST: Final = "honest rounding"
@@ -53,6 +53,7 @@ class Form:
     stray: float | None = None
     measured: int = STEPS
     factor: float = FACTOR
+    lead: int = LEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,13 @@ Layouts = Annotated[
     typer.Option("--layouts", help="In these, comma-separated: native,channels_first; else natively and in turn."),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Where runs and the report go.")]
+MoreDeviations = Annotated[
+    list[Path] | None, typer.Option("--deviations", help="More accepted differences, on file.")
+]
+MnistDir = Annotated[
+    Path | None,
+    typer.Option("--mnist-dir", envvar="CONFORMANCE_MNIST", help="The four official MNIST files, checked by digest."),
+]
 
 
 @contextmanager

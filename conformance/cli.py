@@ -25,6 +25,8 @@ from conformance.arguments import (
     Formats,
     Keyword,
     Layouts,
+    MnistDir,
+    MoreDeviations,
     Out,
     Paths,
     Repeat,
@@ -46,7 +48,7 @@ from conformance.arguments import (
 if TYPE_CHECKING:
     from conformance.case.job import Target
     from conformance.case.model import Case
-    from conformance.run.execute import Execution, Progress
+    from conformance.run.execute import Execution, Request
     from conformance.run.mutate import Score
     from conformance.run.result import Result
 
@@ -71,9 +73,7 @@ def run(
     layouts: Layouts = "",
     out: Out = Path("reports"),
     format_: Annotated[str, typer.Option("--format", help="What to print: text or json.")] = "text",
-    deviations: Annotated[
-        list[Path] | None, typer.Option("--deviations", help="More accepted differences, on file.")
-    ] = None,
+    deviations: MoreDeviations = None,
     floor: Annotated[
         Path | None,
         typer.Option("--floor", help="Fail below these counts of AGREES: green cannot come from silence."),
@@ -87,18 +87,13 @@ def run(
     repeat: Repeat = 1,
     config: Config = None,
     training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,
-    mnist_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--mnist-dir", envvar="CONFORMANCE_MNIST", help="The four official MNIST files, checked by digest."
-        ),
-    ] = None,
+    mnist_dir: MnistDir = None,
 ) -> None:
     """Runs cases on targets, judges every answer, writes runs and the HTML report."""
     if format_ not in ("text", "json"):
         print(f"--format must be text or json, got {format_!r} (float formats are --formats)", file=sys.stderr)
         raise typer.Exit(WRONG)
-    from conformance.run.execute import Request, execute, select
+    from conformance.run.execute import Request
 
     with told_plainly():
         request = Request(
@@ -116,16 +111,7 @@ def run(
             training=training,
             mnist=mnist_dir,
         )
-        selection = select(request)
-        if selection.empty:
-            print("nothing is selected", file=sys.stderr)
-            raise typer.Exit(NOTHING)
-        out.mkdir(parents=True, exist_ok=True)
-        with _progress(quiet=format_ == "json") as progress:
-            execution = execute(request, selection, progress)
-        from conformance.report.page import write_report
-
-        report = write_report(out, deviations=selection.deviations)
+        execution, report = _executed(request, quiet=format_ == "json")
         if summary is not None:
             from conformance.report.summary import markdown_summary
 
@@ -138,6 +124,55 @@ def run(
     else:
         _print_execution(execution, report)
     raise typer.Exit(_exit_code(execution))
+
+
+@app.command()
+def train(
+    paths: Paths = None,
+    target: Targets = None,
+    keyword: Keyword = "",
+    tier: TierName = "core",
+    out: Out = Path("reports"),
+    deviations: MoreDeviations = None,
+    config: Config = None,
+    mnist_dir: MnistDir = None,
+) -> None:
+    """Trains the networks alone, judged step by step; a call that was killed goes on where it was.
+
+    Every twenty seconds a checkpoint is left in the folder of runs: parameters, slots, the step, the losses. The same
+    call goes on from it, bit by bit; with another version of a framework, or another question, it begins anew.
+    """
+    from conformance.run.execute import Request
+
+    with told_plainly():
+        request = Request(
+            paths=existing(paths),
+            targets=targets_of(target, config),
+            keyword=keyword,
+            tier=tier_of(tier),
+            out=out,
+            deviations=tuple(deviations or ()),
+            cases=False,
+            mnist=mnist_dir,
+        )
+        execution, report = _executed(request, quiet=False)
+    _print_execution(execution, report)
+    raise typer.Exit(_exit_code(execution))
+
+
+def _executed(request: "Request", *, quiet: bool) -> "tuple[Execution, Path]":
+    """What came of a request, and the report that tells it."""
+    from conformance.report.page import write_report
+    from conformance.run.execute import execute, select
+
+    selection = select(request)
+    if selection.empty:
+        print("nothing is selected", file=sys.stderr)
+        raise typer.Exit(NOTHING)
+    request.out.mkdir(parents=True, exist_ok=True)
+    with _progress(quiet=quiet) as bars:
+        execution = execute(request, selection, bars.advance, bars.step)
+    return execution, write_report(request.out, deviations=selection.deviations)
 
 
 def _exit_code(execution: "Execution") -> int:
@@ -205,23 +240,40 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
+class _Bars:
+    """A bar a target, and one a training while it lasts."""
+
+    def __init__(self, display: Any) -> None:
+        self._display = display
+        self._bars: dict[str, Any] = {}
+
+    def advance(self, target: "Target", done: int, total: int, result: "Result | None") -> None:
+        """Shows how many of a target's questions are answered."""
+        self._show(target.name, done, total)
+
+    def step(self, training: str, who: str, step: int, steps: int) -> None:
+        """Shows how far somebody came in a training."""
+        name = f"{who} {training.removeprefix('training/')}"
+        self._show(name, step, steps)
+        if step == steps:
+            self._display.remove_task(self._bars.pop(name))
+
+    def _show(self, name: str, done: int, total: int) -> None:
+        if name not in self._bars:
+            self._bars[name] = self._display.add_task(name, total=total)
+        self._display.update(self._bars[name], completed=done)
+
+
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator["Progress"]:
-    """A bar a target on standard error; nothing when it is not a terminal."""
+def _progress(*, quiet: bool) -> Iterator[_Bars]:
+    """Bars on standard error; nothing when it is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
-    bars: dict[str, Any] = {}
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as display:
-
-        def advance(target: "Target", done: int, total: int, result: "Result | None") -> None:
-            if target.name not in bars:
-                bars[target.name] = display.add_task(target.name, total=total)
-            display.update(bars[target.name], completed=done)
-
-        yield advance
+        yield _Bars(display)
 
 
 @app.command("list")

@@ -28,8 +28,10 @@ from conformance.case.job import (
     Predicted,
     Refused,
     Stepped,
+    TellState,
     Tensor,
     TrainingMessage,
+    TrainingState,
     TrainStep,
     Unsupported,
     is_native,
@@ -337,6 +339,14 @@ class Trainer(ABC):
     def predict(self, x: Tensor) -> Tensor:
         """The logits, without the layers that take masks or labels."""
 
+    @abstractmethod
+    def state(self) -> TrainingState:
+        """How many steps were made, and all that the next one starts from."""
+
+    @abstractmethod
+    def restore(self, state: TrainingState) -> None:
+        """Goes on as if it had made those steps itself."""
+
 
 def blank_step(build: BuildNetwork) -> dict[str, Tensor]:
     """What a step brings, all zeros: for a first look at a network."""
@@ -596,7 +606,7 @@ class Backend(Idiom, ABC):
         """
         raise NotTranslatable(f"{type(self).__name__} trains no networks")
 
-    def train(self, message: TrainingMessage) -> Built | Stepped | Predicted:
+    def train(self, message: TrainingMessage) -> Built | Stepped | Predicted | TrainingState:
         """Answers one message of a training; the network lives from one to the next.
 
         Raises:
@@ -609,6 +619,10 @@ class Backend(Idiom, ABC):
             raise NotTranslatable("no network was built")
         if isinstance(message, TrainStep):
             return self._trainer.step(message)
+        if isinstance(message, TrainingState):
+            self._trainer.restore(message)
+        if isinstance(message, (TellState, TrainingState)):
+            return self._trainer.state()
         return Predicted(logits=self._trainer.predict(message.x))
 
     def calls(self, outputs: Natives) -> tuple[str, ...]:

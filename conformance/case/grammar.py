@@ -305,6 +305,29 @@ class NetworkKeys(TypedDict, total=False):
 
 
 @_strict
+class ReachKeys(TypedDict):
+    """What the median over all seeds must reach."""
+
+    epoch: Annotated[int, Field(ge=1, description="By the end of this one, counted from 1.")]
+    accuracy: Annotated[float, Field(ge=0, le=1), _Says("a number in 0..1")]
+
+
+@_strict
+class SeededKeys(TypedDict, total=False):
+    """Trained once more as the framework's users do it: its own initialisers, shuffling and dropout."""
+
+    seeds: Required[Annotated[int, Field(ge=2), _Says("an integer of at least 2")]]
+    margin: Required[
+        Annotated[
+            float,
+            Field(gt=0, lt=1, description="Nearer than this to the reference's mean accuracy is the same."),
+            _Says("a number between 0 and 1"),
+        ]
+    ]
+    reaches: tuple[ReachKeys, ...]
+
+
+@_strict
 class FormKeys(TypedDict, total=False):
     """One form of a training: how it starts, how it learns, what it must reach."""
 
@@ -318,6 +341,7 @@ class FormKeys(TypedDict, total=False):
     accuracy: Annotated[
         float, Field(ge=0, le=1, description="The floor of the test accuracy."), _Says("a number in 0..1")
     ]
+    native: SeededKeys
     predict_relu: Annotated[bool, Field(description="Predictions are taken from the logits after a ReLU.")]
 
 
@@ -328,7 +352,9 @@ class TrainingKeys(TypedDict, total=False):
     training: Required[Annotated[str, Field(description="Its name, the middle part of the ids.")]]
     about: Annotated[str, Field(description="One sentence of fact.")]
     source: Annotated[str, Field(description="Where it comes from.")]
+    tier: Annotated[Literal["core", "full"], Field(description="full: trained with --tier full alone.")]
     data: Required[Annotated[str, Field(description="The folder of the digits, relative to this file.")]]
+    official: Annotated[bool, Field(description="Trained where --mnist-dir gives the whole official digits alone.")]
     seed: Required[Annotated[str, Field(description="What parameters, batches and masks are drawn from.")]]
     batch: Required[_Count]
     epochs: _Count

@@ -284,8 +284,26 @@ class Predicted:
     logits: Tensor
 
 
-TrainingMessage = BuildNetwork | TrainStep | Predict
-TrainingAnswer = Built | Stepped | Predicted | Failure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellState:
+    """Asks for the state of the network that was built, between two steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingState:
+    """A training between two steps. Sent, it is taken up by the network that was built, and told as it then lies.
+
+    Attributes:
+        step: so many steps were made.
+        tensors: parameters and statistics `layer/operand`, slots `layer/operand/m`.
+    """
+
+    step: int
+    tensors: Mapping[str, Tensor]
+
+
+TrainingMessage = BuildNetwork | TrainStep | Predict | TellState | TrainingState
+TrainingAnswer = Built | Stepped | Predicted | TrainingState | Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from conformance.case.expansion import NAME, did_you_mean, long_form
-from conformance.case.grammar import FormKeys, TensorKeys, TrainingKeys, check_attributes, check_training
+from conformance.case.grammar import FormKeys, SeededKeys, TensorKeys, TrainingKeys, check_attributes, check_training
 from conformance.case.loading import read_network, yaml_files
-from conformance.case.model import Initializer, Shape, Where
+from conformance.case.model import Initializer, Shape, Tier, Where
 from conformance.case.networks import read_networks
 from conformance.case.operators import INPUT, OPERATORS, Chain, operand_of
 from conformance.case.yaml12 import Document, Steps, read
@@ -28,6 +28,29 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """An accuracy, and the epoch by whose end it must be reached."""
+
+    epoch: int
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeded:
+    """How a training is asked natively, too: with the framework's own initialisers, shuffling and dropout.
+
+    Attributes:
+        seeds: how often.
+        margin: mean accuracies that are nearer to the reference's than this are the same.
+        reaches: what the median over the seeds must reach.
+    """
+
+    seeds: int
+    margin: float
+    reaches: tuple[Reach, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """A network in training, in one of its forms.
 
@@ -40,8 +63,11 @@ class Training:
         epochs: how often every image is seen.
         judged_steps: so many steps are captured and judged, the others run free.
         most_steps: so many steps at most; 0 if the epochs are to be finished.
+        tier: `full` if it takes long.
         data: the folder of the digits.
+        official: the folder's digits are too few for it: trained where the official ones are given alone.
         accuracy: the floor of the test accuracy, if there is one.
+        native: how it is asked natively, if it is.
         predict_relu: predictions are taken from the logits after a ReLU, where all negative ones tie.
         seed: what parameters, batches and masks are drawn from.
         text: the YAML, as written.
@@ -58,8 +84,11 @@ class Training:
     epochs: int = 1
     judged_steps: int = 20
     most_steps: int = 0
+    tier: Tier = "core"
     data: Path
+    official: bool = False
     accuracy: float | None = None
+    native: Seeded | None = None
     predict_relu: bool = False
     seed: str
     where: Where
@@ -257,8 +286,11 @@ class _Reader:
             epochs=file.get("epochs", 1),
             judged_steps=file.get("judged_steps", 20),
             most_steps=file.get("steps", 0),
+            tier=file.get("tier", "core"),
             data=folder,
+            official=file.get("official", False),
             accuracy=form.get("accuracy"),
+            native=_seeded(form["native"]) if "native" in form else None,
             predict_relu=form.get("predict_relu", False),
             seed=file["seed"],
             where=self.document.find(at)[1],
@@ -288,3 +320,11 @@ class _Reader:
             else:
                 made[name] = Parameter(shape=shape, initializer=found)
         return made
+
+
+def _seeded(keys: SeededKeys) -> Seeded:
+    return Seeded(
+        seeds=keys["seeds"],
+        margin=keys["margin"],
+        reaches=tuple(Reach(epoch=reach["epoch"], accuracy=reach["accuracy"]) for reach in keys.get("reaches", ())),
+    )

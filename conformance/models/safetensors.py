@@ -29,13 +29,13 @@ _FORMATS: Final = {name: format_ for format_, name in _NAMES.items()}
 _LONGEST_HEADER: Final = 100_000_000
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors in the order given.
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes tensors in the order given, and texts about them.
 
     Raises:
         InvalidData: if a tensor's format has no name there.
     """
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, tensor in tensors.items():
         if tensor.format not in _NAMES:
@@ -67,6 +67,23 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         _require_whole([tuple(entry["data_offsets"]) for entry in header.values()], len(body))
         return {name: _read_one(entry, body) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidData(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a file has about its tensors; empty if it has none.
+
+    Raises:
+        InvalidData: if they are something else than texts, or the file is.
+    """
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    try:
+        found = json.loads(data[8 : 8 + size])["__metadata__"] if size else {}
+        return {str(name): str(text) for name, text in found.items()}
+    except KeyError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
         raise InvalidData(f"{path} is not a whole safetensors file: {error}") from error
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from markupsafe import Markup
 
-from conformance.report import charts, details, selfcheck
+from conformance.report import charts, details, selfcheck, training
 from conformance.report.changes import changes
 from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
 from conformance.report.conventions import ports, topics
@@ -23,7 +23,6 @@ from conformance.report.operators import offer
 from conformance.report.payload import build
 from conformance.report.replacing import replace_text
 from conformance.report.templating import asset, environment
-from conformance.run.plan import REFERENCE
 from conformance.run.store import Run
 from conformance.verdict.deviations import Deviation
 from conformance.verdict.model import Outcome
@@ -139,18 +138,6 @@ class Refuted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """One training by everyone."""
-
-    id: str
-    records: Mapping[str, Mapping[str, Any]]
-    accuracy: float | None
-    lines: tuple[charts.Line, ...]
-    losses: Markup
-    distances: Markup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """The page, and the chunks of details that stand beside it; none where it holds them itself."""
 
@@ -218,7 +205,8 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
         ports=ports(conventions),
         selfchecks=collection.selfchecks,
         build=reference_digest(),
-        forms=[_form(form, records) for form, records in collection.training.items()],
+        forms=training.forms(collection.training),
+        seeded=training.seeded(collection.training),
         first=FIRST,
         listed=LISTED,
     )
@@ -309,27 +297,6 @@ def _refuted(collection: Collection) -> list[Refuted]:
             )
         )
     return refuted
-
-
-def _form(form: str, records: Mapping[str, Mapping[str, Any]]) -> Form:
-    """A form's records, backends alone; the reference's curve comes from its own record, or is told beside theirs."""
-    backends = {target: record for target, record in records.items() if target != REFERENCE.name}
-    lines = [
-        charts.Line(name=target, values=charts.numbers(record.get("losses"))) for target, record in backends.items()
-    ]
-    own = records.get(REFERENCE.name, {})
-    told = [record.get("reference_losses") for record in backends.values()]
-    reference = charts.numbers(next(filter(None, [own.get("losses"), *told]), ()))
-    accuracies = [own.get("accuracy"), *(record.get("reference_accuracy") for record in backends.values())]
-    every = [charts.Line(name=REFERENCE.name, values=reference), *lines]
-    return Form(
-        id=form,
-        records=backends,
-        accuracy=next((accuracy for accuracy in accuracies if accuracy is not None), None),
-        lines=tuple(every),
-        losses=charts.losses(every, f"{form}, training loss"),
-        distances=charts.distances(lines, reference, f"{form}, distance from the reference"),
-    )
 
 
 def show_bits(value: float) -> str:

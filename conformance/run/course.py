@@ -5,30 +5,36 @@ The reference trains in float64, from the same float32 parameters, batches and m
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conformance.case.contract import NoAttributes
 from conformance.case.families.steps import Adam
 from conformance.case.inputs import Words, draw_words, normal, uniform
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.operators import inference_chain
+from conformance.case.model import FormatName
+from conformance.case.operators import Layer, inference_chain
 from conformance.case.training import Training, given_shapes
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS, Float64, to_storage
+from conformance.run.checkpoints import Checkpoint, Checkpoints
 from conformance.run.digits import Bytes, Digits
 from conformance.run.engine import describe_reference
 from conformance.run.plan import REFERENCE
 from conformance.run.store import RunWriter, folder_name, read_run
+from conformance.run.yardstick import stray_losses
 from conformance.verdict import oracle
 from conformance.verdict.oracle import Accumulators
 
 FLOAT32: Final = FORMATS["float32"]
+# Is told of every step: who made it, which one, of how many.
+StepProgress = Callable[[str, int, int], None]
 # What a Philox stream is for: initial numbers take this many words an element.
 _WORDS_FOR_NORMAL: Final = 12
 
@@ -40,14 +46,20 @@ class ReferenceCourse:
     Attributes:
         losses: of every step.
         loss_bounds: how far the loss of one honest float32 step may be off, given the reference's logits.
+        stray_losses: of its first steps, as an honest framework in float32 may have made them; see `yardstick`.
         accuracy: on the test images.
         seconds: what it took; 0 where it was found among the reports.
     """
 
     losses: tuple[float, ...] = ()
     loss_bounds: tuple[float, ...] = ()
+    stray_losses: tuple[float, ...] = ()
     accuracy: float | None = None
     seconds: float = 0.0
+
+
+def unseen(who: str, step: int, steps: int) -> None:
+    """Shows no progress."""
 
 
 class Course:
@@ -86,7 +98,7 @@ class Course:
                 values = normal(self._words(f"parameter {name}", _WORDS_FOR_NORMAL * size)).reshape(parameter.shape)
             elif parameter.initializer == "glorot_uniform":
                 u = uniform(self._words(f"parameter {name}", size)).reshape(parameter.shape)
-                answer = _ask_reference("glorot_uniform", NoAttributes(), {"u": _float64(u)})
+                answer = _ask_reference("glorot_uniform", NoAttributes(), {"u": Tensor("float64", u)})
                 values = oracle.to_float64(answer.outputs["output"])
             made[name] = Tensor("float32", to_storage(values, FLOAT32))
         return made
@@ -95,8 +107,7 @@ class Course:
         """The batch, its labels and the masks of a step, which counts from 1."""
         epoch, place = divmod(step - 1, self.steps_an_epoch)
         if self._order[0] != epoch + 1:
-            words = self._words(f"epoch {epoch + 1}", len(self.digits.train_labels))
-            self._order = (epoch + 1, np.argsort(words, kind="stable"))
+            self._order = (epoch + 1, self.shuffled(epoch + 1))
         chosen = self._order[1][place * self.training.batch : (place + 1) * self.training.batch]
         x = images(self.digits.train_images[chosen])
         made = {
@@ -104,11 +115,19 @@ class Course:
             f"{self.loss.name}/labels": Tensor("int64", self.digits.train_labels[chosen].astype(np.int64)),
         }
         for layer in self.training.network.layers:
-            name = f"{layer.name}/mask"
-            if name in self.shapes:
-                words = self._words(f"{name} step {step}", int(np.prod(self.shapes[name])))
-                made[name] = Tensor("bool", (uniform(words) < layer.attributes.keep).reshape(self.shapes[name]))
+            if f"{layer.name}/mask" in self.shapes:
+                made[f"{layer.name}/mask"] = self.mask(layer, step)
         return made
+
+    def shuffled(self, epoch: int) -> NDArray[np.int64]:
+        """The images' places in the order of an epoch, which counts from 1."""
+        return np.argsort(self._words(f"epoch {epoch}", len(self.digits.train_labels)), kind="stable")
+
+    def mask(self, layer: Layer, step: int) -> Tensor:
+        """What a layer of dropout keeps at a step."""
+        name = f"{layer.name}/mask"
+        words = self._words(f"{name} step {step}", int(np.prod(self.shapes[name])))
+        return Tensor("bool", (uniform(words) < layer.attributes.keep).reshape(self.shapes[name]))
 
     def test_batches(self) -> Iterator[tuple[Tensor, Bytes]]:
         """Images and labels to test with, in batches of the training's size."""
@@ -130,18 +149,25 @@ def images(stored: Bytes) -> Tensor:
     return Tensor("float32", to_storage(stored[..., None] / 255.0, FLOAT32))
 
 
-def reference_course(course: Course, folder: Path | None = None) -> ReferenceCourse:
+def reference_course(course: Course, folder: Path | None = None, progress: StepProgress = unseen) -> ReferenceCourse:
     """Trains the reference, or finds among the reports how it fared on the very same.
 
     Args:
         course: what everybody is given.
-        folder: the reports; a fresh training leaves a run of the target `reference` there. None keeps nothing.
+        folder: the reports; a fresh training leaves a run of the target `reference` there, and a long one its
+            checkpoint on its way. None keeps nothing.
+        progress: is told of every step.
     """
     code = oracle.reference_digest()
     found = None if folder is None else _find_course(course.digest, code, folder)
     if found is not None:
         return found
-    made = train_reference(course)
+    checkpoints = None
+    if folder is not None:
+        checkpoints = Checkpoints(folder, REFERENCE.name, course.training.id, (course.digest, code, "float64"))
+    made = train_reference(course, checkpoints=checkpoints, progress=progress)
+    strays = stray_losses(course.training, course.parameters, course.operands, course.steps)
+    made = replace(made, stray_losses=strays)
     if folder is not None:
         writer = RunWriter(folder, REFERENCE.name, describe_reference())
         writer.training(
@@ -152,6 +178,7 @@ def reference_course(course: Course, folder: Path | None = None) -> ReferenceCou
                 "reference_digest": code,
                 "losses": made.losses,
                 "loss_bounds": made.loss_bounds,
+                "stray_losses": made.stray_losses,
                 "reference_losses": made.losses,
                 "accuracy": made.accuracy,
                 "reference_accuracy": made.accuracy,
@@ -164,6 +191,8 @@ def reference_course(course: Course, folder: Path | None = None) -> ReferenceCou
             }
         )
         writer.close(complete=True)
+    if checkpoints is not None:
+        checkpoints.discard()
     return made
 
 
@@ -174,81 +203,148 @@ def _find_course(digest: str, code: str, folder: Path) -> ReferenceCourse | None
         except InvalidStore:
             continue
         for record in run.training:
-            if (record.get("digest"), record.get("reference_digest")) == (digest, code):
+            known = (record.get("digest"), record.get("reference_digest")) == (digest, code)
+            if known and "stray_losses" in record:  # runs of earlier versions lack them
                 return ReferenceCourse(
                     losses=tuple(map(float, record["losses"])),
                     loss_bounds=tuple(map(float, record["loss_bounds"])),
+                    stray_losses=tuple(map(float, record["stray_losses"])),
                     accuracy=float(record["accuracy"]),
                     seconds=0.0,
                 )
     return None
 
 
-def train_reference(course: Course) -> ReferenceCourse:
-    """Trains the NumPy reference in float64, from the float32 parameters that everybody starts from."""
+def train_reference(
+    course: Course,
+    format_name: FormatName = "float64",
+    *,
+    checkpoints: Checkpoints | None = None,
+    progress: StepProgress = unseen,
+) -> ReferenceCourse:
+    """Trains the NumPy reference, from the float32 parameters that everybody starts from.
+
+    Args:
+        course: what everybody is given.
+        format_name: what every layer, gradient and update is stored in. It computes in float64 in between: stored in
+            float32, it is as near to itself in float64 as anybody in float32 may hope to be.
+        checkpoints: where a long training is kept on its way, and taken up from.
+        progress: is told of every step.
+    """
     started = time.perf_counter()
-    training = course.training
-    network = training.network
-    logits_layer = next(iter(tuple(network.wired())[-1][1].values()))
-    parameters = {name: _float64(oracle.to_float64(tensor)) for name, tensor in course.parameters.items()}
-    slots: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
-    if training.optimizer == "adam":
-        for name in training.learned:
-            tensor = parameters[name]
-            slots[name] = {slot: _float64(np.zeros(tensor.shape)) for slot in ("m", "v")}
-    one = {course.loss.name: _float64(np.ones(()))}
-    losses, bounds = [], []
-    for step in range(1, course.steps + 1):
-        given = {name: _as_float64(tensor) for name, tensor in course.operands(step).items()}
-        answer = _ask_reference("chain", network, {**given, **parameters}, one)
-        loss = float(answer.outputs[course.loss.name].data)
-        logits = oracle.to_float64(answer.outputs[logits_layer])
-        labels = given[f"{course.loss.name}/labels"].data
-        honest = oracle.expect_operator(
-            course.loss.operator,
-            course.loss.attributes,
-            {"logits": logits, "labels": labels},
-            {},
-            "float32",
-            Accumulators(),
-        )
-        losses.append(loss)
-        bounds.append(float(honest.outputs["output"].bound))
-        parameters |= {name: answer.outputs[name] for name in parameters if name in answer.outputs}
-        for name in training.learned:
-            parameter, gradient = parameters[name], answer.gradients[name]
-            assert isinstance(gradient, Tensor)
-            attributes = training.optimizer_attributes
-            if isinstance(attributes, Adam):
-                attributes = replace(attributes, step=step)
-            made = _ask_reference(
-                training.optimizer, attributes, {"parameter": parameter, "gradient": gradient, **slots[name]}
-            )
-            parameters[name] = made.outputs["parameter"]
-            slots[name] = {slot: made.outputs[slot] for slot in slots[name]}
-    inference = inference_chain(network)
-    right = 0
-    for x, batch_labels in course.test_batches():
-        predicted = _ask_reference("chain", inference, {"x": _as_float64(x), **parameters})
-        right += course.right(oracle.to_float64(predicted.outputs[inference.layers[-1].name]), batch_labels)
+    pupil = Pupil(course, format_name)
+    found = None if checkpoints is None else checkpoints.load()
+    if found is not None:
+        pupil.restore(found)
+        started -= float(found.record["seconds"])
+    for step in range(pupil.step + 1, course.steps + 1):
+        pupil.learn()
+        progress(REFERENCE.name, step, course.steps)
+        if checkpoints is not None and checkpoints.due:
+            checkpoints.save(pupil.checkpoint(time.perf_counter() - started))
     return ReferenceCourse(
-        losses=tuple(losses),
-        loss_bounds=tuple(bounds),
-        accuracy=right / len(course.digits.test_labels),
+        losses=tuple(pupil.losses),
+        loss_bounds=tuple(pupil.bounds),
+        accuracy=pupil.examine(),
         seconds=time.perf_counter() - started,
     )
 
 
+class Pupil:
+    """The reference on its way through a course."""
+
+    def __init__(self, course: Course, format_name: FormatName) -> None:
+        self._course = course
+        self._training = training = course.training
+        self._format = format_name
+        self._logits = next(iter(tuple(training.network.wired())[-1][1].values()))
+        self.step = 0
+        self.losses: list[float] = []
+        self.bounds: list[float] = []
+        self._held = {name: self._stored(oracle.to_float64(tensor)) for name, tensor in course.parameters.items()}
+        for name in training.learned if training.optimizer == "adam" else ():
+            self._held |= {
+                f"{name}/{slot}": self._stored(np.zeros(course.parameters[name].shape)) for slot in ("m", "v")
+            }
+
+    def learn(self) -> None:
+        """Makes one step."""
+        course, training = self._course, self._training
+        self.step += 1
+        given = {name: self._given(tensor) for name, tensor in course.operands(self.step).items()}
+        parameters = {name: self._held[name] for name in training.parameters}
+        one = {course.loss.name: self._stored(np.ones(()))}
+        answer = _ask_reference("chain", training.network, {**given, **parameters}, one, self._format)
+        self.losses.append(float(oracle.to_float64(answer.outputs[course.loss.name])))
+        logits = oracle.to_float64(answer.outputs[self._logits])
+        honest = oracle.expect_operator(
+            course.loss.operator,
+            course.loss.attributes,
+            {"logits": logits, "labels": given[f"{course.loss.name}/labels"].data},
+            {},
+            "float32",
+            Accumulators(),
+        )
+        self.bounds.append(float(honest.outputs["output"].bound))
+        self._held |= {name: answer.outputs[name] for name in parameters if name in answer.outputs}
+        attributes = training.optimizer_attributes
+        if isinstance(attributes, Adam):
+            attributes = replace(attributes, step=self.step)
+        for name in training.learned:
+            gradient = answer.gradients[name]
+            assert isinstance(gradient, Tensor)
+            slots = {slot: self._held[f"{name}/{slot}"] for slot in ("m", "v") if f"{name}/{slot}" in self._held}
+            operands = {"parameter": self._held[name], "gradient": gradient, **slots}
+            made = _ask_reference(training.optimizer, attributes, operands, format_name=self._format)
+            self._held[name] = made.outputs["parameter"]
+            self._held |= {f"{name}/{slot}": made.outputs[slot] for slot in slots}
+
+    def examine(self) -> float:
+        """The accuracy on the test images."""
+        inference = inference_chain(self._training.network)
+        parameters = {name: self._held[name] for name in self._training.parameters}
+        right = 0
+        for x, labels in self._course.test_batches():
+            predicted = _ask_reference(
+                "chain", inference, {"x": self._given(x), **parameters}, format_name=self._format
+            )
+            right += self._course.right(oracle.to_float64(predicted.outputs[inference.layers[-1].name]), labels)
+        return right / len(self._course.digits.test_labels)
+
+    def checkpoint(self, seconds: float) -> Checkpoint:
+        """All that the next step starts from."""
+        record = {"losses": self.losses, "loss_bounds": self.bounds, "seconds": seconds}
+        return Checkpoint(step=self.step, tensors=self._held, record=record)
+
+    def restore(self, found: Checkpoint) -> None:
+        """Goes on from there."""
+        self.step = found.step
+        self.losses = [float(value) for value in found.record["losses"]]
+        self.bounds = [float(value) for value in found.record["loss_bounds"]]
+        self._held = dict(found.tensors)
+
+    def _stored(self, values: Float64) -> Tensor:
+        return Tensor(self._format, to_storage(values, FORMATS[self._format]))
+
+    def _given(self, tensor: Tensor) -> Tensor:
+        """What comes with a step, which is exact in either format; labels and masks stay as they are."""
+        return self._stored(oracle.to_float64(tensor)) if tensor.format in FORMATS else tensor
+
+
 def _ask_reference(
-    operator: str, attributes: Any, operands: Mapping[str, Tensor], cotangents: Mapping[str, Tensor] | None = None
+    operator: str,
+    attributes: Any,
+    operands: Mapping[str, Tensor],
+    cotangents: Mapping[str, Tensor] | None = None,
+    format_name: FormatName = "float64",
 ) -> Outputs:
-    """The reference's answer in float64, to a question that has one."""
+    """The reference's answer, to a question that has one."""
     answer = oracle.answer(
         Job(
             case_id="training",
             operator=operator,
             attributes=attributes,
-            format="float64",
+            format=format_name,
             layout="native",
             data="given",
             operands=operands,
@@ -257,11 +353,3 @@ def _ask_reference(
     )
     assert isinstance(answer, Outputs), answer
     return answer
-
-
-def _float64(values: Float64) -> Tensor:
-    return Tensor("float64", values)
-
-
-def _as_float64(tensor: Tensor) -> Tensor:
-    return _float64(oracle.to_float64(tensor)) if tensor.format in FORMATS else tensor

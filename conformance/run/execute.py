@@ -5,7 +5,8 @@ Whoever calls it prints; it prints nothing itself.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from conformance.case.job import Description, Target
 from conformance.case.listing import default_root, suite_version
 from conformance.case.loading import load
-from conformance.case.model import Case, Check, FormatName, Layout, Tier
+from conformance.case.model import TIERS, Case, Check, FormatName, Layout, Tier
 from conformance.case.operators import operators_of
 from conformance.case.training import Training, load_trainings
 from conformance.case.yaml12 import read
@@ -22,6 +23,7 @@ from conformance.errors import InvalidCases, Problem, TargetError
 from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
 from conformance.run.keyword import compile_keyword
+from conformance.run.native import train_native
 from conformance.run.plan import REFERENCE, Item, is_listed, plan
 from conformance.run.probes import require_variants
 from conformance.run.result import Result
@@ -47,6 +49,7 @@ class Request:
         floor: a file of least counts of AGREES.
         timeout: seconds that one answer may take.
         repeat: how often every question is asked; the tier `full` asks once more.
+        cases: whether cases are asked.
         training: whether networks are trained too.
         mnist: the folder of the official files, instead of the vendored subset.
     """
@@ -62,6 +65,7 @@ class Request:
     floor: Path | None = None
     timeout: float = JOB_SECONDS
     repeat: int = 1
+    cases: bool = True
     training: bool = True
     mnist: Path | None = None
 
@@ -120,6 +124,12 @@ class Selection:
 
 
 Progress = Callable[[Target, int, int, Result | None], None]
+# Is told of every step of a training: its id, who made the step, which one, of how many.
+Steps = Callable[[str, str, int, int], None]
+
+
+def _unseen(training: str, who: str, step: int, steps: int) -> None:
+    """Shows no steps."""
 
 
 def select(request: Request) -> Selection:
@@ -138,7 +148,7 @@ def select(request: Request) -> Selection:
     require_variants(cases)
     targets = request.targets or tuple(Target(backend=name) for name in installed_backends())
     items = plan(
-        cases,
+        cases if request.cases else (),
         (REFERENCE, *targets),
         formats=request.formats,
         layouts=request.layouts,
@@ -152,7 +162,8 @@ def select(request: Request) -> Selection:
     matches = compile_keyword(request.keyword)
     trainings = tuple(
         (training, target)
-        for training in (load_trainings(paths) if request.training and request.tier != "smoke" else ())
+        for training in (load_trainings(paths) if request.training else ())
+        if is_asked(training, request)
         for target in targets
         if trains(target)
         and is_listed(target, operators_of("chain", training.network))
@@ -176,11 +187,17 @@ def select(request: Request) -> Selection:
     )
 
 
+def is_asked(training: Training, request: Request) -> bool:
+    """Whether a request is for a training: its tier, and all of MNIST where it needs all."""
+    within = TIERS.index(training.tier) <= TIERS.index(request.tier)
+    return within and (request.mnist is not None or not training.official)
+
+
 def _is_listed(item: Item) -> bool:
     return is_listed(item.target, operators_of(item.case.operator, item.case.attributes))
 
 
-def execute(request: Request, selection: Selection, progress: Progress) -> Execution:
+def execute(request: Request, selection: Selection, progress: Progress, steps: Steps = _unseen) -> Execution:
     """Asks every target in turn, writing each result as it comes.
 
     A target that cannot be used is told in its `TargetRun`; the others go on. An interrupted call leaves runs that
@@ -193,7 +210,7 @@ def execute(request: Request, selection: Selection, progress: Progress) -> Execu
         if not items and not trainings and selection.not_asked.get(target):
             runs.append(TargetRun(target=target, not_asked=selection.not_asked[target]))
         if items or trainings:
-            runs.append(_execute_target(request, selection, target, items, trainings, progress))
+            runs.append(_execute_target(request, selection, target, items, trainings, progress, steps))
     return Execution(runs=tuple(runs), complete=all(not run.error for run in runs))
 
 
@@ -204,8 +221,10 @@ def _execute_target(
     items: Sequence[Item],
     trainings: Sequence[Training],
     progress: Progress,
+    steps: Steps,
 ) -> TargetRun:
-    total = len(items) + len(trainings)
+    natively = [training for training in trainings if training.native is not None and request.tier == "full"]
+    total = len(items) + len(trainings) + len(natively)
     progress(target, 0, total, None)
     try:
         repeat = request.repeat + (request.tier == "full")
@@ -224,8 +243,18 @@ def _execute_target(
             results.append(result)
             progress(target, len(results), total, result)
         for training in trainings:
-            result, record = train(training, session, reports=request.out, mnist=request.mnist)
+            result, record = train(
+                training, session, reports=request.out, mnist=request.mnist, progress=partial(steps, training.id)
+            )
             writer.result(result, training_record(training))
+            writer.training(record)
+            results.append(result)
+            progress(target, len(results), total, result)
+        for training in natively:
+            result, record = train_native(
+                training, session, reports=request.out, mnist=request.mnist, progress=partial(steps, training.id)
+            )
+            writer.result(result, replace(training_record(training), id=result.case))
             writer.training(record)
             results.append(result)
             progress(target, len(results), total, result)

@@ -27,19 +27,23 @@ from conformance.case.job import (
     Predicted,
     Stepped,
     Target,
+    TellState,
     Tensor,
     TrainingAnswer,
     TrainingMessage,
+    TrainingState,
     TrainStep,
 )
 from conformance.case.model import Case
 from conformance.case.operators import INPUT, Chain, own_of
 from conformance.case.training import Training
-from conformance.run.course import Course, ReferenceCourse, reference_course
+from conformance.run.checkpoints import Checkpoint, Checkpoints
+from conformance.run.course import Course, ReferenceCourse, StepProgress, reference_course, unseen
 from conformance.run.digits import read_digits
 from conformance.run.engine import Session
 from conformance.run.result import Result
-from conformance.run.store import CaseRecord
+from conformance.run.store import CaseRecord, result_from_plain, result_to_plain
+from conformance.run.yardstick import measure
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare
 from conformance.verdict.deviations import Deviation, assess
@@ -64,34 +68,47 @@ class Learner(Protocol):
 
 
 def train(
-    training: Training, session: Session, *, reports: Path | None = None, mnist: Path | None = None
+    training: Training,
+    session: Session,
+    *,
+    reports: Path | None = None,
+    mnist: Path | None = None,
+    progress: StepProgress = unseen,
 ) -> tuple[Result, Mapping[str, Any]]:
     """Trains on a session's target and judges it; whatever the target does, this returns.
 
     Args:
         training: what is trained.
         session: of any target but the reference, which everybody is compared with.
-        reports: where the reference's own training is found, or kept for the next target.
+        reports: where the reference's own training is found, or kept for the next target, and where a long training
+            leaves its checkpoint: a call that was killed goes on from there.
         mnist: the folder of the official files, instead of the training's own.
+        progress: is told of every step.
 
     Returns:
         The result, and the record for `RunWriter.training`.
 
     Raises:
-        InvalidData: if the digits are not what they claim to be.
+        InvalidData: if the digits, or a checkpoint, are not what they claim to be.
         TargetError: if the worker cannot be started again.
     """
     digits = read_digits(mnist or training.data, official=mnist is not None)
     course = Course(training, digits)
     if session.worker is None:
         raise ValueError("the reference is what others are compared with; it is not a target to be trained")
+    checkpoints = None
+    if reports is not None:
+        depends = (course.digest, training.judged_steps, session.description, oracle.reference_digest())
+        checkpoints = Checkpoints(reports, session.target.name, training.id, depends)
     return train_learner(
         course,
         session.target,
         session.description,
         session.worker,
-        lambda: reference_course(course, reports),
+        lambda: reference_course(course, reports, progress),
         deviations=session.deviations,
+        checkpoints=checkpoints,
+        progress=progress,
     )
 
 
@@ -104,6 +121,8 @@ def train_learner(
     *,
     deviations: Sequence[Deviation] = (),
     timeout: float = STEP_SECONDS,
+    checkpoints: Checkpoints | None = None,
+    progress: StepProgress = unseen,
 ) -> tuple[Result, Mapping[str, Any]]:
     """Trains one learner.
 
@@ -117,16 +136,20 @@ def train_learner(
         reference: gives how the reference fared; not asked where nothing was learned.
         deviations: differences on file.
         timeout: seconds that one answer may take.
+        checkpoints: where a long training is kept on its way, and taken up from.
+        progress: is told of every step.
+
+    Raises:
+        InvalidData: if a checkpoint is not what it claims to be.
     """
     started = time.perf_counter()
-    lesson = _Lesson(course, description, learner, timeout)
+    lesson = _Lesson(course, target, description, learner, timeout, checkpoints, progress)
     failure = lesson.teach()
     judgements = [*lesson.judgements]
     if failure is not None:
         judgements.append(failure)
     elif course.training.accuracy is not None:
         judgements.append(_judge_accuracy(course.training.accuracy, lesson.accuracy))
-    whole = merge(judgements)
     standard = reference() if lesson.losses else ReferenceCourse()
     record = {
         "id": course.training.id,
@@ -138,45 +161,45 @@ def train_learner(
         "reference_accuracy": standard.accuracy,
         "first_judged_difference": lesson.first_difference,
         "first_loss_outside_one_step_bound": _first_outside(lesson.losses, standard),
+        "stray_losses": standard.stray_losses,
+        "drift": measure(lesson.losses, standard.losses, standard.stray_losses, standard.loss_bounds),
         "ratios": lesson.ratios,
         "network_text": lesson.text,
         "seconds": lesson.seconds,
         "judge_seconds": lesson.judge_seconds,
+        "resumed_at": lesson.resumed_at,
     }
-    result = Result(
-        case=course.training.id,
-        operator="training",
-        target=target.name,
-        format="float32",
-        layout="native",
-        verdicts=whole.verdicts,
-        assessments={
-            check: assess(
-                course.training.id, ("training",), target, "float32", check, verdict, description, deviations
-            )
-            for check, verdict in whole.verdicts.items()
-        },
-        comparisons=whole.comparisons,
-        calls=tuple(lesson.text.splitlines()),
-        digest=course.digest,
-        seconds=lesson.seconds,
-        total_seconds=time.perf_counter() - started,
-        jobs=len(lesson.losses),
-        agrees_with=lesson.diagnosis.agrees_with,
-        location=lesson.diagnosis.location,
-        terms=lesson.diagnosis.terms,
-    )
+    result = lesson.result(judgements)
+    assessments = {
+        check: assess(course.training.id, ("training",), target, "float32", check, verdict, description, deviations)
+        for check, verdict in result.verdicts.items()
+    }
+    result = replace(result, assessments=assessments, total_seconds=time.perf_counter() - started)
+    if checkpoints is not None and failure is None:
+        checkpoints.discard()
     return result, record
 
 
 class _Lesson:
     """One training as it happens: what was measured until its end, or until the learner failed."""
 
-    def __init__(self, course: Course, description: Description, learner: Learner, timeout: float) -> None:
+    def __init__(
+        self,
+        course: Course,
+        target: Target,
+        description: Description,
+        learner: Learner,
+        timeout: float,
+        checkpoints: Checkpoints | None,
+        progress: StepProgress,
+    ) -> None:
         self._course = course
+        self._target = target
         self._accumulators = Accumulators.from_description(description)
         self._learner = learner
         self._timeout = timeout
+        self._checkpoints = checkpoints
+        self._progress = progress
         self._case = _as_case(course.training)
         # What the next step must start from: what was sent, and slots of zeros; then what the step before left.
         self._held = dict(course.parameters)
@@ -194,6 +217,7 @@ class _Lesson:
         self.text = ""
         self.seconds = 0.0
         self.judge_seconds = 0.0
+        self.resumed_at: list[int] = []
 
     def teach(self) -> Judgement | None:
         """Trains to the end; the judgement of the failure that ended it early, if one did."""
@@ -210,8 +234,11 @@ class _Lesson:
         if not isinstance(answer, Built):
             return self._failed("building the network", answer)
         self.text = answer.text
+        failure = self._take_up()
+        if failure is not None:
+            return failure
         waiting: tuple[int, dict[str, Tensor], Stepped] | None = None
-        for step in range(1, self._course.steps + 1):
+        for step in range(len(self.losses) + 1, self._course.steps + 1):
             operands = self._course.operands(step)
             self._learner.send(TrainStep(operands=operands, capture=step <= training.judged_steps))
             if waiting is not None:
@@ -226,9 +253,81 @@ class _Lesson:
                 return self._lost(step, operands, answer)
             if step <= training.judged_steps:
                 waiting = (step, operands, answer)
+            self._progress(self._target.name, step, self._course.steps)
+            if waiting is None and step < self._course.steps:
+                failure = self._keep(step)
+                if failure is not None:
+                    return failure
         if waiting is not None:
             self._judge(*waiting)
         return self._examine()
+
+    def result(self, judgements: Sequence[Judgement]) -> Result:
+        """What came of it so far; nothing on file has been looked up."""
+        whole = merge(judgements)
+        return Result(
+            case=self._course.training.id,
+            operator="training",
+            target=self._target.name,
+            format="float32",
+            layout="native",
+            verdicts=whole.verdicts,
+            assessments={},
+            comparisons=whole.comparisons,
+            calls=tuple(self.text.splitlines()),
+            digest=self._course.digest,
+            seconds=self.seconds,
+            jobs=len(self.losses),
+            agrees_with=self.diagnosis.agrees_with,
+            location=self.diagnosis.location,
+            terms=self.diagnosis.terms,
+        )
+
+    def _keep(self, step: int) -> Judgement | None:
+        """Leaves a checkpoint behind a step, if one is due; every step that is judged lies before it."""
+        if self._checkpoints is None or not self._checkpoints.due:
+            return None
+        self._learner.send(TellState())
+        answer = self._learner.receive(self._timeout)
+        if not isinstance(answer, TrainingState):
+            return self._failed(f"telling the state after step {step}", answer)
+        record = {
+            "result": result_to_plain(self.result(self.judgements)),
+            "losses": self.losses,
+            "ratios": self.ratios,
+            "first_difference": self.first_difference,
+            "judge_seconds": self.judge_seconds,
+            "resumed_at": self.resumed_at,
+        }
+        self._checkpoints.save(Checkpoint(step=step, tensors=answer.tensors, record=record))
+        return None
+
+    def _take_up(self) -> Judgement | None:
+        """Goes on from the checkpoint, if there is one: what the learner then holds are its very bits."""
+        found = None if self._checkpoints is None else self._checkpoints.load()
+        if found is None:
+            return None
+        sent = TrainingState(step=found.step, tensors=found.tensors)
+        self._learner.send(sent)
+        answer = self._learner.receive(self._timeout)
+        if not isinstance(answer, TrainingState):
+            return self._failed(f"taking up step {found.step}", answer)
+        lost = _first_unlike(sent, answer)
+        if lost:
+            detail = f"taking up step {found.step}: {lost} is not what was sent"
+            return Judgement(
+                verdicts={"outputs": Verdict(outcome=Outcome.DIFFERS, reason=Reason.VALUE, detail=detail)}
+            )
+        kept = result_from_plain(found.record["result"])
+        self.judgements = [Judgement(comparisons=kept.comparisons, verdicts=kept.verdicts)]
+        self.diagnosis = Diagnosis(agrees_with=kept.agrees_with, location=kept.location, terms=kept.terms)
+        self.seconds = kept.seconds
+        self.losses = [float(loss) for loss in found.record["losses"]]
+        self.ratios = {name: [float(ratio) for ratio in row] for name, row in found.record["ratios"].items()}
+        self.first_difference = found.record["first_difference"]
+        self.judge_seconds = float(found.record["judge_seconds"])
+        self.resumed_at = [*found.record["resumed_at"], found.step]
+        return None
 
     def _lost(self, step: int, operands: Mapping[str, Tensor], stepped: Stepped) -> Judgement:
         """The judgement of a loss that is no number: the step, and the first layer and operand where one appears."""
@@ -259,7 +358,7 @@ class _Lesson:
 
     def _failed(self, when: str, answer: TrainingAnswer) -> Judgement:
         """The verdict of an answer that ends a training."""
-        if isinstance(answer, (Built, Stepped, Predicted)):
+        if isinstance(answer, (Built, Stepped, Predicted, TrainingState)):
             detail = f"{when}: an answer of the wrong kind came, {type(answer).__name__}"
             verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.MISSING, detail=detail)
             return Judgement(verdicts={"outputs": verdict, "gradients": verdict})
@@ -440,6 +539,21 @@ def _first_lost(network: Chain, operands: Mapping[str, Tensor], outputs: Mapping
     return ""
 
 
+def _first_unlike(sent: TrainingState, told: TrainingState) -> str:
+    """The first tensor that was not taken as it was sent; empty if all were."""
+    if told.step != sent.step:
+        return f"the step, {told.step},"
+    for name in sorted(sent.tensors.keys() | told.tensors.keys()):
+        one, other = sent.tensors.get(name), told.tensors.get(name)
+        if one is None or other is None or _bits(one) != _bits(other):
+            return name
+    return ""
+
+
+def _bits(tensor: Tensor) -> tuple[str, tuple[int, ...], bytes]:
+    return tensor.format, tensor.shape, tensor.data.tobytes()
+
+
 def training_record(training: Training) -> CaseRecord:
     """What a run keeps of a training."""
     return CaseRecord(
@@ -447,7 +561,7 @@ def training_record(training: Training) -> CaseRecord:
         operator="training",
         about=training.about,
         source=training.source,
-        tier="core",
+        tier=training.tier,
         yaml=training.text,
         shapes={name: parameter.shape for name, parameter in training.parameters.items()},
         attributes={training.optimizer: asdict(training.optimizer_attributes), "batch": training.batch},

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Trainer
-from conformance.case.job import BuildNetwork, Description, Job, Outputs, Stepped, Tensor, TrainStep
+from conformance.case.job import BuildNetwork, Description, Job, Outputs, Stepped, Tensor, TrainingState, TrainStep
 from conformance.case.operators import OPERATORS, inference_chain, operand_of
 from conformance.verdict import oracle
 
@@ -41,13 +41,20 @@ class HonestTrainer(Trainer):
     def __init__(self, build: BuildNetwork):
         self.build = build
         self.count = 0
-        self.state = dict(build.parameters)
+        self.held = dict(build.parameters)
         for name, tensor in build.parameters.items():
             zeros = Tensor("float32", np.zeros(tensor.shape, np.float32))
-            self.state |= {f"{name}/m": zeros, f"{name}/v": zeros}
+            self.held |= {f"{name}/m": zeros, f"{name}/v": zeros}
 
     def text(self) -> str:
         return "a fake"
+
+    def state(self) -> TrainingState:
+        return TrainingState(step=self.count, tensors=dict(self.held))
+
+    def restore(self, state: TrainingState) -> None:
+        self.count = state.step
+        self.held = dict(state.tensors)
 
     def own(self, layer, values):
         operator = OPERATORS[layer.operator]
@@ -56,8 +63,8 @@ class HonestTrainer(Trainer):
 
     def step(self, step: TrainStep) -> Stepped:
         self.count += 1
-        before = dict(self.state)
-        values = {**step.operands, **self.state}
+        before = dict(self.held)
+        values = {**step.operands, **self.held}
         x, given, outputs = values["x"], [], {}
         for layer in self.build.network.layers:
             given.append({OPERATORS[layer.operator].operands[0].name: x, **self.own(layer, values)})
@@ -80,14 +87,14 @@ class HonestTrainer(Trainer):
                 "adam",
                 attributes,
                 {
-                    "parameter": self.state[name],
+                    "parameter": self.held[name],
                     "gradient": gradients[name],
-                    "m": self.state[f"{name}/m"],
-                    "v": self.state[f"{name}/v"],
+                    "m": self.held[f"{name}/m"],
+                    "v": self.held[f"{name}/v"],
                 },
             ).outputs
-            self.state |= {name: made["parameter"], f"{name}/m": made["m"], f"{name}/v": made["v"]}
-        after = dict(self.state)
+            self.held |= {name: made["parameter"], f"{name}/m": made["m"], f"{name}/v": made["v"]}
+        after = dict(self.held)
         self.afterwards()
         if not step.capture:
             return Stepped(loss=loss)
@@ -96,7 +103,7 @@ class HonestTrainer(Trainer):
     def predict(self, x: Tensor) -> Tensor:
         for layer in inference_chain(self.build.network).layers:
             first = OPERATORS[layer.operator].operands[0].name
-            own = self.own(layer, self.state)
+            own = self.own(layer, self.held)
             x = ask(layer.operator, layer.attributes, {first: x, **own}).outputs["output"]
         return x
 
@@ -129,7 +136,7 @@ class NoBiasCorrection(HonestTrainer):
 
 class FeedsBackOthers(HonestTrainer):
     def afterwards(self):
-        self.state["dense/w"] = scaled(self.state["dense/w"], 1 + 2.0**-20)
+        self.held["dense/w"] = scaled(self.held["dense/w"], 1 + 2.0**-20)
 
 
 class SlightlyWrongGradient(HonestTrainer):
@@ -174,33 +181,40 @@ class GraphTrainer(HonestTrainer):
         super().__init__(build)
         self.learned = [n for n in build.parameters if operand_of("chain", build.network, n).differentiable]
         slots = [f"{name}/{slot}" for name in self.learned for slot in ("m", "v")]
-        self.state = {name: self.state[name] for name in (*build.parameters, *slots)}
+        self.held = {name: self.held[name] for name in (*build.parameters, *slots)}
 
     def step(self, step):
         self.count += 1
-        before = dict(self.state)
+        before = dict(self.held)
         chain = self.build.network
-        parameters = {name: self.state[name] for name in self.build.parameters}
+        parameters = {name: self.held[name] for name in self.build.parameters}
         one = {chain.layers[-1].name: Tensor("float32", np.ones((), np.float32))}
-        answer = ask("chain", chain, {**step.operands, **parameters}, one)
+        answer = ask("chain", self.asked(chain), {**step.operands, **parameters}, one)
+        pulled = self.pulled(answer.gradients)
         for name in self.build.parameters:
             if name in self.learned:
-                self.state |= self.updated(name, answer.gradients[name])
+                self.held |= self.updated(name, pulled[name])
             else:
-                self.state[name] = self.kept(name, answer.outputs[name])
-        gradients = {name: gradient for name, gradient in answer.gradients.items() if name != "x"}
+                self.held[name] = self.kept(name, answer.outputs[name])
+        gradients = {name: gradient for name, gradient in pulled.items() if name != "x"}
         return Stepped(
             loss=float(answer.outputs[chain.layers[-1].name].data),
             outputs=answer.outputs,
             gradients=gradients,
             before=before,
-            after=dict(self.state),
+            after=dict(self.held),
         )
 
+    def asked(self, chain):
+        return chain
+
+    def pulled(self, gradients):
+        return gradients
+
     def updated(self, name, gradient):
-        slots = {slot: self.state[f"{name}/{slot}"] for slot in ("m", "v")}
+        slots = {slot: self.held[f"{name}/{slot}"] for slot in ("m", "v")}
         attributes = replace(self.build.optimizer_attributes, step=self.count)
-        made = ask("adam", attributes, {"parameter": self.state[name], "gradient": gradient, **slots}).outputs
+        made = ask("adam", attributes, {"parameter": self.held[name], "gradient": gradient, **slots}).outputs
         return {name: made["parameter"], f"{name}/m": made["m"], f"{name}/v": made["v"]}
 
     def kept(self, name, statistics):
@@ -209,13 +223,34 @@ class GraphTrainer(HonestTrainer):
     def predict(self, x):
         chain = inference_chain(self.build.network)
         names = {layer.name for layer in chain.layers}
-        own = {name: self.state[name] for name in self.build.parameters if name.partition("/")[0] in names}
+        own = {name: self.held[name] for name in self.build.parameters if name.partition("/")[0] in names}
         return ask("chain", chain, {"x": x, **own}).outputs[chain.layers[-1].name]
+
+
+class LooseEpsilon(GraphTrainer):
+    """The third block's normalisation has an epsilon of its own: 1e-3 where 1e-5 is asked."""
+
+    def asked(self, chain):
+        def loosened(layer):
+            if layer.name != "block3.norm":
+                return layer
+            return replace(layer, attributes=replace(layer.attributes, epsilon=1e-3))
+
+        return replace(chain, layers=tuple(loosened(layer) for layer in chain.layers))
+
+
+class WrongInTheFifthPlace(GraphTrainer):
+    """At the second step, the gradient of one weight: a sum of ten images, whose bound is smaller."""
+
+    def pulled(self, gradients):
+        if self.count != 2:
+            return gradients
+        return {**gradients, "dense/w": scaled(gradients["dense/w"], 1 + 1e-5)}
 
 
 class KeepsNoStatistics(GraphTrainer):
     def kept(self, name, statistics):
-        return self.state[name]
+        return self.held[name]
 
 
 class EpsilonInsideRoot(GraphTrainer):
@@ -226,14 +261,14 @@ class EpsilonInsideRoot(GraphTrainer):
         a = self.build.optimizer_attributes
         m, v = (made[f"{name}/{slot}"].data.astype(np.float64) for slot in ("m", "v"))
         m, v = m / (1 - a.beta1**self.count), v / (1 - a.beta2**self.count)
-        moved = self.state[name].data - a.learning_rate * m / np.sqrt(v + a.epsilon)
+        moved = self.held[name].data - a.learning_rate * m / np.sqrt(v + a.epsilon)
         return {**made, name: Tensor("float32", moved.astype(np.float32))}
 
 
 class LosesItsNumbers(HonestTrainer):
     def afterwards(self):
         if self.count == 2:
-            self.state["conv/w"] = scaled(self.state["conv/w"], np.nan)
+            self.held["conv/w"] = scaled(self.held["conv/w"], np.nan)
 
 
 class FakeBackend(Backend):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from conformance.case.job import Target
+from conformance.case.model import TIERS, Tier
 from conformance.errors import InvalidCases
 from conformance.run import execute as module
 from conformance.run.engine import Session
@@ -16,6 +17,7 @@ from conformance.run.plan import REFERENCE
 from conformance.run.result import Result
 from conformance.run.store import read_runs
 from conformance.tests import fakes
+from conformance.tests.test_training import SMALL
 from conformance.verdict.model import Outcome
 
 CASES = """# yaml-language-server: $schema=schema.json
@@ -65,6 +67,30 @@ def requested(folder: Path, *names: str, **fields: Any) -> Request:
 
 def executed(request: Request, progress: Callable[..., None] = lambda *told: None) -> module.Execution:
     return execute(request, select(request), progress)
+
+
+@pytest.mark.parametrize(
+    ("tier", "official", "asked_by"),
+    [
+        ("core", False, {("core", None), ("full", None), ("core", "mnist"), ("full", "mnist")}),
+        ("full", False, {("full", None), ("full", "mnist")}),
+        ("full", True, {("full", "mnist")}),
+    ],
+)
+def test_a_training_waits_for_its_tier_and_its_digits(tier: Tier, official: bool, asked_by: set[Any]) -> None:
+    training = replace(SMALL, tier=tier, official=official)
+    requests = [(tier, folder) for tier in TIERS for folder in (None, "mnist")]
+    asked = {
+        (tier, folder)
+        for tier, folder in requests
+        if module.is_asked(training, Request(tier=tier, mnist=Path(folder) if folder else None))
+    }
+    assert asked == asked_by
+
+
+def test_trainings_are_asked_for_alone(folder: Path) -> None:
+    assert select(requested(folder, "honest")).items
+    assert select(requested(folder, "honest", cases=False, training=True)).empty
 
 
 def test_every_target_is_asked_in_turn_and_written(folder: Path) -> None:

@@ -377,6 +377,72 @@ def test_epsilon_inside_adam_s_root_is_named_at_its_step(normalised, normalised_
     assert "step 2: update: epsilon inside the root" in result.agrees_with
 
 
+def blocks(count):
+    """Residual blocks, each a convolution, a normalisation and the sum with what came in."""
+    made, before = [], "stem"
+    for n in range(1, count + 1):
+        conv = replace(layer(f"block{n}.conv", "conv2d", padding="same"), takes=(before,))
+        norm = layer(f"block{n}.norm", "batch_norm_training", epsilon=1e-5, momentum=0.9, bessel=True)
+        made += [conv, norm, replace(layer(f"block{n}.sum", "add"), takes=(f"block{n}.norm", before))]
+        before = f"block{n}.relu"
+        made.append(layer(before, "relu"))
+    return made
+
+
+RESIDUAL = replace(
+    NORMALISED,
+    id="training/small/residual",
+    network=Chain(
+        layers=(
+            layer("stem", "conv2d", padding="same", stride=(4, 4)),
+            *blocks(4),
+            layer("flatten", "flatten"),
+            layer("dense", "dense"),
+            layer("loss", "softmax_cross_entropy"),
+        )
+    ),
+    parameters={
+        "stem/w": Parameter(shape=(3, 3, 1, 2), initializer="glorot_uniform"),
+        "dense/w": Parameter(shape=(98, 10), initializer="glorot_uniform"),
+    }
+    | {f"block{n}.conv/w": Parameter(shape=(3, 3, 2, 2), initializer="glorot_uniform") for n in range(1, 5)}
+    | {
+        f"block{n}.norm/{name}": Parameter(shape=(2,), initializer=initializer)
+        for n in range(1, 5)
+        for name, initializer in (("mean", "zeros"), ("variance", "ones"), ("scale", "ones"), ("offset", "zeros"))
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "step", "named"),
+    [
+        (learners.LooseEpsilon, ("outputs", "step1/block3.norm/output"), 1, "step 1: block3.norm: "),
+        (learners.WrongInTheFifthPlace, ("gradients", "step2/dense/w"), 2, "step 2: layer dense: "),
+        (
+            learners.EpsilonInsideRoot,
+            ("outputs", "step2/update dense/w"),
+            2,
+            "step 2: update: epsilon inside the root",
+        ),
+        (learners.GraphTrainer, None, None, ""),
+    ],
+)
+def test_a_fault_in_one_block_of_a_residual_network_is_named_there(kind, first, step, named):
+    course = Course(RESIDUAL, few_digits())
+    result, record = train(course, reference_course(course), kind)
+    found = wrong(result)
+    assert (found[0] if found else None) == first
+    assert record["first_judged_difference"] == step
+    told = (*result.agrees_with, result.location)
+    assert any(text.startswith(named) for text in told), told
+    if kind in (learners.LooseEpsilon, learners.WrongInTheFifthPlace):
+        # Every other block is judged on what it was given, and is right; what a layer pulls back is called by the
+        # one before it.
+        block = first[1].partition("/")[2].partition(".")[0]
+        assert {name.partition("/")[2].partition(".")[0] for _, name in found} == {block}
+
+
 def test_a_loss_that_is_no_number_names_step_layer_and_operand(course, reference):
     result, record = train(course, reference, learners.LosesItsNumbers)
     verdict = result.verdicts["outputs"]

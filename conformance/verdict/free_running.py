@@ -195,6 +195,35 @@ def _noise(deviations: Arrays, seed: bytes, run: int) -> Take:
     return take
 
 
+def stray(job: Job, accumulators: Accumulators, seed: str) -> Arrays:
+    """A chain as some honest framework may compute it in the job's format: every array with noise of its own size.
+
+    Args:
+        job: the chain, with cotangents.
+        accumulators: what the framework sums in.
+        seed: which of the honest ones.
+
+    Returns:
+        By (check, name): outputs of layers, gradients of parameters and of layers' outputs; nothing is rounded.
+    """
+    deviations: Arrays = {}
+    noise = _noise(deviations, seed.encode(), 0)
+
+    def take(layer: Layer, title: Title, expectation: Expectation) -> Float64:
+        check, name = title
+        array = "output" if check == "outputs" else name.rpartition("/")[2]
+        unit = accumulators.of(layer.operator, job.format, check, array).unit + REFERENCE_UNIT
+        honest = deviation(expectation, unit, FORMATS[job.format].unit)
+        # A sum of zeros alone is zero: moved, it would wake a unit that sleeps at its kink, or break a tie.
+        deviations[title] = np.where(expectation.value == 0, 0.0, honest)
+        return noise(layer, title, expectation)
+
+    with np.errstate(all="ignore"):
+        values = _walk(job, lambda own: oracle.expect(replace(own, format=job.format), accumulators), take)
+    assert values is not None, job.case_id
+    return values
+
+
 def _run(job: Job, take: Take) -> Arrays:
     """The chain without bounds; it was answered before, with other numbers of the same shapes."""
     values = _walk(job, oracle.values, take)

@@ -43,6 +43,8 @@ _MESSAGES: Final = by_name(
         job.BuildNetwork,
         job.TrainStep,
         job.Predict,
+        job.TellState,
+        job.TrainingState,
         job.Built,
         job.Stepped,
         job.Predicted,

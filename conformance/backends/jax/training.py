@@ -9,7 +9,7 @@ from jax.example_libraries import optimizers
 
 from conformance.backends.base import CallLog, Native, Natives, Program, Trainer, blank_step
 from conformance.case.families.steps import Adam
-from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
+from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainingState, TrainStep
 from conformance.case.operators import Chain, inference_chain, operand_of
 from conformance.errors import NotTranslatable
 
@@ -69,6 +69,20 @@ class JaxTrainer(Trainer):
     def predict(self, x: Tensor) -> Tensor:
         parameters = self._optimizer(0.0).params_fn(self._state)
         return self._backend.get(self._predict({**parameters, **self._statistics}, self._backend.put(x)))
+
+    def state(self) -> TrainingState:
+        return TrainingState(step=self._steps, tensors=self._told())
+
+    def restore(self, state: TrainingState) -> None:
+        self._steps = state.step
+        held = {name: self._backend.put(tensor) for name, tensor in state.tensors.items()}
+        self._statistics = {name: held[name] for name in self._statistics}
+        packed = {}
+        for name in optimizers.unpack_optimizer_state(self._state):
+            adam = isinstance(self._settings, Adam)
+            parts = (held[name], held[f"{name}/m"], held[f"{name}/v"]) if adam else held[name]
+            packed[name] = optimizers.JoinPoint(parts)
+        self._state = optimizers.pack_optimizer_state(packed)
 
     def _make_step(
         self, state: Any, given: Natives, count: Native, epsilon: Native

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from conformance.backends.base import CallLog, Native, Natives, Program, Trainer, blank_step
 from conformance.case.families.steps import Adam
-from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
+from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainingState, TrainStep
 from conformance.case.operators import Chain, inference_chain, operand_of
 from conformance.errors import NotTranslatable
 
@@ -80,6 +80,14 @@ class TensorFlowTrainer(Trainer):
         with tf.device(self._backend.place):
             outputs = self._forward(self._inference, {"x": self._backend.put(x)})
         return self._backend.get(outputs[self._inference.attributes.layers[-1].name])
+
+    def state(self) -> TrainingState:
+        return TrainingState(step=self._steps, tensors=self._state())
+
+    def restore(self, state: TrainingState) -> None:
+        self._steps = state.step
+        for name, variable in {**self._variables, **self._slots}.items():
+            variable.assign(self._backend.put(state.tensors[name]))
 
     def _forward(self, program: Program, given: Natives) -> Natives:
         names = {layer.name for layer in program.attributes.layers}

@@ -2,19 +2,24 @@
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from conformance.backends.base import Trainer
-from conformance.backends.torch.modules import Network, channels_first, channels_last, from_torch
+from conformance.backends.torch.modules import Network, channels_first, channels_last, from_torch, to_torch
 from conformance.case.families.steps import Adam
-from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
+from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainingState, TrainStep
 from conformance.case.operators import INPUT, Chain, inference_chain
 from conformance.errors import NotTranslatable
 
 if TYPE_CHECKING:
     from conformance.backends.torch.backend import TorchBackend
+
+
+# What an optimizer keeps of a parameter, as the house calls it and as PyTorch does.
+SLOTS: Final[Mapping[str, str]] = {"m": "exp_avg", "v": "exp_avg_sq"}
 
 
 class TorchTrainer(Trainer):
@@ -76,6 +81,24 @@ class TorchTrainer(Trainer):
             module.training = True
         return self._backend.get(outputs[self._inference.layers[-1].name])
 
+    def state(self) -> TrainingState:
+        return TrainingState(step=self._steps, tensors=self._state())
+
+    def restore(self, state: TrainingState) -> None:
+        self._steps = state.step
+        for name, tensor in state.tensors.items():
+            if name.count("/") == 1:
+                self._network.load(name, self._backend.put(tensor))
+        if not isinstance(self._optimizer, torch.optim.Adam):
+            return
+        for name, parameter in self._parameters.items():
+            slots = {
+                key: to_torch(name.rpartition("/")[2], self._backend.put(state.tensors[f"{name}/{slot}"]))
+                for slot, key in SLOTS.items()
+            }
+            held = {key: torch.empty_like(parameter).copy_(value) for key, value in slots.items()}
+            self._optimizer.state[parameter] = {"step": torch.tensor(float(state.step)), **held}
+
     def _statistics(self) -> dict[str, Tensor]:
         """What the layers keep for the next step."""
         layers = self._chain.layers
@@ -91,7 +114,7 @@ class TorchTrainer(Trainer):
             found[name] = get(from_torch(name, parameter))
             if isinstance(self._optimizer, torch.optim.Adam):
                 state = self._optimizer.state.get(parameter, {})
-                for slot, key in (("m", "exp_avg"), ("v", "exp_avg_sq")):
+                for slot, key in SLOTS.items():
                     value = state[key] if key in state else torch.zeros_like(parameter)
                     found[f"{name}/{slot}"] = get(from_torch(name, value))
         return found | self._statistics()

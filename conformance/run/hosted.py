@@ -29,6 +29,7 @@ from conformance.worker.gateway import Worker
 HOSTS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
     "torch": ("conformance.models.torch:TorchModels", ()),
     "keras": ("conformance.models.keras:KerasModels", (("KERAS_BACKEND", "tensorflow"),)),
+    "jax": ("conformance.models.jax:JaxModels", ()),
 }
 # Frameworks whose images have channels first, and how many axes an image with its batch has.
 CHANNELS_FIRST: Final = ("torch",)

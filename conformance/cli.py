@@ -637,10 +637,15 @@ def parity(
         str, typer.Option("--to", help="The port, likewise; FRAMEWORK@PYTHON for another interpreter.")
     ],
     data: Annotated[Path, typer.Option("--input", help=".npz or .npy, as --from takes it.")],
-    weights: Annotated[Path | None, typer.Option("--weights", help="Of --from: .pt, .safetensors, .keras.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Of --from: .pt, .safetensors, .keras, .npz.")
+    ] = None,
     names: Annotated[
         Path | None, typer.Option("--map", help="YAML: pairs of layers by name, where order and shape do not do.")
     ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="As in training, but without dropout: running statistics are judged.")
+    ] = False,
 ) -> None:
     """Compares two models of yours layer by layer: the first that differs, what it does instead, what to write."""
     from conformance.report.parity import parity_text
@@ -652,7 +657,7 @@ def parity(
         specs = ModelSpec.parse(first, weights), ModelSpec.parse(second)
         inputs = read_inputs(data, specs[0].framework)
         pairs = read_names(names) if names is not None else None
-        with HostedModel(specs[0]) as one, HostedModel(specs[1]) as two:
+        with HostedModel(specs[0], training=training) as one, HostedModel(specs[1], training=training) as two:
             found = compare_models(one, two, inputs, pairs)
     print(parity_text(found), end="")
     raise typer.Exit(0 if found.agrees else UNEXPECTED)
@@ -660,7 +665,7 @@ def parity(
 
 @app.command()
 def capture(
-    model: Annotated[str, typer.Argument(help="torch:unet.py:build, keras:FILE:FUNCTION.")],
+    model: Annotated[str, typer.Argument(help="torch:unet.py:build, keras:FILE:FUNCTION, jax:FILE:FUNCTION.")],
     data: Annotated[Path, typer.Option("--input", help=".npz or .npy, as the model takes it.")],
     out: Annotated[Path, typer.Option("-o", "--output", help="The folder of case files that is written.")],
     weights: Annotated[
@@ -686,7 +691,7 @@ def capture(
 
 @app.command()
 def convert(
-    weights: Annotated[Path, typer.Argument(help="Of --from: .pt, .safetensors, .keras, .weights.h5.")],
+    weights: Annotated[Path, typer.Argument(help="Of --from: .pt, .safetensors, .keras, .weights.h5, .npz.")],
     first: Annotated[str, typer.Option("--from", help="Whose weights they are: torch:unet.py:build.")],
     second: Annotated[str, typer.Option("--to", help="The model that gets them: keras:unet_keras.py:build.")],
     data: Annotated[Path, typer.Option("--input", help=".npz or .npy, as --from takes it: layers are seen at work.")],

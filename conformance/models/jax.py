@@ -3,6 +3,8 @@
 A user's file gives `(apply, params)`: `apply(params, *inputs)` is the model, as `module.apply` and its variables are
 in Flax, or `lambda model, x: model(x)` and the model itself where a model is a tree. Arrays in the tree are its
 parameters, and are called by their path in it; whatever else it holds stays as it is. Images have channels last.
+In training it is `apply(params, *inputs, training=True)`, which gives the outputs and a tree of what becomes of the
+statistics, with the paths that these have among the parameters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +47,7 @@ class JaxModels(Models):
         self._tree: Any = None
         self._names: dict[str, int] = {}
         self._templates = Templates(jax)
-        self._read_before: tuple[Any, Graph, Layers] | None = None
+        self._read_before: tuple[Any, Graph, Layers, Mapping[str, Operand]] | None = None
 
     def describe(self) -> Description:
         return self._backend.describe()
@@ -85,36 +87,57 @@ class JaxModels(Models):
         given = [jnp.array(array) for array in inputs]
         held = {name: self._leaves[place] for name, place in self._names.items()}
 
-        def model(held: Mapping[str, Native], *given: Native) -> Any:
-            leaves = list(self._leaves)
-            for name, leaf in held.items():
-                leaves[self._names[name]] = leaf
-            return self._apply(self._jax.tree_util.tree_unflatten(self._tree, leaves), *given)
-
         try:
-            graph, layers = self._read(model, held, given)
+            graph, layers, statistics = self._read(held, given)
         except Exception as error:  # the model's own, which is traced before anything runs
             run.error = error
             return run
         # A mapping's leaves are in the order of its keys.
         values = dict(zip(graph.inputs, (*(held[name] for name in sorted(held)), *given), strict=True))
         run.unrecognised = list(layers.unrecognised)
-        _Pass(self._jax, graph, layers, values, noise).make(run, [jnp.array(array) for array in cotangents])
+        outputs = graph.outputs[: len(graph.outputs) - len(statistics)]
+        _Pass(self._jax, graph, outputs, layers, values, noise).make(run, [jnp.array(array) for array in cotangents])
         run.fold()
         return run
 
     def _read(
-        self, model: Callable[..., Any], held: Mapping[str, Native], given: Sequence[Native]
-    ) -> tuple[Graph, Layers]:
+        self, held: Mapping[str, Native], given: Sequence[Native]
+    ) -> tuple[Graph, Layers, Mapping[str, Operand]]:
         """The model as layers; of inputs like those before it is traced once, for it is a pure function."""
-        kind = tuple((tuple(native.shape), str(native.dtype)) for native in given)
+        kind = (self.training, *((tuple(native.shape), str(native.dtype)) for native in given))
         if self._read_before is None or self._read_before[0] != kind:
+            kept: list[str] = []
+
+            def model(held: Mapping[str, Native], *given: Native) -> Any:
+                found, statistics = self._called(held, given)
+                kept[:] = sorted(statistics)  # a mapping's leaves are in the order of its keys
+                return found, statistics
+
             graph = traced(self._jax, model, held, *given)
             names = dict(zip(graph.inputs, sorted(held), strict=False))
-            folder = Path(self._file).parent
-            layers = read_layers(self._templates, graph, names, graph.inputs[len(held) :], folder)
-            self._read_before = kind, graph, layers
+            statistics = dict(zip(kept, graph.outputs[len(graph.outputs) - len(kept) :], strict=True))
+            inputs, folder = graph.inputs[len(held) :], Path(self._file).parent
+            layers = read_layers(self._templates, graph, names, inputs, statistics, folder)
+            self._read_before = kind, graph, layers, statistics
         return self._read_before[1:]
+
+    def _called(self, held: Mapping[str, Native], given: Sequence[Native]) -> tuple[Any, dict[str, Native]]:
+        """The model's outputs, and in training what becomes of its statistics, by name."""
+        leaves = list(self._leaves)
+        for name, leaf in held.items():
+            leaves[self._names[name]] = leaf
+        params = self._jax.tree_util.tree_unflatten(self._tree, leaves)
+        if not self.training:
+            return self._apply(params, *given), {}
+        found = self._apply(params, *given, training=True)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise InvalidModel(self._file, f"gave {type(found).__name__} in training, expected (outputs, statistics)")
+        paths, _ = self._jax.tree_util.tree_flatten_with_path(found[1])
+        named = {_named(path): leaf for path, leaf in paths}
+        unknown = [name for name in named if name not in self._names]
+        if unknown:
+            raise InvalidModel(self._file, f"its statistics hold {', '.join(unknown)}, which no parameter is called")
+        return found[0], named
 
     def numbers(self, native: Native) -> Array:
         return np.array(native)
@@ -133,12 +156,14 @@ class _Pass:
         self,
         jax: Any,
         graph: Graph,
+        outputs: Sequence[Operand],
         layers: Layers,
         values: Mapping[Value, Native],
         noise: Mapping[str, Array],
     ) -> None:
         self._jax = jax
         self._graph = graph
+        self._outputs = outputs
         self._layers = layers.found
         self._values = values
         self._noise = noise
@@ -154,7 +179,8 @@ class _Pass:
             probes = {
                 key: self._jax.numpy.full(shape.shape, -0.0, shape.dtype)
                 for key, shape in shapes.items()
-                if np.issubdtype(shape.dtype, np.floating)
+                if (key[1] in self._layers[key[0]].call.operands or not key[1])
+                and np.issubdtype(shape.dtype, np.floating)
             }
             outputs, pull, taps = self._jax.vjp(self._forward, probes, has_aux=True)
             (pulled,) = pull(list(cotangents))
@@ -180,6 +206,7 @@ class _Pass:
                         if name not in layer.parameters
                     ),
                     handed=handed[layer.output],
+                    statistics={name: np.array(taps[place, _after(name)]) for name in layer.statistics},
                 )
             )
 
@@ -202,7 +229,10 @@ class _Pass:
             if layer.name in self._noise:
                 found = found + self._jax.numpy.array(self._noise[layer.name]).reshape(found.shape)
             known[layer.output] = found
-        return [self._value(output, known) for output in self._graph.outputs], taps
+        for place, layer in enumerate(self._layers):
+            for name, after in layer.statistics.items():
+                taps[place, _after(name)] = self._value(after, known)
+        return [self._value(output, known) for output in self._outputs], taps
 
     def _evaluated(self, layer: Layer, own: dict[Value, Native]) -> Native:
         for equation in layer.equations:
@@ -233,6 +263,11 @@ class _Pass:
 def _apply(equation: Equation, known: dict[Value, Native]) -> None:
     given = [known[operand] if isinstance(operand, Value) else operand.value for operand in equation.inputs]
     known |= dict(zip(equation.outputs, equation.evaluate(given), strict=True))
+
+
+def _after(name: str) -> str:
+    """What a tap of a statistic after the pass is called."""
+    return f"{name} after"
 
 
 def _is_array(leaf: Any) -> bool:

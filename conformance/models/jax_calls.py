@@ -5,7 +5,7 @@ guessed.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from conformance.case.families.arrays import Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm, InstanceNorm, LayerNorm
+from conformance.case.families.normalization import BatchNorm, BatchNormTraining, InstanceNorm, LayerNorm
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.geometry import extent
 from conformance.models.jax_graph import Constant, Equation, Graph, Operand, Value
@@ -333,7 +333,15 @@ class _Standard:
     offset: Factor | None = None
 
 
-def normalized(parameters: Parameters, found: Sum, output: Value) -> Call | None:
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What becomes of a running statistic, a parameter, in a step of training."""
+
+    leaf: Value
+    after: Sum
+
+
+def normalized(parameters: Parameters, found: Sum, output: Value, running: Sequence[Running] = ()) -> Call | None:
     """A sum that is a normalisation, by given statistics or by its own; none if it is anything else."""
     standard = next(
         (
@@ -352,6 +360,8 @@ def normalized(parameters: Parameters, found: Sum, output: Value) -> Call | None
         return _with_vectors(parameters, "batch_norm", BatchNorm(epsilon=standard.epsilon), standard, shape[-1])
     varying = {axis for axis in range(rank) if shape[axis] > 1}
     own = set(standard.axes)
+    if own == varying & set(range(rank - 1)):
+        return _of_batch(parameters, standard, running, shape)
     first = min(own)
     if own == varying & set(range(first, rank)):
         attributes = LayerNorm(axes=tuple(range(first, rank)), epsilon=standard.epsilon)
@@ -427,6 +437,45 @@ def _spread(root: Factor) -> tuple[Factor | tuple[Factor, tuple[int, ...]], floa
         return Factor(factor.base, through(factor.places, root.places)), epsilon
     deviation = deviating(Sum.of(terms.items()))
     return (deviation, epsilon) if deviation is not None else None
+
+
+def _of_batch(
+    parameters: Parameters, standard: _Standard, running: Sequence[Running], shape: tuple[int, ...]
+) -> Call | None:
+    """A normalisation by the batch's own statistics, of which a part goes into the running ones."""
+    x = Factor(standard.x, own_places(standard.x.shape))
+    mean, square = (MeanOf(standard.axes, frozenset({(x, power)})) for power in (1.0, 2.0))
+    count = math.prod(shape[axis] for axis in standard.axes)
+    means, variances = [], []
+    for one in running:
+        # What stays, and what comes: of the mean itself, or of the mean square and the squared mean.
+        stays = [c for product, c in one.after.terms if {(f.base, p) for f, p in product} == {(one.leaf, 1.0)}]
+        comes = {next((f.base, p) for f, p in product): c for product, c in one.after.terms if len(product) == 1}
+        if len(stays) != 1:
+            continue
+        momentum = float(str(np.float32(stays[0])))
+        if len(one.after.terms) == 2 and close(comes.get((mean, 1.0), 0.0), 1 - momentum):
+            means.append((one.leaf, momentum))
+        share = comes.get((square, 1.0), 0.0) / (1 - momentum) if momentum < 1 else 0.0
+        if len(one.after.terms) == 3 and close(comes.get((mean, 2.0), 0.0), -comes.get((square, 1.0), 0.0)):
+            for bessel, divided in ((False, 1.0), (True, count / (count - 1) if count > 1 else 0.0)):
+                if close(share, divided):
+                    variances.append((one.leaf, momentum, bessel))
+                    break
+    if len(means) != 1 or len(variances) != 1 or means[0][1] != variances[0][1]:
+        return None
+    ((of_mean, momentum),), ((of_variance, _, bessel),) = means, variances
+    attributes = BatchNormTraining(epsilon=standard.epsilon, momentum=momentum, bessel=bessel)
+    with_statistics = replace(
+        standard,
+        mean=Factor(of_mean, _last_place(of_mean, shape)),
+        variance=Factor(of_variance, _last_place(of_variance, shape)),
+    )
+    return _with_vectors(parameters, "batch_norm_training", attributes, with_statistics, shape[-1])
+
+
+def _last_place(leaf: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(len(shape) - 1 if n > 1 else NOWHERE for n in leaf.shape)
 
 
 def _with_vectors(

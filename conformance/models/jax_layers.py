@@ -13,13 +13,14 @@ from typing import Any, Final
 from conformance.models.jax_calls import (
     PRIMITIVES,
     Parameters,
+    Running,
     average_pool,
     averaged,
     flattened,
     normalized,
 )
 from conformance.models.jax_graph import Constant, Equation, Graph, Operand, Value
-from conformance.models.jax_sums import Sums
+from conformance.models.jax_sums import Sum, Sums
 from conformance.models.jax_templates import Match, Templates
 from conformance.models.recording import Call, Names
 
@@ -37,6 +38,7 @@ class Layer:
         call: with values of the graph for operands.
         parameters: their names, by operand.
         equations: what leads from the operands to the output, in the order in which it runs.
+        statistics: what becomes of running ones, by operand.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Layer:
     parameters: Mapping[str, str]
     equations: tuple[Equation, ...]
     output: Value
+    statistics: Mapping[str, Operand] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -56,7 +59,12 @@ class Layers:
 
 
 def read_layers(
-    templates: Templates, graph: Graph, names: Mapping[Value, str], inputs: Iterable[Value], folder: Path
+    templates: Templates,
+    graph: Graph,
+    names: Mapping[Value, str],
+    inputs: Iterable[Value],
+    statistics: Mapping[str, Operand],
+    folder: Path,
 ) -> Layers:
     """The layers of a traced model.
 
@@ -65,17 +73,25 @@ def read_layers(
         graph: the model's.
         names: those of its parameters.
         inputs: what it is given beside them.
+        statistics: what becomes of parameters in training, by name, among the graph's outputs.
         folder: whose files are the user's own.
     """
-    return _Reading(templates, graph, names, inputs, folder).read()
+    return _Reading(templates, graph, names, inputs, statistics, folder).read()
 
 
 class _Reading:
     def __init__(
-        self, templates: Templates, graph: Graph, names: Mapping[Value, str], inputs: Iterable[Value], folder: Path
+        self,
+        templates: Templates,
+        graph: Graph,
+        names: Mapping[Value, str],
+        inputs: Iterable[Value],
+        statistics: Mapping[str, Operand],
+        folder: Path,
     ) -> None:
         self._graph = graph
         self._folder = folder
+        self._statistics = {leaf: statistics[name] for leaf, name in names.items() if name in statistics}
         self._parameters = Parameters(graph, names)
         self._sums = Sums(graph)
         self._layers = Layers()
@@ -106,7 +122,8 @@ class _Reading:
             else:
                 self._algebra(equation)
         for output in self._graph.outputs:
-            self._settle(output)
+            if output not in self._statistics.values():
+                self._settle(output)
         ordered = sorted(self._layers.found, key=lambda layer: self._places[layer.equations[-1]])
         self._layers.found = [replace(layer, name=self._named(layer)) for layer in ordered]
         return self._layers
@@ -208,12 +225,16 @@ class _Reading:
 
     def _form(self, value: Value) -> Call | None:
         found = self._sums.of(value)
-        return normalized(self._parameters, found, value) or averaged(found, value)
+        return self._normalized(found, value) or averaged(found, value)
+
+    def _normalized(self, found: Sum, value: Value) -> Call | None:
+        running = [Running(leaf, self._sums.of(after)) for leaf, after in self._statistics.items()]
+        return normalized(self._parameters, found, value, running)
 
     def _last_form(self, value: Value) -> tuple[Call, Value] | None:
         """The last normalisation on the way to a value that is none as a whole."""
         for equation in reversed(self._cone(value, self._sums.is_settled)[:-1]):
-            call = normalized(self._parameters, self._sums.of(equation.output), equation.output)
+            call = self._normalized(self._sums.of(equation.output), equation.output)
             if call is not None:
                 return call, equation.output
         return None
@@ -278,6 +299,11 @@ class _Reading:
                 parameters=parameters,
                 equations=equations,
                 output=output,
+                statistics={
+                    operand: self._statistics[value]
+                    for operand, value in call.operands.items()
+                    if call.operator == "batch_norm_training" and value in self._statistics
+                },
             )
         )
         self._sums.settle(output)

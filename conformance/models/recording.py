@@ -67,6 +67,7 @@ class Record:
         read: the tensors that were read, before they were tapped; in the order of the operands.
         handed: what the rest of the model was given for the output.
         last: as in `TracedLayer`.
+        statistics: what it keeps for the next call, by the operand whose place that takes.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Record:
     read: tuple[Native, ...]
     handed: Native
     last: str = ""
+    statistics: Mapping[str, Native] = field(default_factory=dict)
 
 
 class Names:

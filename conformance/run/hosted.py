@@ -82,7 +82,7 @@ class ModelSpec:
 
 
 class HostedModel:
-    """One model in its own process.
+    """One model in its own process; in inference, or in training, without dropout.
 
     Raises (from everything):
         InvalidModel: if files, weights or inputs do not go together.
@@ -90,10 +90,11 @@ class HostedModel:
         TargetError: if the worker cannot start.
     """
 
-    def __init__(self, spec: ModelSpec, *, timeout: float = SECONDS) -> None:
+    def __init__(self, spec: ModelSpec, *, training: bool = False, timeout: float = SECONDS) -> None:
         path, environment = HOSTS[spec.framework]
         target = Target(backend=spec.framework, interpreter=spec.interpreter, environment=environment)
         self.spec = spec
+        self._training = training
         self._timeout = timeout
         self._worker = Worker(target, path)
         try:
@@ -121,7 +122,9 @@ class HostedModel:
 
     def run(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor] = ()) -> Trace:
         """One traced pass; a failure of the model's is in the trace."""
-        found: Trace = self._ask(RunModel(inputs=tuple(inputs), cotangents=tuple(cotangents)), Trace, "running")
+        found: Trace = self._ask(
+            RunModel(inputs=tuple(inputs), cotangents=tuple(cotangents), training=self._training), Trace, "running"
+        )
         return replace(found, failure=self._shown(found.failure))
 
     def run_whole(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor] = ()) -> Trace:
@@ -133,7 +136,9 @@ class HostedModel:
 
     def outputs_with(self, inputs: Sequence[Tensor], noise: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """The outputs where so much is added to what its layers give."""
-        found: Trace = self._ask(RunModel(inputs=tuple(inputs), noise=noise), Trace, "running")
+        found: Trace = self._ask(
+            RunModel(inputs=tuple(inputs), noise=noise, training=self._training), Trace, "running"
+        )
         return found.outputs
 
     def put(self, parameters: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from conformance.case.families.activations import Gelu
 from conformance.case.families.convolution import TransposedConvolution
-from conformance.case.families.normalization import LayerNorm
+from conformance.case.families.normalization import BatchNormTraining, LayerNorm
 from conformance.case.families.pooling import MaxPool
 from conformance.case.geometry import resolve_pads
 from conformance.case.traces import TracedLayer
@@ -81,6 +81,19 @@ def _keras_max_pool(layer: TracedLayer) -> str:
     return f"ops.pad(x, {((0, 0), *pads, (0, 0))!r}, constant_values=-inf) + {pool}"
 
 
+def _keras_batch_norm(layer: TracedLayer) -> str:
+    a: BatchNormTraining = layer.attributes
+    return called("BatchNormalization", momentum=(a.momentum, 0.99), epsilon=(a.epsilon, 1e-3))
+
+
+def _torch_batch_norm(layer: TracedLayer) -> str:
+    a: BatchNormTraining = layer.attributes
+    rank, channels = max(len(layer.output.shape) - 2, 1), layer.output.shape[-1]
+    # The share that comes, where the house's is the one that stays; 1 - 0.9 is not 0.1 in binary.
+    share = round(1 - a.momentum, 12)
+    return called(f"nn.BatchNorm{rank}d", channels, eps=(a.epsilon, 1e-5), momentum=(share, 0.1))
+
+
 def _torch_flatten(layer: TracedLayer) -> str:
     axes = len(layer.operands["x"].shape)
     return f"x.permute{(0, *range(2, axes), 1)!r}.flatten(1)"
@@ -92,7 +105,13 @@ _CALLS: Final[Mapping[str, Mapping[str, Callable[[TracedLayer], Any]]]] = {
         **{f"max_pool{rank}d": _keras_max_pool for rank in (1, 2, 3)},
         "add": _plain("Add()"),
         "multiply": _plain("Multiply()"),
+        "batch_norm_training": _keras_batch_norm,
     },
-    "torch": {"flatten": _torch_flatten, "add": _plain("x + y"), "multiply": _plain("x * y")},
+    "torch": {
+        "flatten": _torch_flatten,
+        "add": _plain("x + y"),
+        "multiply": _plain("x * y"),
+        "batch_norm_training": _torch_batch_norm,
+    },
     "jax": {"add": _plain("y = x + y"), "multiply": _plain("y = x * y")},
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.case.families.normalization import BatchNormTraining
 from conformance.case.job import Refused, Tensor
 from conformance.case.traces import (
     ExportedParameters,
@@ -254,6 +255,51 @@ def build():
     assert found.layers[-1].sources == ("blocks.1", "multiply")
     for layer in found.layers:  # a kernel that two layers share has a gradient in each
         check(layer)
+
+
+TRAINED = {
+    "as Flax has it": ("jnp.maximum(0, jnp.mean(x * x, (0, 1, 2)) - m * m)", "0.9 * old + 0.1 * new", 1.0, False),
+    "as torch has it": ("jnp.var(x, (0, 1, 2))", "old + 0.1 * (new * count - old)", 84 / 83, True),
+}
+
+
+@pytest.mark.parametrize(("variance", "update", "count", "bessel"), TRAINED.values(), ids=TRAINED)
+def test_in_training_the_running_statistics_are_seen(
+    hosts: Hosts, variance: str, update: str, count: float, bessel: bool
+) -> None:
+    host = hosts(f"""
+def update(old, new, count):
+    return {update}
+
+def apply(params, x, training=False):
+    p = params["norm"]
+    m = jnp.mean(x, (0, 1, 2))
+    v = {variance}
+    kept = {{"norm": {{"mean": update(p["mean"], m, 1.0), "var": update(p["var"], v, {count})}}}}
+    y = (x - m) * lax.rsqrt(v + 1e-5) * p["scale"] + p["offset"]
+    return (jax.nn.relu(y), kept) if training else y
+
+def build():
+    return apply, {{"norm": {{"mean": numbers(0, 4), "var": numbers(1, 4), "scale": numbers(2, 4),
+                              "offset": numbers(3, 4)}}}}
+""")
+    before = host.models.parameters()
+    given = (Tensor("float32", X),)
+    head = (Tensor("float32", np.ones_like(X)),)
+    found = host.models.reply(RunModel(inputs=given, cotangents=head, training=True))
+    assert isinstance(found, Trace), found
+    norm, relu = found.layers
+    assert (norm.operator, relu.operator, found.unrecognised) == ("batch_norm_training", "relu", ())
+    assert norm.attributes == BatchNormTraining(epsilon=1e-5, momentum=0.9, bessel=bessel)
+    check(norm)
+    after = OPERATORS["batch_norm_training"].forward(
+        **{name: tensor.data.astype(np.float64) for name, tensor in norm.operands.items()},
+        **attribute_values(norm.attributes),
+    )
+    for name in ("mean", "variance"):
+        np.testing.assert_allclose(norm.statistics[name].data, after[name], rtol=1e-5, atol=1e-6)
+    assert len(found.outputs) == 1
+    assert all(np.array_equal(array, before[name]) for name, array in host.models.parameters().items())
 
 
 def test_what_nobody_knows_is_told_with_its_line_and_what_follows_is_judged(hosts: Hosts) -> None:

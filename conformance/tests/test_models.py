@@ -10,7 +10,7 @@ from conformance.case.contract import NoAttributes
 from conformance.case.families.activations import Gelu
 from conformance.case.families.arrays import Concat, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm
+from conformance.case.families.normalization import BatchNorm, BatchNormTraining
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.job import Tensor
 from conformance.case.traces import TracedLayer
@@ -120,6 +120,9 @@ def test_calls_are_read_with_their_defaults() -> None:
     norm = read_call("batch_norm", (x, tensor(3), tensor(3)), {"training": False, "eps": 1e-3}, x)
     assert norm is not None
     assert norm.attributes == BatchNorm(epsilon=1e-3)
+    trained = read_call("batch_norm", (x, tensor(3), tensor(3)), {"training": True, "momentum": 0.25}, x)
+    assert trained is not None
+    assert trained.attributes == BatchNormTraining(epsilon=1e-5, momentum=0.75, bessel=True)
     pad = read_call("pad", (x, (1, 2, 3, 4)), {"value": None}, x)
     assert pad is not None
     assert pad.attributes.padding == ((0, 0), (3, 4), (1, 2), (0, 0))
@@ -131,7 +134,7 @@ def test_calls_are_read_with_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "args", "kwargs"),
     [
-        ("batch_norm", (tensor(2, 3, 4, 4), tensor(3), tensor(3)), {"training": True}),
+        ("batch_norm", (tensor(2, 3, 4, 4), None, None), {"training": True}),
         ("mul", (tensor(2, 3), 2), {}),
         ("add", (tensor(2, 3), tensor(2, 3)), {"alpha": 2}),
         ("cat", ([tensor(2, 3)] * 3,), {}),

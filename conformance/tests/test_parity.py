@@ -19,7 +19,7 @@ from conformance.run import hosted
 MODEL = """
 import os
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm
+from conformance.case.families.normalization import BatchNorm, BatchNormTraining
 from conformance.tests.stacks import Stack, Stacked, numbers
 import numpy as np
 
@@ -36,6 +36,10 @@ def stack(seed=0, up={{"padding": PADS, "output_padding": (1, 1)}}, epsilon=1e-5
                 {{"mean": numbers(seed + 3, 3), "variance": np.abs(numbers(seed + 4, 3)) + np.float32(1e-3),
                  "scale": numbers(seed + 5, 3), "offset": numbers(seed + 6, 3)}}),
     ]
+    if "momentum" in more:
+        trained = {{"epsilon": epsilon, "momentum": more["momentum"], "bessel": more.get("bessel", True)}}
+        layers[3].operator, layers[3].attributes = "batch_norm_training", BatchNormTraining(**trained)
+        layers[3].strays = more.get("strays", {{}})
     layers[3:3] = more.pop("between", [])
     return Stack(layers)
 
@@ -97,6 +101,28 @@ def test_a_weight_gradient_off_by_one_part_in_a_hundred_thousand_is_the_framewor
     assert "down: is not what its own framework says it is" in ended.output
     assert "gradient of w" in ended.output
     assert "1 of 4 pairs differ, the first is down" in ended.output
+
+
+def test_in_training_running_statistics_are_judged(folder: Path) -> None:
+    write(folder, "model.py", "return stack(momentum=0.9)")
+    ended = compared(folder, "return stack(seed=50, momentum=0.9)", "--training")
+    assert ended.exit_code == 0, ended.output
+    ended = compared(folder, "return stack(momentum=0.99)", "--training")
+    assert ended.exit_code == UNEXPECTED
+    assert "block3: " in ended.output
+    assert "momentum: 0.9 became 0.99" in ended.output
+    assert "1 of 4 pairs differ, the first is block3" in ended.output
+    ended = compared(folder, "return stack(momentum=0.9, bessel=False)", "--training")
+    assert ended.exit_code == UNEXPECTED
+    assert 'block3: agrees with "running variance with the other divisor"\n' in ended.output
+
+
+def test_a_running_variance_off_by_one_part_in_ten_thousand_is_the_frameworks_own(folder: Path) -> None:
+    write(folder, "model.py", "return stack(momentum=0.9)")
+    ended = compared(folder, 'return stack(momentum=0.9, strays={"variance": 1 + 1e-4})', "--training")
+    assert ended.exit_code == UNEXPECTED
+    assert "block3: is not what its own framework says it is" in ended.output
+    assert "variance on given data" in ended.output
 
 
 def test_a_layer_that_does_not_do_what_it_says_is_found_in_the_first_model_too(folder: Path) -> None:

@@ -63,6 +63,20 @@ def test_the_line_that_is_told_mends_the_port(folder: Path) -> None:
     assert "agree, layer by layer: 22 pairs, forwards and backwards" in again.stdout
 
 
+def test_in_training_the_divisor_of_the_running_variance_is_all_that_differs(folder: Path) -> None:
+    models = ("--from", "torch:resnet.py", "--to", "keras:resnet_keras.py", "--training")
+    found = conformance("parity", *models, "--input", "x.npz", cwd=folder)
+    assert found.returncode == 1, found.stdout + found.stderr
+    told = [line for line in found.stdout.splitlines() if "agrees with" in line]
+    assert told[0] == 'norm: agrees with "running variance with the other divisor"'
+    assert len({line.partition(":")[2] for line in told}) == 1
+    assert "6 of 22 pairs differ, the first is norm" in found.stdout
+    ends = [line for line in found.stdout.splitlines() if line.startswith("from end to end")]
+    ratio = re.search(r"ratio ([\d.e+-]+)", ends[0])
+    assert ratio is not None
+    assert float(ratio[1]) < 1
+
+
 def test_an_honest_port_of_another_shape_agrees(folder: Path) -> None:
     models = ("--from", "torch:resnet.py", "--to", "keras:resnet_keras.py")
     found = conformance("parity", *models, "--input", "x.npz", cwd=folder)

@@ -1,13 +1,16 @@
 """A user's own model in a worker of its own: started, loaded, asked; what it cannot do is an error with its place."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conformance.case.expansion import did_you_mean
+from conformance.case.inputs import draw_words, normal
 from conformance.case.job import Crashed, Refused, Target, Tensor, TimedOut
 from conformance.case.traces import (
     ExportedParameters,
@@ -34,6 +37,8 @@ HOSTS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
 # Frameworks whose images have channels first, and how many axes an image with its batch has.
 CHANNELS_FIRST: Final = ("torch",)
 IMAGES: Final = (4, 5)
+# `inputs.normal` sums twelve words for one number.
+_WORDS_FOR_NORMAL: Final = 12
 # A pass of a large model, forwards and backwards, on a busy machine.
 SECONDS: Final = 600.0
 
@@ -200,8 +205,32 @@ def read_inputs(path: Path, framework: str) -> tuple[Tensor, ...]:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             place = np.argwhere(~np.isfinite(array))[0].tolist()
             raise InvalidModel(where, f"is {array[tuple(place)]} at {place}; every number has to be finite")
-        if framework in CHANNELS_FIRST and array.ndim in IMAGES:
-            array = np.moveaxis(array, 1, -1)
-        array = np.ascontiguousarray(array.astype("float32" if array.dtype.kind == "f" else "int64"))
-        tensors.append(Tensor(array.dtype.name, array))
+        tensors.append(_as_given(array.astype("float32" if array.dtype.kind == "f" else "int64"), framework))
     return tuple(tensors)
+
+
+def draw_inputs(shapes: str, framework: str) -> tuple[Tensor, ...]:
+    """Random inputs of shapes that a user types, `1x3x32x32`, of several inputs with commas between.
+
+    The shapes are those that a framework's models take. The numbers are normal, and the same every time.
+
+    Raises:
+        InvalidModel: for what is no shape.
+    """
+    tensors = []
+    for place, text in enumerate(shapes.split(",")):
+        sizes = text.strip().split("x")
+        if not all(size.isdecimal() and int(size) for size in sizes):
+            raise InvalidModel(f"--shape {shapes}", "expected sizes with x between, batch first: 1x3x32x32")
+        shape = tuple(map(int, sizes))
+        words = draw_words(b"shape", f"input {place}", _WORDS_FOR_NORMAL * math.prod(shape))
+        tensors.append(_as_given(normal(words).reshape(shape).astype("float32"), framework))
+    return tuple(tensors)
+
+
+def _as_given(array: NDArray[Any], framework: str) -> Tensor:
+    """An input as the house has it: images have their channels last."""
+    if framework in CHANNELS_FIRST and array.ndim in IMAGES:
+        array = np.moveaxis(array, 1, -1)
+    array = np.ascontiguousarray(array)
+    return Tensor(array.dtype.name, array)

@@ -235,6 +235,31 @@ def random_weights(own: dict[str, Any]) -> dict[str, Tensor]:
     return {name: Tensor("float32", array) for name, array in own.items()}
 
 
+def test_a_shape_stands_for_an_input(folder: Path) -> None:
+    write(folder, "port.py", f"return stack(up={SAME})")
+    both = ("--from", "stack:model.py", "--to", "stack:port.py")
+    ended = called("parity", *both, "--shape", "2x6x8x2")
+    assert ended.exit_code == UNEXPECTED
+    assert 'up: agrees with "crop from the end"' in ended.output
+    assert called("capture", "stack:model.py", "--shape", "2x6x8x2", "-o", "mine").exit_code == 0
+    assert {case.inputs["x"].shape for case in load([folder / "mine" / "conv2d.yaml"])} == {(2, 6, 8, 2)}
+    for given in ((), ("--shape", "2x6x8x2", "--input", "x.npz")):
+        ended = called("parity", *both, *given)
+        assert ended.exit_code == WRONG
+        assert "Name one of --input x.npz and --shape 1x3x32x32" in ended.output
+    for wrong in ("2x6x", "2x0x8x2", "2,,3", "two"):
+        ended = called("parity", *both, "--shape", wrong)
+        assert ended.exit_code == WRONG
+        assert "expected sizes with x between, batch first" in ended.output
+
+
+def test_shapes_are_those_that_the_framework_takes() -> None:
+    images, row = hosted.draw_inputs("1x3x5x7,2x4", "torch")
+    assert (images.shape, row.shape) == ((1, 5, 7, 3), (2, 4))
+    (same,) = hosted.draw_inputs("1x3x5x7", "jax")
+    np.testing.assert_array_equal(same.data, np.moveaxis(images.data, -1, 1))
+
+
 def test_weights_without_a_counterpart_are_not_written(folder: Path) -> None:
     more = "[Stacked('extra', 'dense', parameters={'w': numbers(9, 3, 3)})]"
     write(folder, "port.py", f"return stack(between={more})")

@@ -13,7 +13,10 @@ from typing import Any, Final
 import numpy as np
 
 # They run what they wrap, and change no number of it.
-_WRAPPERS: Final = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr"}
+_WRAPPERS: Final = {
+    **dict.fromkeys(("jit", "pjit", "checkpoint", "remat2"), "jaxpr"),
+    "closed_call": "call_jaxpr",
+}
 
 
 # Files, functions and lines, the innermost first.

@@ -161,6 +161,7 @@ FUNCTIONS = {
     "flat": ("x.reshape(x.shape[0], -1)", "flatten"),
     "padded": ("jnp.pad(x, ((0, 0), (1, 0), (2, 1), (0, 0)))", "pad"),
     "within jit": ("jax.jit(jax.nn.relu)(x)", "relu"),
+    "computed again": ("jax.checkpoint(jax.nn.relu)(x)", "relu"),
 }  # fmt: skip
 
 

@@ -56,11 +56,14 @@ class RunModel:
         inputs: in the order of the model's arguments, channels last.
         cotangents: one for every output.
         noise: by layer, what is added to its output; the pass then answers with its outputs alone.
+        training: normalise by the batch's own statistics. Nothing is dropped out, and the model is afterwards as it
+            was before.
     """
 
     inputs: tuple[Tensor, ...]
     cotangents: tuple[Tensor, ...] = ()
     noise: Mapping[str, Tensor] = field(default_factory=dict)
+    training: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,6 +82,7 @@ class TracedLayer:
         sources: the layers that gave its activations; empty where something else did.
         cotangent: with respect to its output; none where nothing depends on it, or nothing was asked.
         gradients: with respect to operands; those of a parameter that several layers share are left out.
+        statistics: what it keeps for the next call, by the operand whose place that takes.
     """
 
     name: str
@@ -93,6 +97,7 @@ class TracedLayer:
     sources: tuple[str, ...] = ()
     cotangent: Tensor | None = None
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

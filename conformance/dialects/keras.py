@@ -67,7 +67,11 @@ def _conv(question: Question) -> Written | Unwritten:
     padding, remark = a.padding, ""
     if padding not in ("same", "valid"):
         pads = resolve_pads(padding, x[1:-1], w[:rank], a.stride, a.dilation)
-        if rank == 1 and pads[0] == (extent(w[0], a.dilation[0]) - 1, 0) and any(pads[0]):
+        # SAME of strides of 1 has these pads whatever the sizes are.
+        same = set(a.stride) == {1} and pads == resolve_pads("same", x[1:-1], w[:rank], a.stride, a.dilation)
+        if same and any(map(any, pads)):
+            padding = "same"
+        elif rank == 1 and pads[0] == (extent(w[0], a.dilation[0]) - 1, 0) and any(pads[0]):
             padding = "causal"
         else:
             before, padding = _around("ZeroPadding", pads), "valid"

@@ -39,6 +39,7 @@ class Models(ABC):
 
     Attributes:
         module, install: as an adapter's.
+        training: whether the pass that is being made is one of training.
     """
 
     module: ClassVar[str]
@@ -49,6 +50,7 @@ class Models(ABC):
         self._file = ""
         # What the layers of a trace say of a parameter: how the house has it, and how the framework does.
         self._native_of: dict[str, Callable[[Array], Array]] = {}
+        self.training = False
 
     @abstractmethod
     def describe(self) -> Description:
@@ -83,7 +85,11 @@ class Models(ABC):
         noise = {name: tensor.data for name, tensor in message.noise.items()}
         inputs = [self.to_native(tensor.data) for tensor in message.inputs]
         cotangents = [self.to_native(tensor.data) for tensor in message.cotangents]
+        self.training = message.training
+        before = self.parameters() if self.training else {}
         run = self.run(inputs, cotangents, noise)
+        if self.training:
+            self.put(before)
         if message.noise:
             return Trace(layers=(), unrecognised=(), outputs=tuple(_tensor(self.from_native(o)) for o in run.outputs))
         left = [record for record in run.records if record.call.operator != CROP]
@@ -122,6 +128,7 @@ class Models(ABC):
             sources=tuple(run.giver(tensor) for tensor in record.read),
             cotangent=None if cotangent is None else self._output(cotangent, record),
             gradients=gradients,
+            statistics={name: _tensor(self._operand(record, name, kept)) for name, kept in record.statistics.items()},
         )
 
     def _operand(self, record: Record, name: str, native: Native) -> Array:

@@ -1,4 +1,4 @@
-"""Keras' side, on TensorFlow: a `keras.Model` with `training=False`, every layer's `call` seen as it is made."""
+"""Keras' side, on TensorFlow: a `keras.Model`, every layer's `call` seen as it is made."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,16 @@ from conformance.backends.tensorflow.backend import TensorFlowBackend
 from conformance.case.job import Description
 from conformance.errors import InvalidModel, NotTranslatable
 from conformance.models.base import Array, Models, Run, elements, require_shapes
-from conformance.models.keras_layers import FUNCTIONS, LAYERS, NODES, SILENT, Held, activation, held_by
+from conformance.models.keras_layers import (
+    FUNCTIONS,
+    LAYERS,
+    NODES,
+    SILENT,
+    Held,
+    activation,
+    batch_norm_training,
+    held_by,
+)
 from conformance.models.recording import Call, Names, Native, Record
 from conformance.models.safetensors import read_safetensors
 
@@ -92,7 +101,7 @@ class KerasModels(Models):
             watch = _Watch(self._model, run, noise, tf, given)
             try:
                 with watch:
-                    found = self._model(given[0] if len(given) == 1 else given, training=False)
+                    found = self._model(given[0] if len(given) == 1 else given, training=self.training)
             except Exception as error:  # the model's own: what ran before it is told
                 run.error = error
                 run.fold()
@@ -164,10 +173,17 @@ class _Watch:
 
         def called(*args: Any, **kwargs: Any) -> Any:
             xs = [part for part in self._tf.nest.flatten(args) if self._tf.is_tensor(part)]
-            if type(layer).__name__ in SILENT or not xs or not all(x.dtype.is_floating for x in xs):
+            if type(layer).__name__ in SILENT and xs:
+                # What draws in training gives its input on, as it does in inference.
+                return self._seen(args[0])
+            if not xs or not all(x.dtype.is_floating for x in xs):
                 return self._seen(call(*args, **kwargs))
             taps = [self._tf.identity(x) for x in xs]
-            what = read(layer, taps, **(kwargs if _is_node(layer) else {}))
+            own_statistics = type(layer).__name__ == "BatchNormalization" and kwargs.get("training")
+            if own_statistics and layer.trainable:
+                what = batch_norm_training(layer, taps, self._statistics(layer))
+            else:
+                what = read(layer, taps, **(kwargs if _is_node(layer) else {}))
             name = self._names.next(layer.name)
             if what is None:
                 self._run.unrecognised.append(f"{name}: {told} of {tuple(xs[0].shape)}")
@@ -180,6 +196,8 @@ class _Watch:
             own = inner[0].read[0] if inner else output
             parameters = {operand: variable.path for operand, variable in held_by(layer, held).items()}
             record, handed = self._record(name, told, what, own, xs, parameters)
+            if what.operator == "batch_norm_training":
+                record = replace(record, statistics=self._statistics(layer))
             if inner:  # it was handed on already
                 record = replace(record, handed=inner[0].read[0])
                 handed = output
@@ -187,6 +205,11 @@ class _Watch:
             return handed
 
         return called
+
+    def _statistics(self, layer: Any) -> dict[str, Native]:
+        """Copies of what a batch normalisation keeps."""
+        kept = {"mean": layer.moving_mean, "variance": layer.moving_variance}
+        return {operand: self._tf.identity(variable.value) for operand, variable in kept.items()}
 
     def _function(self, name: str, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of `keras.ops` as the node that it is in a functional model."""

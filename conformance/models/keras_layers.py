@@ -11,7 +11,7 @@ from conformance.case.contract import NoAttributes
 from conformance.case.families.activations import Elu, Gelu, LeakyRelu, Softmax
 from conformance.case.families.arrays import Concat, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm, GroupNorm, LayerNorm
+from conformance.case.families.normalization import BatchNorm, BatchNormTraining, GroupNorm, LayerNorm
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.resizing import Resize
 from conformance.models.base import per_axis
@@ -104,6 +104,15 @@ def _batch_norm(layer: Any, xs: Sequence[Native]) -> Call | None:
         return None
     attributes = BatchNorm(epsilon=layer.epsilon)
     return Call(operator="batch_norm", operands=_operands(layer, xs, _BATCH_NORM), attributes=attributes)
+
+
+def batch_norm_training(layer: Any, xs: Sequence[Native], kept: Mapping[str, Native]) -> Call | None:
+    """A batch normalisation by the batch's own statistics; `kept` are copies of the running ones before the call."""
+    if layer.axis % xs[0].ndim != xs[0].ndim - 1 or getattr(layer, "renorm", False) or layer.synchronized:
+        return None
+    attributes = BatchNormTraining(epsilon=layer.epsilon, momentum=layer.momentum, bessel=False)
+    operands = {**_operands(layer, xs, _BATCH_NORM), **kept}
+    return Call(operator="batch_norm_training", operands=operands, attributes=attributes)
 
 
 def _layer_norm(layer: Any, xs: Sequence[Native]) -> Call | None:

@@ -15,6 +15,7 @@ from conformance.case.families.arrays import Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.geometry import Pads, extent
+from conformance.models.moving import Moves
 
 # A framework's tensor: nothing here looks inside.
 Native = Any
@@ -35,6 +36,7 @@ class Call:
         squeezed: the output keeps spatial axes of size 1 that the house's operator has not.
         kernel: the kernel's spatial sides, where there is one.
         depthwise: the kernel has an axis of channels and one of those that each makes, for (1, out).
+        moves: what leads from a parameter, as the model keeps it, to the operand; nothing where none are told.
     """
 
     operator: str
@@ -45,6 +47,7 @@ class Call:
     squeezed: bool = False
     kernel: tuple[int, ...] = ()
     depthwise: bool = False
+    moves: Mapping[str, Moves] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,6 +67,7 @@ class Record:
         read: the tensors that were read, before they were tapped; in the order of the operands.
         handed: what the rest of the model was given for the output.
         last: as in `TracedLayer`.
+        statistics: what it keeps for the next call, by the operand whose place that takes.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Record:
     read: tuple[Native, ...]
     handed: Native
     last: str = ""
+    statistics: Mapping[str, Native] = field(default_factory=dict)
 
 
 class Names:

@@ -1,4 +1,4 @@
-"""PyTorch's side: a `torch.nn.Module` in `eval()`, every function call of which is seen as it is made.
+"""PyTorch's side: a `torch.nn.Module`, every function call of which is seen as it is made.
 
 Layers are found among calls, not among modules: `F.relu(x)`, `torch.cat` and a module's own `F.conv2d` look alike,
 and what a user's `forward` does between modules does not stay unseen. A call is named by the module that makes it.
@@ -7,6 +7,7 @@ and what a user's `forward` does between modules does not stay unseen. A call is
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -18,7 +19,7 @@ from conformance.errors import InvalidModel
 from conformance.models.base import Array, Models, Run, elements, require_shapes
 from conformance.models.recording import Call, Names, Native, Record
 from conformance.models.safetensors import read_safetensors
-from conformance.models.torch_calls import IMAGES, SILENT, in_place, read_call
+from conformance.models.torch_calls import DROPOUTS, IMAGES, SILENT, in_place, read_call
 
 # Under these names checkpoints keep the parameters beside the optimiser's state.
 _WITHIN: Final = ("state_dict", "model_state_dict", "model")
@@ -89,6 +90,7 @@ class TorchModels(Models):
         given = [torch.from_numpy(np.array(array)) for array in inputs]
         for tensor in given:
             tensor.requires_grad_(tensor.is_floating_point())
+        self._model.train(self.training)
         watch = _Watch(self._model, run, noise)
         try:
             with torch.set_grad_enabled(not noise), watch.watching(torch):
@@ -185,6 +187,8 @@ class _Watch:
         """Makes one call, on tapped inputs where it is a layer."""
         name = getattr(func, "__name__", "")
         read = [part for part in _flat((args, tuple(kwargs.values()))) if isinstance(part, torch.Tensor)]
+        if name.removesuffix("_") in DROPOUTS:
+            return read[0]
         if name in SILENT or name.startswith("__get") or not any(tensor.is_floating_point() for tensor in read):
             return func(*args, **kwargs)
         taps = {id(tensor): tensor.clone() if tensor.is_floating_point() else tensor for tensor in read}
@@ -205,6 +209,12 @@ class _Watch:
             for operand, tap in call.operands.items()
             if id(back.get(id(tap))) in self._parameters
         }
+        statistics = {}
+        if call.operator == "batch_norm_training":
+            # The taps were updated in place of what the model keeps.
+            statistics = {operand: call.operands[operand] for operand in ("mean", "variance")}
+            kept = {operand: back[id(tap)] for operand, tap in statistics.items()}
+            call = replace(call, operands={**call.operands, **kept})
         layer = self._names.next(self._name(name))
         handed = output.clone()
         if layer in self._noise:
@@ -224,6 +234,7 @@ class _Watch:
                 parameters=parameters,
                 read=tuple(back[id(tap)] for operand, tap in call.operands.items() if operand not in parameters),
                 handed=handed,
+                statistics=statistics,
             )
         )
         return handed

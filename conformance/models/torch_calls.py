@@ -10,7 +10,14 @@ from typing import Any, Final
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
+from conformance.case.families.normalization import (
+    BatchNorm,
+    BatchNormTraining,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LocalResponseNorm,
+)
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.resizing import Resize
 from conformance.case.geometry import resolve_pads
@@ -21,6 +28,11 @@ from conformance.models.recording import Call, Native
 IMAGES: Final = (4, 5)
 # They give numbers on as they are.
 SILENT: Final = ("clone", "contiguous", "detach", "to", "float", "double", "requires_grad_", "type_as", "identity")
+# In training they draw; parity is asked without.
+DROPOUTS: Final = (
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
+    "feature_dropout",
+)
 CHANNELS_FIRST: Final = "flattened channels first"
 
 
@@ -188,10 +200,14 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Call | None:
-    if training or running_mean is None:
+    if running_mean is None:
         return None
     operands = _given(x=input, mean=running_mean, variance=running_var, scale=weight, offset=bias)
     images = input.ndim > 2
+    if training:
+        # torch's momentum is the share that comes, and its running variance has the divisor n - 1.
+        own = BatchNormTraining(epsilon=eps, momentum=1 - momentum, bessel=True)
+        return Call(operator="batch_norm_training", operands=operands, attributes=own, images=images)
     return Call(operator="batch_norm", operands=operands, attributes=BatchNorm(epsilon=eps), images=images)
 
 

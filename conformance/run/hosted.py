@@ -1,13 +1,16 @@
 """A user's own model in a worker of its own: started, loaded, asked; what it cannot do is an error with its place."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conformance.case.expansion import did_you_mean
+from conformance.case.inputs import draw_words, normal
 from conformance.case.job import Crashed, Refused, Target, Tensor, TimedOut
 from conformance.case.traces import (
     ExportedParameters,
@@ -29,10 +32,13 @@ from conformance.worker.gateway import Worker
 HOSTS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
     "torch": ("conformance.models.torch:TorchModels", ()),
     "keras": ("conformance.models.keras:KerasModels", (("KERAS_BACKEND", "tensorflow"),)),
+    "jax": ("conformance.models.jax:JaxModels", ()),
 }
 # Frameworks whose images have channels first, and how many axes an image with its batch has.
 CHANNELS_FIRST: Final = ("torch",)
 IMAGES: Final = (4, 5)
+# `inputs.normal` sums twelve words for one number.
+_WORDS_FOR_NORMAL: Final = 12
 # A pass of a large model, forwards and backwards, on a busy machine.
 SECONDS: Final = 600.0
 
@@ -81,7 +87,7 @@ class ModelSpec:
 
 
 class HostedModel:
-    """One model in its own process.
+    """One model in its own process; in inference, or in training, without dropout.
 
     Raises (from everything):
         InvalidModel: if files, weights or inputs do not go together.
@@ -89,10 +95,11 @@ class HostedModel:
         TargetError: if the worker cannot start.
     """
 
-    def __init__(self, spec: ModelSpec, *, timeout: float = SECONDS) -> None:
+    def __init__(self, spec: ModelSpec, *, training: bool = False, timeout: float = SECONDS) -> None:
         path, environment = HOSTS[spec.framework]
         target = Target(backend=spec.framework, interpreter=spec.interpreter, environment=environment)
         self.spec = spec
+        self._training = training
         self._timeout = timeout
         self._worker = Worker(target, path)
         try:
@@ -120,7 +127,9 @@ class HostedModel:
 
     def run(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor] = ()) -> Trace:
         """One traced pass; a failure of the model's is in the trace."""
-        found: Trace = self._ask(RunModel(inputs=tuple(inputs), cotangents=tuple(cotangents)), Trace, "running")
+        found: Trace = self._ask(
+            RunModel(inputs=tuple(inputs), cotangents=tuple(cotangents), training=self._training), Trace, "running"
+        )
         return replace(found, failure=self._shown(found.failure))
 
     def run_whole(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor] = ()) -> Trace:
@@ -132,7 +141,9 @@ class HostedModel:
 
     def outputs_with(self, inputs: Sequence[Tensor], noise: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """The outputs where so much is added to what its layers give."""
-        found: Trace = self._ask(RunModel(inputs=tuple(inputs), noise=noise), Trace, "running")
+        found: Trace = self._ask(
+            RunModel(inputs=tuple(inputs), noise=noise, training=self._training), Trace, "running"
+        )
         return found.outputs
 
     def put(self, parameters: Mapping[str, Tensor]) -> None:
@@ -194,8 +205,32 @@ def read_inputs(path: Path, framework: str) -> tuple[Tensor, ...]:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             place = np.argwhere(~np.isfinite(array))[0].tolist()
             raise InvalidModel(where, f"is {array[tuple(place)]} at {place}; every number has to be finite")
-        if framework in CHANNELS_FIRST and array.ndim in IMAGES:
-            array = np.moveaxis(array, 1, -1)
-        array = np.ascontiguousarray(array.astype("float32" if array.dtype.kind == "f" else "int64"))
-        tensors.append(Tensor(array.dtype.name, array))
+        tensors.append(_as_given(array.astype("float32" if array.dtype.kind == "f" else "int64"), framework))
     return tuple(tensors)
+
+
+def draw_inputs(shapes: str, framework: str) -> tuple[Tensor, ...]:
+    """Random inputs of shapes that a user types, `1x3x32x32`, of several inputs with commas between.
+
+    The shapes are those that a framework's models take. The numbers are normal, and the same every time.
+
+    Raises:
+        InvalidModel: for what is no shape.
+    """
+    tensors = []
+    for place, text in enumerate(shapes.split(",")):
+        sizes = text.strip().split("x")
+        if not all(size.isdecimal() and int(size) for size in sizes):
+            raise InvalidModel(f"--shape {shapes}", "expected sizes with x between, batch first: 1x3x32x32")
+        shape = tuple(map(int, sizes))
+        words = draw_words(b"shape", f"input {place}", _WORDS_FOR_NORMAL * math.prod(shape))
+        tensors.append(_as_given(normal(words).reshape(shape).astype("float32"), framework))
+    return tuple(tensors)
+
+
+def _as_given(array: NDArray[Any], framework: str) -> Tensor:
+    """An input as the house has it: images have their channels last."""
+    if framework in CHANNELS_FIRST and array.ndim in IMAGES:
+        array = np.moveaxis(array, 1, -1)
+    array = np.ascontiguousarray(array)
+    return Tensor(array.dtype.name, array)

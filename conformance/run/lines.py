@@ -1,141 +1,68 @@
-"""The line to write in a framework for what a layer of another one does, in its users' own words.
+"""The line to write in a framework for what a layer of another one does, as its dialect says it.
 
-Empty where no short line is sure to do it.
+What is no layer there, but a call that users write between layers, is said here. Empty where no short line is sure to
+do it.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from conformance.case.families.activations import Gelu, LeakyRelu
-from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm, GroupNorm, LayerNorm
-from conformance.case.families.pooling import AveragePool, MaxPool
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop
-from conformance.case.model import Shape
+from conformance.case.families.activations import Gelu
+from conformance.case.families.convolution import TransposedConvolution
+from conformance.case.families.normalization import BatchNormTraining, LayerNorm
+from conformance.case.families.pooling import MaxPool
+from conformance.case.geometry import resolve_pads
 from conformance.case.traces import TracedLayer
+from conformance.dialects.model import Question, Unwritten
+from conformance.dialects.source import called, each
+from conformance.dialects.table import DIALECTS, Dialect
 
-Crops = tuple[tuple[int, int], ...]
+# How a flattening reads channels first, which the dialects know as a layer of its own.
+_CHANNELS_FIRST: Final = "flattened channels first"
 
 
 def written(framework: str, layer: TracedLayer) -> str:
     """A layer in a framework's words."""
-    writer = _WRITERS.get(framework, {}).get(type(layer.attributes).__name__) or _WRITERS.get(framework, {}).get(
-        layer.operator
-    )
-    return writer(layer) if writer is not None else ""
-
-
-def _one(values: Shape) -> str:
-    """One number where all axes have the same."""
-    return repr(values[0] if len(set(values)) == 1 else values)
-
-
-def _sizes(layer: TracedLayer) -> Shape:
-    return layer.operands["x"].shape[1:-1]
-
-
-def _kernel(layer: TracedLayer) -> Shape:
-    return layer.operands["w"].shape[: len(_sizes(layer))]
-
-
-def _crops(layer: TracedLayer) -> Crops:
-    """How much of the canvas of VALID a transposed convolution leaves out at either end; negative: it has more."""
-    a: TransposedConvolution = layer.attributes
-    sizes, kernel = _sizes(layer), _kernel(layer)
-    starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
-    spans = map(extent, kernel, a.dilation)
-    canvases = [n * s + max(span - s, 0) for n, s, span in zip(sizes, a.stride, spans, strict=True)]
-    return tuple((low, whole - low - size) for low, whole, size in zip(starts, canvases, outputs, strict=True))
-
-
-def _options(**options: tuple[str, str]) -> str:
-    """Keyword arguments that are not what they are by default: name=(value, usual)."""
-    return "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
-
-
-# Keras --------------------------------------------------------------------------------------------------------------
-
-
-def _keras_convolution(layer: TracedLayer) -> str:
-    a: Convolution = layer.attributes
-    kernel, sizes = _kernel(layer), _sizes(layer)
-    pads = resolve_pads(a.padding, sizes, kernel, a.stride, a.dilation)
-    # SAME of a stride of 1 has these pads whatever the size is.
-    same = max(a.stride) == 1 and pads == resolve_pads("same", sizes, kernel, a.stride, a.dilation)
-    options = _options(
-        strides=(_one(a.stride), "1"),
-        dilation_rate=(_one(a.dilation), "1"),
-        groups=(repr(a.groups), "1"),
-        padding=('"same"' if same and any(map(any, pads)) else '"valid"', '"valid"'),
-        use_bias=(repr("b" in layer.operands), "True"),
-    )
-    call = f"Conv{len(sizes)}D({layer.output.shape[-1]}, {_one(kernel)}{options})"
-    return call if same or not any(map(any, pads)) else f"ZeroPadding{len(sizes)}D({_keras_pads(pads)}) + {call}"
-
-
-def _keras_pads(pads: Pads) -> str:
-    return repr(pads[0] if len(pads) == 1 else pads)
-
-
-def _keras_transposed(layer: TracedLayer) -> str:
-    a: TransposedConvolution = layer.attributes
-    kernel, crops = _kernel(layer), _crops(layer)
-    if min(map(min, crops)) < 0 or a.groups > 1:
+    dialect, question = DIALECTS.get(framework), _question(layer)
+    if dialect is None or question is None:
         return ""
-    options = _options(
-        strides=(_one(a.stride), "1"),
-        dilation_rate=(_one(a.dilation), "1"),
-        use_bias=(repr("b" in layer.operands), "True"),
-    )
-    rank = len(kernel)
-    call = f'Conv{rank}DTranspose({layer.output.shape[-1]}, {_one(kernel)}{options}, padding="valid")'
-    return f"{call} + Cropping{rank}D({_keras_pads(crops)})" if any(map(any, crops)) else call
+    found = dialect.write(question)
+    if isinstance(found, Unwritten):
+        call = _CALLS.get(framework, {}).get(layer.operator)
+        return call(layer) if call is not None else ""
+    return _joined(dialect, layer, found.lines)
 
 
-def _keras_pool(layer: TracedLayer) -> str:
-    a: MaxPool | AveragePool = layer.attributes
-    if a.ceil_mode:
-        return ""
-    sizes, dilation = _sizes(layer), getattr(a, "dilation", (1,) * len(a.window))
-    if max(dilation) > 1:
-        return ""
-    pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
-    rank = len(a.window)
-    kind = "Max" if isinstance(a, MaxPool) else "Average"
-    call = f"{kind}Pooling{rank}D({_one(a.window)}, strides={_one(a.stride)})"
-    if not any(map(any, pads)):
-        return call
-    if isinstance(a, AveragePool):
-        return f"ZeroPadding{rank}D({_keras_pads(pads)}) + {call}" if a.count_padding else ""
-    return f"ops.pad(x, {((0, 0), *pads, (0, 0))!r}, constant_values=-inf) + {call}"
+def _question(layer: TracedLayer) -> Question | None:
+    """What a layer asks; none where its operator is read in another way."""
+    operator, attributes = layer.operator, layer.attributes
+    if operator == "flatten" and layer.reading == _CHANNELS_FIRST:
+        operator = "flatten_channels_first"
+    elif layer.reading:
+        return None
+    if isinstance(attributes, LayerNorm):
+        rank = len(layer.output.shape)
+        attributes = replace(attributes, axes=tuple(axis % rank - rank for axis in attributes.axes))
+    shapes = {name: tensor.shape for name, tensor in layer.operands.items()}
+    return Question(operator=operator, attributes=attributes, shapes=shapes)
 
 
-def _keras_batch_norm(layer: TracedLayer) -> str:
-    a: BatchNorm = layer.attributes
-    return f"BatchNormalization(epsilon={a.epsilon:g}{_affine(layer)})"
+def _joined(dialect: Dialect, layer: TracedLayer, lines: tuple[str, ...]) -> str:
+    if not dialect.layered:
+        return "; ".join(lines)
+    plain = [line.removeprefix("layers.") for line in lines]
+    if dialect.name == "keras" and isinstance(layer.attributes, TransposedConvolution) and "padding=" not in plain[0]:
+        # It is the default, but the line that this one replaces most likely says something else.
+        plain[0] = f'{plain[0].removesuffix(")")}, padding="valid")'
+    return " + ".join(plain)
 
 
-def _affine(layer: TracedLayer) -> str:
-    return _options(
-        scale=(repr("scale" in layer.operands), "True"), center=(repr("offset" in layer.operands), "True")
-    )
+# Calls that are no layers -------------------------------------------------------------------------------------------
 
 
-def _keras_layer_norm(layer: TracedLayer) -> str:
-    a: LayerNorm = layer.attributes
-    axes = [axis - len(layer.output.shape) if axis >= 0 else axis for axis in a.axes]
-    named = "" if axes == [-1] else f"axis={axes!r}, "
-    return f"LayerNormalization({named}epsilon={a.epsilon:g}{_affine(layer)})"
-
-
-def _keras_group_norm(layer: TracedLayer) -> str:
-    a: GroupNorm = layer.attributes
-    return f"GroupNormalization({a.groups}, epsilon={a.epsilon:g}{_affine(layer)})"
-
-
-def _keras_leaky(layer: TracedLayer) -> str:
-    a: LeakyRelu = layer.attributes
-    return f"LeakyReLU(negative_slope={a.slope:g})"
+def _plain(text: str) -> Callable[[TracedLayer], str]:
+    return lambda layer: text
 
 
 def _keras_gelu(layer: TracedLayer) -> str:
@@ -143,121 +70,48 @@ def _keras_gelu(layer: TracedLayer) -> str:
     return f"keras.activations.gelu(x, approximate={a.approximate == 'tanh'})"
 
 
-def _keras_flatten(layer: TracedLayer) -> str:
-    rank = len(layer.operands["x"].shape) - 2
-    if not layer.reading:
-        return "Flatten()"
-    return f"Permute({(rank + 1, *range(1, rank + 1))!r}) + Flatten()"
-
-
-def _plain(text: str) -> Callable[[TracedLayer], str]:
-    return lambda layer: text
-
-
-# PyTorch ------------------------------------------------------------------------------------------------------------
-
-
-def _torch_convolution(layer: TracedLayer) -> str:
-    a: Convolution = layer.attributes
-    kernel, sizes = _kernel(layer), _sizes(layer)
-    pads = resolve_pads(a.padding, sizes, kernel, a.stride, a.dilation)
-    even = all(low == high for low, high in pads)
-    options = _options(
-        stride=(_one(a.stride), "1"),
-        padding=(_one(tuple(low for low, _ in pads)) if even else "0", "0"),
-        dilation=(_one(a.dilation), "1"),
-        groups=(repr(a.groups), "1"),
-        bias=(repr("b" in layer.operands), "True"),
-    )
-    channels = layer.operands["x"].shape[-1]
-    call = f"nn.Conv{len(sizes)}d({channels}, {layer.output.shape[-1]}, {_one(kernel)}{options})"
-    flat = tuple(amount for pair in reversed(pads) for amount in pair)
-    return call if even else f"nn.ZeroPad{len(sizes)}d({flat!r}) + {call}"
-
-
-def _torch_transposed(layer: TracedLayer) -> str:
-    a: TransposedConvolution = layer.attributes
-    kernel, crops = _kernel(layer), _crops(layer)
-    spans = map(extent, kernel, a.dilation)
-    # torch has no zeros behind the canvas, where the stride is above the kernel's span.
-    crops = tuple((low, high - max(s - span, 0)) for (low, high), s, span in zip(crops, a.stride, spans, strict=True))
-    more = tuple(low - high for low, high in crops)
-    within = all(0 <= extra < max(s, d) for extra, s, d in zip(more, a.stride, a.dilation, strict=True))
-    within &= all(low >= 0 for low, _ in crops)
-    options = _options(
-        stride=(_one(a.stride), "1"),
-        padding=(_one(tuple(low for low, _ in crops)) if within else "0", "0"),
-        output_padding=(_one(more) if within else "0", "0"),
-        dilation=(_one(a.dilation), "1"),
-        groups=(repr(a.groups), "1"),
-        bias=(repr("b" in layer.operands), "True"),
-    )
-    channels = layer.operands["x"].shape[-1]
-    call = f"nn.ConvTranspose{len(kernel)}d({channels}, {layer.output.shape[-1]}, {_one(kernel)}{options})"
-    if within:
-        return call
-    if min(map(min, crops)) < 0:
+def _keras_max_pool(layer: TracedLayer) -> str:
+    """No layer pads with what never wins, but a call does."""
+    a: MaxPool = layer.attributes
+    if a.ceil_mode or max(a.dilation) > 1:
         return ""
-    places = zip(crops, layer.output.shape[1:-1], strict=True)
-    return f"{call}, then x[:, :, {', '.join(f'{low}:{low + size}' for (low, _), size in places)}]"
+    rank = len(a.window)
+    pads = resolve_pads(a.padding, layer.operands["x"].shape[1:-1], a.window, a.stride, a.dilation)
+    pool = called(f"MaxPooling{rank}D", each(a.window), strides=(each(a.stride), None))
+    return f"ops.pad(x, {((0, 0), *pads, (0, 0))!r}, constant_values=-inf) + {pool}"
+
+
+def _keras_batch_norm(layer: TracedLayer) -> str:
+    a: BatchNormTraining = layer.attributes
+    return called("BatchNormalization", momentum=(a.momentum, 0.99), epsilon=(a.epsilon, 1e-3))
 
 
 def _torch_batch_norm(layer: TracedLayer) -> str:
-    a: BatchNorm = layer.attributes
-    rank = max(len(layer.operands["x"].shape) - 2, 1)
-    return f"nn.BatchNorm{rank}d({layer.output.shape[-1]}, eps={a.epsilon:g})"
-
-
-def _torch_leaky(layer: TracedLayer) -> str:
-    a: LeakyRelu = layer.attributes
-    return f"nn.LeakyReLU({a.slope:g})"
-
-
-def _torch_gelu(layer: TracedLayer) -> str:
-    a: Gelu = layer.attributes
-    return f'nn.GELU(approximate="{a.approximate}")'
+    a: BatchNormTraining = layer.attributes
+    rank, channels = max(len(layer.output.shape) - 2, 1), layer.output.shape[-1]
+    # The share that comes, where the house's is the one that stays; 1 - 0.9 is not 0.1 in binary.
+    share = round(1 - a.momentum, 12)
+    return called(f"nn.BatchNorm{rank}d", channels, eps=(a.epsilon, 1e-5), momentum=(share, 0.1))
 
 
 def _torch_flatten(layer: TracedLayer) -> str:
-    rank = len(layer.operands["x"].shape) - 2
-    last = (0, *range(2, rank + 2), 1)
-    return "nn.Flatten()" if layer.reading or rank < 1 else f"x.permute{last!r}.flatten(1)"
+    axes = len(layer.operands["x"].shape)
+    return f"x.permute{(0, *range(2, axes), 1)!r}.flatten(1)"
 
 
-# By the class of the attributes, or by the operator where it has none.
-_WRITERS: Final[Mapping[str, Mapping[str, Callable[[TracedLayer], Any]]]] = {
+_CALLS: Final[Mapping[str, Mapping[str, Callable[[TracedLayer], Any]]]] = {
     "keras": {
-        "Convolution": _keras_convolution,
-        "TransposedConvolution": _keras_transposed,
-        "MaxPool": _keras_pool,
-        "AveragePool": _keras_pool,
-        "BatchNorm": _keras_batch_norm,
-        "LayerNorm": _keras_layer_norm,
-        "GroupNorm": _keras_group_norm,
-        "LeakyRelu": _keras_leaky,
-        "Gelu": _keras_gelu,
-        "flatten": _keras_flatten,
-        "relu": _plain("ReLU()"),
-        **{name: _plain(f'Activation("{name}")') for name in ("sigmoid", "tanh", "silu", "relu6", "selu", "mish")},
-        "dense": lambda layer: (
-            f"Dense({layer.output.shape[-1]}{_options(use_bias=(repr('b' in layer.operands), 'True'))})"
-        ),
+        "gelu": _keras_gelu,
+        **{f"max_pool{rank}d": _keras_max_pool for rank in (1, 2, 3)},
         "add": _plain("Add()"),
+        "multiply": _plain("Multiply()"),
+        "batch_norm_training": _keras_batch_norm,
     },
     "torch": {
-        "Convolution": _torch_convolution,
-        "TransposedConvolution": _torch_transposed,
-        "BatchNorm": _torch_batch_norm,
-        "LeakyRelu": _torch_leaky,
-        "Gelu": _torch_gelu,
         "flatten": _torch_flatten,
-        "relu": _plain("nn.ReLU()"),
-        **{
-            name: _plain(f"nn.{kind}()")
-            for name, kind in (
-                *(("sigmoid", "Sigmoid"), ("tanh", "Tanh"), ("silu", "SiLU")),
-                *(("relu6", "ReLU6"), ("selu", "SELU"), ("mish", "Mish")),
-            )
-        },
+        "add": _plain("x + y"),
+        "multiply": _plain("x * y"),
+        "batch_norm_training": _torch_batch_norm,
     },
+    "jax": {"add": _plain("y = x + y"), "multiply": _plain("y = x * y")},
 }

@@ -237,7 +237,10 @@ def judge_pair(
     own_second, ratio_second = _finding(b, b, of_second)
     ported, ratio = (None, 0.0) if own_second is not None else _finding(b, a, of_second)
     if ported is not None:
-        ported = replace(ported, otherwise=_otherwise(a, b), write=written(framework, a))
+        otherwise = _otherwise(a, b)
+        # By which count the running variance is divided is nowhere an option.
+        mended = any(name != "bessel" for name, _, _ in otherwise) or not otherwise
+        ported = replace(ported, otherwise=otherwise, write=written(framework, a) if mended else "")
     return LayerParity(
         first=a.name,
         second=b.name,
@@ -284,7 +287,8 @@ def question(layer: TracedLayer, asked: TracedLayer) -> tuple[Job, Outputs] | No
         cotangents={"output": cotangent} if cotangent is not None else {},
     )
     gradients = {names[name]: gradient for name, gradient in layer.gradients.items() if names[name] in operands}
-    return job, Outputs(outputs={"output": layer.output}, gradients=gradients)
+    kept = {names[name]: kept for name, kept in layer.statistics.items() if names[name] in operators.outputs}
+    return job, Outputs(outputs={"output": layer.output, **kept}, gradients=gradients)
 
 
 def expectation(job: Job, reading: str, accumulators: Accumulators) -> Expectations | MustRefuse:
@@ -308,7 +312,7 @@ def _finding(layer: TracedLayer, asked: TracedLayer, accumulators: Accumulators)
         verdict = judge(_case(job), job, answer, expected, exact=False).verdicts["outputs"]
         return Finding(verdict=verdict), math.inf
     wanted = Expectations(
-        outputs=expected.outputs,
+        outputs={name: one for name, one in expected.outputs.items() if name in answer.outputs},
         gradients={name: one for name, one in expected.gradients.items() if name in answer.gradients},
     )
     asked_job = job if wanted.gradients else replace(job, cotangents={})

@@ -24,7 +24,7 @@ from conformance.verdict.oracle import attribute_values
 
 @dataclass(eq=False)
 class Stacked:
-    """One layer; `told` is what it says that it is, `spoils` multiplies the gradient of an operand."""
+    """One layer; `told` is what it says that it is, `spoils` multiplies gradients of operands, `strays` outputs."""
 
     name: str
     operator: str
@@ -32,6 +32,7 @@ class Stacked:
     parameters: Mapping[str, Array] = field(default_factory=dict)
     told: Any = None
     spoils: Mapping[str, float] = field(default_factory=dict)
+    strays: Mapping[str, float] = field(default_factory=dict)
     does: Callable[[Array], Array] | None = None
 
 
@@ -101,8 +102,9 @@ class StackModels(Models):
                 continue
             held = {operand: self._held[f"{layer.name}.{operand}"] for operand in layer.parameters}
             given = {"x": x, **{operand: array.T for operand, array in held.items()}}
-            output = OPERATORS[layer.operator].forward(**_wide(given), **attribute_values(layer.attributes))
-            output = output["output"].astype(x.dtype)
+            found = OPERATORS[layer.operator].forward(**_wide(given), **attribute_values(layer.attributes))
+            made = {name: (array * layer.strays.get(name, 1.0)).astype(x.dtype) for name, array in found.items()}
+            output = made.pop("output")
             handed = output + noise[layer.name] if layer.name in noise else output.copy()
             run.records.append(
                 Record(
@@ -117,6 +119,7 @@ class StackModels(Models):
                     parameters={operand: f"{layer.name}.{operand}" for operand in held},
                     read=(x,),
                     handed=handed,
+                    statistics={name: array.T for name, array in made.items()},
                 )
             )
             x = handed

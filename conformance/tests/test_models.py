@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from conformance.case.contract import NoAttributes
+from conformance.case.families.activations import Gelu
 from conformance.case.families.arrays import Concat, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm
+from conformance.case.families.normalization import BatchNorm, BatchNormTraining
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.job import Tensor
 from conformance.case.traces import TracedLayer
@@ -119,6 +120,9 @@ def test_calls_are_read_with_their_defaults() -> None:
     norm = read_call("batch_norm", (x, tensor(3), tensor(3)), {"training": False, "eps": 1e-3}, x)
     assert norm is not None
     assert norm.attributes == BatchNorm(epsilon=1e-3)
+    trained = read_call("batch_norm", (x, tensor(3), tensor(3)), {"training": True, "momentum": 0.25}, x)
+    assert trained is not None
+    assert trained.attributes == BatchNormTraining(epsilon=1e-5, momentum=0.75, bessel=True)
     pad = read_call("pad", (x, (1, 2, 3, 4)), {"value": None}, x)
     assert pad is not None
     assert pad.attributes.padding == ((0, 0), (3, 4), (1, 2), (0, 0))
@@ -130,7 +134,7 @@ def test_calls_are_read_with_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "args", "kwargs"),
     [
-        ("batch_norm", (tensor(2, 3, 4, 4), tensor(3), tensor(3)), {"training": True}),
+        ("batch_norm", (tensor(2, 3, 4, 4), None, None), {"training": True}),
         ("mul", (tensor(2, 3), 2), {}),
         ("add", (tensor(2, 3), tensor(2, 3)), {"alpha": 2}),
         ("cat", ([tensor(2, 3)] * 3,), {}),
@@ -149,6 +153,7 @@ def test_what_is_no_operator_of_the_house_is_nobodys(name: str, args: Any, kwarg
 
 
 def layer(name: str, operator: str = "relu", attributes: Any = None, *sources: str, **shapes: Any) -> TracedLayer:
+    reading = shapes.pop("reading", "")
     shapes = {"x": (2, 4, 6, 3), **shapes}
     output = shapes.pop("output", (2, 4, 6, 3))
 
@@ -163,6 +168,7 @@ def layer(name: str, operator: str = "relu", attributes: Any = None, *sources: s
         operands={operand: zeros(shape) for operand, shape in shapes.items()},
         parameters={operand: f"{name}.{operand}" for operand in shapes if operand not in ("x", "y")},
         output=zeros(output),
+        reading=reading,
         sources=sources,
     )
 
@@ -206,6 +212,7 @@ def up(padding: Any, more: int = 0, stride: int = 2, side: int = 3) -> TracedLay
 
 
 ONES = ((1, 1), (1, 1))
+FIRST = "flattened channels first"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +227,7 @@ ONES = ((1, 1), (1, 1))
         (
             "keras",
             up("same"),
-            'Conv2DTranspose(5, 3, strides=2, use_bias=False, padding="valid") + Cropping2D(((0, 1), (0, 1)))',
+            'Conv2DTranspose(5, 3, strides=2, padding="same", use_bias=False)',
         ),
         (
             "keras",
@@ -228,11 +235,11 @@ ONES = ((1, 1), (1, 1))
             'Conv2DTranspose(5, 2, strides=3, use_bias=False, padding="valid") + Cropping2D(((0, 1), (0, 1)))',
         ),
         ("torch", up(ONES, 1), "nn.ConvTranspose2d(3, 5, 3, stride=2, padding=1, output_padding=1, bias=False)"),
-        ("torch", up("same"), "nn.ConvTranspose2d(3, 5, 3, stride=2, bias=False), then x[:, :, 0:8, 0:12]"),
+        ("torch", up("same"), "nn.ConvTranspose2d(3, 5, 3, stride=2, bias=False) + nn.ZeroPad2d((0, -1, 0, -1))"),
         (
             "keras",
             layer("c", "conv2d", Convolution(stride=(2, 2), dilation=(1, 1), padding=ONES), w=(3, 3, 3, 5), b=(5,)),
-            "ZeroPadding2D(((1, 1), (1, 1))) + Conv2D(3, 3, strides=2)",
+            "ZeroPadding2D(1) + Conv2D(5, 3, strides=2)",
         ),
         (
             "keras",
@@ -244,7 +251,26 @@ ONES = ((1, 1), (1, 1))
             layer("c", "conv2d", Convolution(stride=(2, 2), dilation=(1, 1), padding="same"), w=(3, 3, 3, 3), b=(3,)),
             "nn.ZeroPad2d((0, 1, 0, 1)) + nn.Conv2d(3, 3, 3, stride=2)",
         ),
-        ("keras", norm("n"), "BatchNormalization(epsilon=0.001, scale=False, center=False)"),
+        ("keras", norm("n"), "BatchNormalization(center=False, scale=False)"),
+        (
+            "jax",
+            up(ONES, 1),
+            "y = lax.conv_transpose(x, w, strides=(2, 2), padding=((1, 2), (1, 2)), "
+            'dimension_numbers=("NHWC", "HWIO", "NHWC"), transpose_kernel=True)',
+        ),
+        ("jax", norm("n"), "y = (x - mean) * lax.rsqrt(variance + 0.001)"),
+        ("jax", layer("a", "add", y=(2, 4, 6, 3)), "y = x + y"),
+        (
+            "keras",
+            layer("p", "max_pool2d", MaxPool(window=(3, 3), stride=(2, 2), dilation=(1, 1), padding=ONES)),
+            "ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-inf) + MaxPooling2D(3, strides=2)",
+        ),
+        ("keras", layer("g", "gelu", Gelu(approximate="tanh")), "keras.activations.gelu(x, approximate=True)"),
+        ("keras", layer("f", "flatten", reading=FIRST), "Permute((3, 1, 2)) + Flatten()"),
+        ("torch", layer("f", "flatten"), "x.permute(0, 2, 3, 1).flatten(1)"),
+        ("torch", layer("f", "flatten", reading=FIRST), "nn.Flatten()"),
+        # What is padded with 0 before a maximum has another reading, and no dialect a word for it.
+        ("keras", layer("p", "max_pool2d", MAXIMA, reading=PADDED_WITH_ZEROS), ""),
     ],
 )
 def test_the_line_is_its_frameworks_own(framework: str, asked: TracedLayer, line: str) -> None:

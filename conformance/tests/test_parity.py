@@ -19,7 +19,7 @@ from conformance.run import hosted
 MODEL = """
 import os
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm
+from conformance.case.families.normalization import BatchNorm, BatchNormTraining
 from conformance.tests.stacks import Stack, Stacked, numbers
 import numpy as np
 
@@ -36,6 +36,10 @@ def stack(seed=0, up={{"padding": PADS, "output_padding": (1, 1)}}, epsilon=1e-5
                 {{"mean": numbers(seed + 3, 3), "variance": np.abs(numbers(seed + 4, 3)) + np.float32(1e-3),
                  "scale": numbers(seed + 5, 3), "offset": numbers(seed + 6, 3)}}),
     ]
+    if "momentum" in more:
+        trained = {{"epsilon": epsilon, "momentum": more["momentum"], "bessel": more.get("bessel", True)}}
+        layers[3].operator, layers[3].attributes = "batch_norm_training", BatchNormTraining(**trained)
+        layers[3].strays = more.get("strays", {{}})
     layers[3:3] = more.pop("between", [])
     return Stack(layers)
 
@@ -97,6 +101,28 @@ def test_a_weight_gradient_off_by_one_part_in_a_hundred_thousand_is_the_framewor
     assert "down: is not what its own framework says it is" in ended.output
     assert "gradient of w" in ended.output
     assert "1 of 4 pairs differ, the first is down" in ended.output
+
+
+def test_in_training_running_statistics_are_judged(folder: Path) -> None:
+    write(folder, "model.py", "return stack(momentum=0.9)")
+    ended = compared(folder, "return stack(seed=50, momentum=0.9)", "--training")
+    assert ended.exit_code == 0, ended.output
+    ended = compared(folder, "return stack(momentum=0.99)", "--training")
+    assert ended.exit_code == UNEXPECTED
+    assert "block3: " in ended.output
+    assert "momentum: 0.9 became 0.99" in ended.output
+    assert "1 of 4 pairs differ, the first is block3" in ended.output
+    ended = compared(folder, "return stack(momentum=0.9, bessel=False)", "--training")
+    assert ended.exit_code == UNEXPECTED
+    assert 'block3: agrees with "running variance with the other divisor"\n' in ended.output
+
+
+def test_a_running_variance_off_by_one_part_in_ten_thousand_is_the_frameworks_own(folder: Path) -> None:
+    write(folder, "model.py", "return stack(momentum=0.9)")
+    ended = compared(folder, 'return stack(momentum=0.9, strays={"variance": 1 + 1e-4})', "--training")
+    assert ended.exit_code == UNEXPECTED
+    assert "block3: is not what its own framework says it is" in ended.output
+    assert "variance on given data" in ended.output
 
 
 def test_a_layer_that_does_not_do_what_it_says_is_found_in_the_first_model_too(folder: Path) -> None:
@@ -207,6 +233,31 @@ def random_weights(own: dict[str, Any]) -> dict[str, Tensor]:
     generator = np.random.default_rng(3)
     own |= {name: np.abs(generator.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
     return {name: Tensor("float32", array) for name, array in own.items()}
+
+
+def test_a_shape_stands_for_an_input(folder: Path) -> None:
+    write(folder, "port.py", f"return stack(up={SAME})")
+    both = ("--from", "stack:model.py", "--to", "stack:port.py")
+    ended = called("parity", *both, "--shape", "2x6x8x2")
+    assert ended.exit_code == UNEXPECTED
+    assert 'up: agrees with "crop from the end"' in ended.output
+    assert called("capture", "stack:model.py", "--shape", "2x6x8x2", "-o", "mine").exit_code == 0
+    assert {case.inputs["x"].shape for case in load([folder / "mine" / "conv2d.yaml"])} == {(2, 6, 8, 2)}
+    for given in ((), ("--shape", "2x6x8x2", "--input", "x.npz")):
+        ended = called("parity", *both, *given)
+        assert ended.exit_code == WRONG
+        assert "Name one of --input x.npz and --shape 1x3x32x32" in ended.output
+    for wrong in ("2x6x", "2x0x8x2", "2,,3", "two"):
+        ended = called("parity", *both, "--shape", wrong)
+        assert ended.exit_code == WRONG
+        assert "expected sizes with x between, batch first" in ended.output
+
+
+def test_shapes_are_those_that_the_framework_takes() -> None:
+    images, row = hosted.draw_inputs("1x3x5x7,2x4", "torch")
+    assert (images.shape, row.shape) == ((1, 5, 7, 3), (2, 4))
+    (same,) = hosted.draw_inputs("1x3x5x7", "jax")
+    np.testing.assert_array_equal(same.data, np.moveaxis(images.data, -1, 1))
 
 
 def test_weights_without_a_counterpart_are_not_written(folder: Path) -> None:

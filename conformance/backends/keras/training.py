@@ -17,7 +17,7 @@ from conformance.case.families.convolution import Convolution
 from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.steps import Adam, Dropout
-from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainStep
+from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainingState, TrainStep
 from conformance.case.operators import Chain, Layer, inference_chain
 from conformance.errors import NotTranslatable
 
@@ -136,6 +136,15 @@ class KerasTrainer(Trainer):
     def predict(self, x: Tensor) -> Tensor:
         return self.backend.get(self.network(self.backend.put(x))[self.network.inference_order[-1]])
 
+    def state(self) -> TrainingState:
+        return TrainingState(step=self._steps, tensors=self._state())
+
+    def restore(self, state: TrainingState) -> None:
+        self._steps = state.step
+        self.optimizer.iterations.assign(state.step)
+        for name, variable in self._held().items():
+            variable.assign(self.backend.put(state.tensors[name]))
+
     def _brought(self, operands: Mapping[str, Tensor]) -> tuple[Native, Natives]:
         """Images, and masks and labels by layer."""
         native = {name.partition("/")[0]: self.backend.put(tensor) for name, tensor in operands.items()}
@@ -150,12 +159,15 @@ class KerasTrainer(Trainer):
 
     def _state(self) -> dict[str, Tensor]:
         """Parameters and slots."""
-        get = self.backend.get
-        found = {name: get(variable.value) for name, variable in zip(self.names, self.variables, strict=True)}
+        return {name: self.backend.get(variable.value) for name, variable in self._held().items()}
+
+    def _held(self) -> dict[str, Any]:
+        """The variables that hold parameters and slots."""
+        found = dict(zip(self.names, self.variables, strict=True))
         if isinstance(self._settings, Adam):
             for slot, place in _SLOTS.items():
                 kept = zip(self.names, getattr(self.optimizer, place), strict=True)
-                found |= {f"{name}/{slot}": get(variable.value) for name, variable in kept}
+                found |= {f"{name}/{slot}": variable for name, variable in kept}
         return found
 
 

@@ -1,5 +1,6 @@
 """The report in a real browser: it opens and filters at once, loads what stands beside it, and runs nobody's text."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ OPEN_MS: Final = 1000
 FILTER_MS: Final = 100
 PAGE_BYTES: Final = 2_000_000
 TRIES: Final = 5
-NARROW: Final = 390
+NARROW: Final = 360
 VIEWS: Final = ("overview", "matrix", "operators", "conventions", "training", "deviations")
 PLACES: Final = (
     *(f"view={view}" for view in VIEWS),
@@ -320,6 +321,128 @@ def test_every_text_has_the_contrast_that_reading_needs(browser: Browser, exampl
         faint = "color-mix(in srgb, currentColor 30%, var(--paper))"
         tab.ask(f"(document.querySelector('#view-case h1').style.color = '{faint}', 0)")
         assert len(tab.ask(CONTRASTS)) == 1
+
+
+CONTROLS: Final = {
+    "button",
+    "combobox",
+    "searchbox",
+    "link",
+    "image",
+    "grid",
+    "gridcell",
+    "columnheader",
+    "rowheader",
+}
+LANDMARKS: Final = ("banner", "navigation", "main", "contentinfo")
+
+
+def faults_of_speech(tab: Tab) -> list[str]:
+    """What a screen reader could not tell its user: things without names, tables without heads, levels left out."""
+    spoken = tab.spoken()
+    roles = [role for role, _, _ in spoken]
+    faults = [f"{role} without a name" for role, name, told in spoken if role in CONTROLS and not name.strip()]
+    faults += [
+        f"{role} that takes the focus, without a name"
+        for role, name, told in spoken
+        if told.get("focusable") and not name.strip() and role not in ("main", "RootWebArea", "figure")
+    ]
+    faults += [f"{roles.count(mark)} of {mark}" for mark in LANDMARKS if roles.count(mark) != 1]
+    tables = [place for place, role in enumerate(roles) if role == "table"]
+    for start, end in itertools.pairwise([*tables, len(roles)]):
+        if not {"columnheader", "rowheader"} & set(roles[start:end]):
+            faults.append("a table without heads")
+    levels = [told["level"] for role, _, told in spoken if role == "heading"]
+    if levels[:1] != [1]:
+        faults.append("the first heading is not the view's")
+    faults += [f"h{after} after h{before}" for before, after in itertools.pairwise(levels) if after > before + 1]
+    return faults
+
+
+@pytest.mark.parametrize("width", [NARROW, 1280])
+def test_a_screen_reader_is_told_everything(browser: Browser, example: Path, width: int) -> None:
+    with browser.tab(width=width) as tab:
+        tab.open(example)
+        for place in PLACES:
+            tab.go(place)
+            assert faults_of_speech(tab) == [], place
+        # The check itself notices.
+        for broken, fault in (
+            ("document.getElementById('theme').removeAttribute('aria-label')", None),
+            ("document.getElementById('theme').replaceChildren()", None),
+            ("document.getElementById('theme').removeAttribute('title')", "button without a name"),
+            ("document.querySelector('#view-case h1').remove()", "the first heading is not the view's"),
+        ):
+            tab.ask(f"({broken}, 0)")
+            assert fault is None or fault in faults_of_speech(tab)
+
+
+def test_what_a_filter_finds_is_spoken(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        for view, box in (("matrix", "f-q"), ("deviations", "d-q")):
+            tab.open(example, f"view={view}")
+            tab.ask(f"(document.getElementById('{box}').focus(), 0)")
+            before = tab.ask("document.activeElement.form.querySelector('output').value")
+            for letter in "pool2d":
+                tab.press(letter)
+            after = tab.ask("document.activeElement.form.querySelector('output').value")
+            assert before != after
+            spoken = tab.spoken()
+            assert [told["live"] for role, _, told in spoken if role == "status"] == ["polite"]
+            assert ("StaticText", after) in {(role, name) for role, name, _ in spoken}
+
+
+def test_the_keyboard_reaches_what_is_seen_in_its_order(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=matrix")
+        reached = []
+        at = "(({ id, textContent }) => id || textContent.trim().split(/\\s/)[0])(document.activeElement)"
+        while "matrix" not in reached:
+            tab.press("Tab")
+            reached.append(tab.ask(at))
+            assert len(reached) < 40, reached
+        views = ["Overview", "Cases", "Operators", "Conventions", "Training", "Deviations"]
+        filters = ["f-q", "f-outcome", "f-operator", "f-on", "f-format", "f-sort"]
+        assert reached == ["skip", "Conformance", *views, "theme", *filters, "matrix"]
+        # The grid is one stop, and has a cell at hand.
+        assert tab.ask("document.getElementById(document.activeElement.getAttribute('aria-activedescendant')).role")
+        tab.press("Tab")
+        assert tab.ask("document.activeElement === document.body || !document.activeElement.closest('#matrix')")
+
+
+def test_the_first_link_leads_past_the_views(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=conventions")
+        tab.press("Tab")
+        assert tab.ask("document.activeElement.checkVisibility() && document.activeElement.id") == "skip"
+        tab.press("Enter")
+        assert tab.ask("document.activeElement.id") == "content"
+        assert tab.ask("location.hash") == "#view=conventions"
+        tab.press("Tab")
+        assert tab.ask("document.activeElement.closest('#view-conventions') !== null")
+
+
+def test_a_link_to_a_deviation_opens_what_it_stands_in(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=deviations")
+        last = tab.ask("[...document.querySelectorAll('.deviation')].at(-1).id")
+        assert not tab.ask(f"document.getElementById('{last}').checkVisibility()")
+        tab.go(f"view=deviations&at={last}")
+        assert tab.ask(f"document.getElementById('{last}').checkVisibility()")
+
+
+def test_a_case_says_in_a_line_what_differs_and_for_whom(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "case=global_max_pool2d/ties")
+        lines = tab.ask("[...document.querySelectorAll('.answer li')].map((li) => li.innerText)")
+        assert len(lines) == 3
+        assert lines[0].split()[1:4] == ["jax", "gradients:", "differs;"]
+        assert "shared between all maxima" in lines[0]
+        assert lines[0].endswith("on file")
+        assert lines[-1].endswith("torch, reference agree")
+        tab.open(example, "case=conventions/normalization/epsilon-of-batch-norm")
+        lines = tab.ask("[...document.querySelectorAll('.answer li')].map((li) => li.innerText)")
+        assert [line[2:] for line in lines] == ["jax, torch: 1e-5", "tf: 1e-3"]
 
 
 def luminance(colour: Sequence[int]) -> float:

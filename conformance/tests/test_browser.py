@@ -10,8 +10,10 @@ from typing import Final
 import numpy as np
 import pytest
 
+from conformance.report.answers import explain_chain
 from conformance.report.collection import merge
 from conformance.report.comparison import write_page
+from conformance.report.explained import write_answer
 from conformance.report.page import render, write_report
 from conformance.run.comparison import compare_runs, measured
 from conformance.run.result import Result
@@ -465,6 +467,25 @@ def test_numbers_in_heat_maps_are_readable_on_every_colour(browser: Browser, exa
             for colour, bright in tab.ask(f"{steps}.map((rgb) => [rgb, isBright(rgb)])"):
                 ground = luminance(colour) + 0.05
                 assert (ground / 0.05 if bright else 1.05 / ground) >= 4.5, (colours, colour)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_explanations_are_drawn_for_every_screen(browser: Browser, tmp_path: Path, dark: bool) -> None:
+    for layers, given, planes, strips, formulas in (
+        ("Conv2D(3, (3, 2), strides=2, padding='same') | MaxPool2D(2)", "7x6x2", 2, 4, 4),
+        ("Conv2DTranspose(3, 3, strides=2, padding='same')", "5x4x2", 1, 2, 2),
+        ("Conv3D(3, 3)", "700x5x4x2", 0, 2, 3),  # seven hundred cells are more than a screen has places for
+    ):
+        page = write_answer(explain_chain(layers, given), tmp_path / "page.html")
+        with browser.tab(width=NARROW, dark=dark) as tab:
+            tab.open(page)
+            assert tab.ask("document.documentElement.scrollWidth") <= NARROW
+            assert tab.ask("document.querySelectorAll('.plane').length") == planes
+            assert tab.ask("document.querySelectorAll('.strip').length") == strips
+            assert tab.ask("document.querySelectorAll('.formula').length") == formulas
+            assert tab.ask(CONTRASTS) == []
+            assert [fault for fault in faults_of_speech(tab) if not fault.startswith("0 of")] == []
+            assert tab.complaints() == []
 
 
 def test_the_comparison_of_two_runs_is_a_page_too(browser: Browser, tmp_path: Path) -> None:

@@ -756,6 +756,16 @@ def test_json_summary_is_plain() -> None:
     assert summary["report"] == "reports/index.html"
 
 
+def test_markdown_summary_names_what_is_on_file() -> None:
+    assert "on file" not in markdown_summary(execution())
+    run = execution().runs[0]
+    known = {check: Assessment(standing="expected", deviation="a_b") for check in ("outputs", "gradients")}
+    shown = tuple(result_of(f"conv2d/{name}", Outcome.DIFFERS, assessments=known) for name in "ab")
+    text = markdown_summary(Execution(runs=(replace(run, results=shown),)))
+    assert "Nothing unexpected." in text
+    assert "<summary>1 known difference, on file</summary>\n\n- a\\_b: 2 results\n\n</details>" in text
+
+
 def test_markdown_summary_escapes_what_it_is_told() -> None:
     text = markdown_summary(execution())
     assert "| torch | 1 | 1 |" in text

@@ -457,12 +457,17 @@ class CasePage {
       return `${name}: worst at [${c[7].join(", ")}], expected ${show(c[8], digits(format))}, got ${show(c[9], digits(format))}; error ${show(c[10], 3)}${relative}, bound ${show(c[11], 3)}, error / bound ${show(c[5], 3)}, ${c[12]} outside`;
     };
     const compared = results.flatMap((r) => r.comparisons.map((c) => ({ c, format: this.name(r).format })));
-    const outside = compared.filter(({ c }) => !c[3]);
+    const apart = compared.filter(({ c }) => !c[3]);
+    // What a case states itself says again what the reference says, unless they part.
+    const own = apart.filter(({ c }) => !c[0].endsWith(" (stated)"));
+    const outside = own.length ? own : apart;
     const shown = (outside.length ? outside : compared).sort((a, b) => num(b.c[5]) - num(a.c[5])).slice(0, 12);
+    const threads = [...new Set(results.flatMap((r) => r.verdicts.map(([, , , , , deviation]) => (this.index.known[deviation] || [])[2])).filter(Boolean))];
     const details = [...new Set(results.flatMap((r) => r.verdicts.map(([, , , detail]) => detail)).filter(Boolean))];
     return [
       `# ${target}: ${id}: ${told}`, about,
       `Versions: ${Object.entries(worst.versions).map(([name, version]) => `${name} ${version}`).join(", ")}`,
+      threads.length ? `Reported before: ${threads.join(", ")}` : "",
       shown.length ? fenced(shown.map(line).join("\n").replaceAll("−", "-"), "text") : "",
       !outside.length && details.length ? fenced(details.join("\n"), "text") : "",
       worst.calls.length ? `Native calls as they were made:\n\n${fenced(worst.calls.join("\n"), "python")}` : "",

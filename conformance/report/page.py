@@ -319,8 +319,10 @@ def _known(entries: Sequence[Entry], deviations: Sequence[Deviation]) -> list[Kn
     ]
 
 
-def _gravest_first(item: Known) -> tuple[int, int, str]:
-    return (-item.shown[0].entry.result.outcome.severity, -item.cases, item.id)
+def _gravest_first(item: Known) -> tuple[bool, int, int, str]:
+    """Wrong answers before answers to questions that have none, which nobody meets in a model that works."""
+    outcome = item.shown[0].entry.result.outcome
+    return (outcome is Outcome.ACCEPTED_INVALID, -outcome.severity, -item.cases, item.id)
 
 
 def _threads(known: Sequence[Known]) -> dict[str, tuple[str, str, str]]:

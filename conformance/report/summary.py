@@ -67,7 +67,9 @@ def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
     if known:
         title = f"{len(known)} known difference{'' if len(known) == 1 else 's'}, on file"
         lines += ["", f"<details><summary>{title}</summary>", ""]
-        lines += [f"- {plain(name)}: {count} result{'' if count == 1 else 's'}" for name, count in known.most_common(most)]
+        lines += [
+            f"- {plain(name)}: {count} result{'' if count == 1 else 's'}" for name, count in known.most_common(most)
+        ]
         lines += [f"- and {len(known) - most} more, in the report"] if len(known) > most else []
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n"

@@ -507,3 +507,15 @@ def test_the_example_is_small_and_of_three_frameworks(browser: Browser) -> None:
         told = tab.ask("[...document.querySelectorAll('.card h3')].map((h) => h.textContent)")
         assert {"jax", "tf", "torch"} <= set(told)
         assert tab.complaints() == []
+
+
+def test_a_topic_of_conventions_is_a_jump_away(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=conventions")
+        tab.ask(
+            "(document.documentElement.dataset.shown = '', [...document.querySelectorAll('.jumps a')].at(-1).click())"
+        )
+        tab.wait("document.documentElement.dataset.shown === 'conventions'")
+        last = tab.ask("[...document.querySelectorAll('#view-conventions h2')].at(-1).textContent")
+        assert tab.ask("document.querySelector('.jumps a:last-of-type').textContent") == last
+        assert tab.ask("scrollY") > 0

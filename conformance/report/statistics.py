@@ -65,7 +65,7 @@ def _wide(name: str, counts: dict[str, Counter[str]]) -> int:
 
 def _counts(cases: Sequence[Case], tiers_of: Callable[[str], Sequence[str]]) -> Counter[str]:
     """How many cases every tier runs, then how many ask in which format, layout and what, by column."""
-    found = Counter({name: sum(case.tier in tiers_of(name) for case in cases) for name in TIERS})
+    found: Counter[str] = Counter({name: sum(case.tier in tiers_of(name) for case in cases) for name in TIERS})
     found.update(format_ for case in cases for format_ in case.formats)
     found.update(layout for case in cases for layout in _layouts(case))
     found.update({_HEADS.get(check, check): sum(check in case.checks for case in cases) for check in CHECKS})

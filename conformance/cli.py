@@ -8,6 +8,7 @@ Each command imports what it needs: `--help` and `list` stay quick, and no comma
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -304,9 +305,14 @@ def list_(
         raise typer.Exit(NOTHING)
     if stats:
         from conformance.case.loading import load
+        from conformance.report.statistics import statistics
 
         shown = {case.id for case in cases if wanted(case.id)}
-        _print_stats([case for case in load(files) if case.id in shown], suite_version(files))
+        # What is piped is cut and sorted by others, and has no edge to stay within.
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(statistics([case for case in load(files) if case.id in shown], tiers_of, width)))
+        if version := suite_version(files):
+            print(f"The shipped cases are of version {version}.")
     else:
         print("\n".join(names))
 
@@ -327,53 +333,6 @@ def _item_names(files: Sequence[Path], targets: "Sequence[Target]", keyword: str
         costly=costly,
     )
     return [item.name for item in items]
-
-
-def _print_stats(cases: Sequence["Case"], version: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from conformance.case.model import CHECKS, TIERS
-
-    table = Table("operator", *TIERS, "formats", "layouts", *CHECKS, "jvp", "expected values", "claims", "probes")
-    by_operator: dict[str, list[Case]] = {}
-    for case in cases:
-        by_operator.setdefault(case.operator, []).append(case)
-    for operator, own in sorted(by_operator.items()):
-        table.add_row(operator, *_counts(own))
-    table.add_section()
-    table.add_row("all", *_counts(cases))
-    console = Console()
-    console.print(table)
-    if version:
-        console.print(f"The shipped cases are of version {version}.")
-
-
-def _counts(cases: Sequence["Case"]) -> Iterator[str]:
-    """One row of the statistics: how many cases every tier runs, then how many of them ask what."""
-    from collections import Counter
-
-    from conformance.case.layouts import LAYOUTS, further, may_vary
-    from conformance.case.model import CHECKS, TIERS
-    from conformance.case.tangents import asks_tangents
-
-    def layouts(case: "Case") -> tuple[str, ...]:
-        turn = may_vary(case) and further(case, LAYOUTS) is not None
-        return case.layouts or (("native", "one more") if turn else ("native",))
-
-    for tier in TIERS:
-        yield str(sum(case.tier in tiers_of(tier) for case in cases))
-    for counts in (
-        Counter(format_ for case in cases for format_ in case.formats),
-        Counter(layout for case in cases for layout in layouts(case)),
-    ):
-        yield ", ".join(f"{name} {count}" for name, count in counts.items())
-    for check in CHECKS:
-        yield str(sum(check in case.checks for case in cases))
-    yield str(sum(asks_tangents(case, format_, "native", "full") for case in cases for format_ in case.formats[:1]))
-    yield str(sum(bool(case.expect.outputs or case.expect.gradients) for case in cases))
-    yield str(sum(len(case.claims) for case in cases))
-    yield str(sum(bool(case.readings) for case in cases))
 
 
 @app.command()

@@ -62,7 +62,7 @@ class Collection:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """Targets by name, their formats from the widest."""
+        """Targets by name, their formats from the widest, their own layout first."""
         return tuple(sorted({entry.column for entry in self.entries}, key=_column_order))
 
     @cached_property
@@ -166,7 +166,7 @@ def target_order(name: str) -> tuple[bool, str]:
 _FORMAT_ORDER = ("float64", "float32", "bfloat16", "float16")
 
 
-def _column_order(column: Column) -> tuple[tuple[bool, str], int, str, str]:
+def _column_order(column: Column) -> tuple[tuple[bool, str], int, str, tuple[bool, str]]:
     known = column.format in _FORMAT_ORDER
     place = _FORMAT_ORDER.index(column.format) if known else len(_FORMAT_ORDER)
-    return (target_order(column.target), place, column.format, column.layout)
+    return (target_order(column.target), place, column.format, (column.layout != "native", column.layout))

@@ -118,7 +118,7 @@ def text(comparison: RunComparison, *, most: int = SHOWN) -> str:
 
 def markdown(comparison: RunComparison, *, most: int = SHOWN) -> str:
     """For a pull request: the lists fold, but for what got worse."""
-    verdict = f"**{len(comparison.worse)} worse**" if comparison.worse else "**Nothing got worse.**"
+    verdict = f"**{len(comparison.worse)} got worse.**" if comparison.worse else "**Nothing got worse.**"
     lines = [
         f"{verdict} {plain(summary(comparison))}",
         "",

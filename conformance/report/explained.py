@@ -18,7 +18,7 @@ _LONGEST_AXIS = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A section: a heading, lines of text, drawings, and what stands as it is typed."""
+    """A section: a heading, drawings, what stands as it is typed, and lines of text about it."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ def _drawing(title: str, axes: Sequence[Axis]) -> Drawing:
     return Drawing(
         title=title,
         plane=str(plane(axes)) if len(axes) == len(drawn) == 2 else "",
-        strips=tuple(str(strip(axis)) for axis in drawn),
+        strips=tuple(str(strip(axis)) if axis in drawn else "" for axis in axes),
         lines=tuple((axis.name, axis.formula, axis.remark) for axis in axes),
     )
 

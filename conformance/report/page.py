@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from conformance.report import charts, details, selfcheck, training
 from conformance.report.changes import changes
-from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family
+from conformance.report.collection import Collection, Entry, agreement, collect, effective_bits, family, target_order
 from conformance.report.conventions import ports, topics
 from conformance.report.operators import offer
 from conformance.report.payload import build
@@ -31,6 +31,8 @@ from conformance.verdict.oracle import reference_digest
 SCRIPTS: Final = ("data.js", "heatmap.js", "matrix.js", "case.js", "app.js")
 # Rows of a list that stand open, and rows beyond which nobody reads on: the matrix has them all.
 FIRST: Final = 12
+# Differences on file that the overview opens with: the targets still begin on the first screen.
+FOREMOST: Final = 6
 LISTED: Final = 300
 
 GLYPHS: Final[Mapping[str, str]] = {
@@ -117,12 +119,32 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A deviation on file, and the results that show it; a deviation whose text is not at hand has its id alone."""
+    """A deviation on file, and the results that show it; a deviation whose text is not at hand has its id alone.
+
+    Attributes:
+        place: its element on the page.
+    """
 
     id: str
+    place: str
     deviation: Deviation | None
     shown: tuple[Row, ...]
     stale: tuple[Row, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether the runs say anything of it."""
+        return bool(self.shown or self.stale)
+
+    @property
+    def cases(self) -> int:
+        """How many cases show it."""
+        return len({row.entry.result.case for row in self.shown})
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Who shows it."""
+        return tuple(sorted({row.entry.column.target for row in self.shown}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +157,16 @@ class Refuted:
     about: str
     false_on: tuple[str, ...]
     true_on: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """A case that somebody's report on the web became, and what came of it on every target."""
+
+    case: str
+    about: str
+    link: str
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +195,7 @@ def write_report(reports: Path, deviations: Sequence[Deviation] = ()) -> Path:
 def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page:
     """The page as text, and what stands beside it."""
     made = environment()
-    made.filters |= {"bits": show_bits, "web": web_link, "seconds": show_seconds, "short": _short}
+    made.filters |= {"bits": show_bits, "web": web_link, "thread": thread, "seconds": show_seconds, "short": _short}
     made.filters |= {"number": selfcheck.number, "figures": selfcheck.figures}
     made.globals |= {
         "glyph": GLYPHS,
@@ -194,10 +226,13 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
         outcomes=[outcome.value for outcome in Outcome if any(e.result.outcome is outcome for e in entries)],
         total=len(entries),
         cases=len(collection.by_case),
+        tally=Tally.of(entries),
         unexpected=unexpected,
         unexpected_rows=_rows(unexpected),
         stale=_rows([entry for entry in entries if entry.result.stale]),
         known=known,
+        differing=sorted((item for item in known if item.shown), key=_gravest_first),
+        reported=_reported(collection),
         changes=changes(collection),
         offer=offer(collection),
         refuted=_refuted(collection),
@@ -205,9 +240,10 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
         ports=ports(conventions),
         selfchecks=collection.selfchecks,
         build=reference_digest(),
-        forms=training.forms(collection.training),
+        forms=training.forms(collection.training, {case: record.about for case, record in collection.cases.items()}),
         seeded=training.seeded(collection.training),
         first=FIRST,
+        foremost=FOREMOST,
         listed=LISTED,
     )
     return Page(text=text, beside={} if inside else payload.chunks)
@@ -218,7 +254,10 @@ def _rows(entries: Sequence[Entry]) -> tuple[Row, ...]:
     found: dict[tuple[str, str, Outcome], list[Entry]] = {}
     for entry in entries:
         found.setdefault((entry.column.target, entry.result.case, entry.result.outcome), []).append(entry)
-    rows = [Row(entry=same[0], formats=tuple(entry.column.format for entry in same)) for same in found.values()]
+    rows = [
+        Row(entry=same[0], formats=tuple(dict.fromkeys(entry.column.format for entry in same)))
+        for same in found.values()
+    ]
     return tuple(sorted(rows, key=lambda row: -row.entry.result.outcome.severity))
 
 
@@ -254,24 +293,46 @@ def _known(entries: Sequence[Entry], deviations: Sequence[Deviation]) -> list[Kn
             shown.setdefault(name, []).append(entry)
         for name in entry.result.stale:
             stale.setdefault(name, []).append(entry)
+    names = sorted({*texts, *shown, *stale}, key=lambda name: (name not in stale, name not in shown, name))
     return [
         Known(
             id=name,
+            place=f"deviation-{place}",
             deviation=texts.get(name),
             shown=_rows(shown.get(name, ())),
             stale=_rows(stale.get(name, ())),
         )
-        for name in sorted({*texts, *shown, *stale}, key=lambda name: (name not in stale, name not in shown, name))
+        for place, name in enumerate(names, start=1)
     ]
+
+
+def _gravest_first(item: Known) -> tuple[bool, int, int, str]:
+    """Wrong answers before answers to questions that have none, which nobody meets in a model that works."""
+    outcome = item.shown[0].entry.result.outcome
+    return (outcome is Outcome.ACCEPTED_INVALID, -outcome.severity, -item.cases, item.id)
 
 
 def _threads(known: Sequence[Known]) -> dict[str, tuple[str, str, str]]:
     """What pages of cases say of the deviations that their results show: the sentence, the place, the thread."""
     return {
-        item.id: (item.deviation.about, f"deviation-{place}", web_link(item.deviation.link))
-        for place, item in enumerate(known, start=1)
-        if item.deviation is not None and (item.shown or item.stale)
+        item.id: (item.deviation.about, item.place, web_link(item.deviation.link))
+        for item in known
+        if item.deviation is not None and item.met
     }
+
+
+def _reported(collection: Collection) -> list[Reported]:
+    """Cases whose source is a thread on the web, with what shows now of what it describes."""
+    return [
+        Reported(
+            case=case,
+            about=record.about,
+            link=link,
+            rows=tuple(sorted(_rows(list(row.values())), key=lambda row: target_order(row.entry.column.target))),
+        )
+        for case, row in collection.by_case.items()
+        if (record := collection.cases.get(case)) is not None and (link := web_link(record.source))
+    ]
 
 
 def _refuted(collection: Collection) -> list[Refuted]:
@@ -318,6 +379,15 @@ def web_link(link: str) -> str:
     except ValueError:
         return ""
     return link if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def thread(link: str) -> str:
+    """A link as people cite it: owner/project#number, or the address without its scheme."""
+    host, _, path = link.partition("//")[2].partition("/")
+    match path.split("/"):
+        case [owner, project, "issues" | "pull", number] if host == "github.com":
+            return f"{owner}/{project}#{number}"
+    return f"{host}/{path}"
 
 
 def _query(**values: str) -> str:

@@ -19,6 +19,7 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -354,9 +355,13 @@ _DATA_AXES: Final = {1: ("step",), 2: ("row", "column"), 3: ("depth", "row", "co
 def _axis_names(record: CaseRecord) -> dict[str, list[str]]:
     """What the axes of a case's tensors are called, by the tensor's name."""
     operator = OPERATORS.get(record.operator)
-    if operator is None or not operator.rank:
+    if operator is None:
         return {}
-    spatial = _DATA_AXES[operator.rank]
+    named = re.search(r"([123])d", record.operator)
+    rank = operator.rank or (int(named[1]) if named else 0)
+    if not rank:
+        return {}
+    spatial = _DATA_AXES[rank]
     data = ["batch", *spatial, "channel"]
     last = ["out", "in"] if record.operator.endswith("_transpose") else ["in", "out"]
     return {"x": data, "output": data, "w": [*spatial, *last], "b": ["channel"]}

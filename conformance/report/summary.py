@@ -1,5 +1,6 @@
 """What machines and pull requests are told of an execution."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def json_summary(execution: "Execution", report: Path | str) -> dict[str, Any]:
 
 
 def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
-    """A table of targets and outcomes, and the first unexpected results, for a pull request."""
+    """A table of targets and outcomes, the first unexpected results, and what is on file, for a pull request."""
     shown = [outcome for outcome in Outcome if any(run.counts[outcome] for run in execution.runs)]
     lines = [
         f"| target | {' | '.join(outcome.value for outcome in shown)} |",
@@ -62,6 +63,15 @@ def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
         lines.append(f"- and {len(unexpected) - most} more, in the report")
     lines += [f"- {plain(run.target.name)}: {plain(run.error)}" for run in execution.runs if run.error]
     lines += [f"- {plain(run.target.name)}: {run.not_asked} not asked" for run in execution.runs if run.not_asked]
+    known = Counter(name for run in execution.runs for result in run.results for name in set(result.deviations))
+    if known:
+        title = f"{len(known)} known difference{'' if len(known) == 1 else 's'}, on file"
+        lines += ["", f"<details><summary>{title}</summary>", ""]
+        lines += [
+            f"- {plain(name)}: {count} result{'' if count == 1 else 's'}" for name, count in known.most_common(most)
+        ]
+        lines += [f"- and {len(known) - most} more, in the report"] if len(known) > most else []
+        lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
 

@@ -43,6 +43,7 @@ class Form:
     """
 
     id: str
+    about: str
     records: Mapping[str, Mapping[str, Any]]
     accuracy: float | None
     lines: tuple[charts.Line, ...]
@@ -96,16 +97,18 @@ def _seeded(form: str, target: str, native: Mapping[str, Any]) -> Seeded:
     )
 
 
-def forms(trainings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[Form, ...]:
-    """Every training that was followed step by step."""
+def forms(
+    trainings: Mapping[str, Mapping[str, Mapping[str, Any]]], abouts: Mapping[str, str]
+) -> tuple[Form, ...]:
+    """Every training that was followed step by step, with its sentence where it is known."""
     followed = {
         form: {target: record for target, record in records.items() if "native" not in record}
         for form, records in trainings.items()
     }
-    return tuple(shown(form, records) for form, records in followed.items() if records)
+    return tuple(shown(form, records, abouts.get(form, "")) for form, records in followed.items() if records)
 
 
-def shown(form: str, records: Mapping[str, Mapping[str, Any]]) -> Form:
+def shown(form: str, records: Mapping[str, Mapping[str, Any]], about: str = "") -> Form:
     """A form's records, backends alone; the reference's curve comes from its own record, or is told beside theirs."""
     backends = {target: record for target, record in records.items() if target != REFERENCE.name}
     lines = [
@@ -124,6 +127,7 @@ def shown(form: str, records: Mapping[str, Mapping[str, Any]]) -> Form:
     yardstick = [charts.Line(name=HONEST, values=strays)] if strays else []
     return Form(
         id=form,
+        about=about,
         records=backends,
         accuracy=next((accuracy for accuracy in accuracies if accuracy is not None), None),
         lines=tuple(every),

@@ -24,6 +24,8 @@ BATCH: Final = 2
 CHANNELS: Final = 2
 FILTERS: Final = 3
 _PER_CHANNEL: Final = ("mean", "variance", "scale", "offset", "a")
+# As YAML writes them.
+_WORDS: Final = {"true": True, "false": False, "null": None}
 # A longer call is written with one layer a line.
 WIDEST: Final = 100
 
@@ -107,7 +109,7 @@ def _attributes(asked: Asked, rank: int, own: Mapping[str, bool]) -> dict[str, P
         try:
             given[name] = _tuples(ast.literal_eval(text))
         except (ValueError, SyntaxError):
-            given[name] = text
+            given[name] = _WORDS.get(text, text)
     options_of = {"groups": "--groups", "padding": "--padding", "ceil_mode": "--ceil"}
     for name in given:
         if name not in own:

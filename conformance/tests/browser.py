@@ -35,7 +35,15 @@ FLAGS: Final = (
 )
 # The descriptors on which Chromium reads and writes the protocol.
 READS, WRITES = 3, 4
-KEYS: Final[Mapping[str, int]] = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "End": 35, "Home": 36}
+KEYS: Final[Mapping[str, int]] = {
+    "Enter": 13,
+    "Escape": 27,
+    "Tab": 9,
+    "ArrowDown": 40,
+    "ArrowUp": 38,
+    "End": 35,
+    "Home": 36,
+}
 
 
 class BrowserFailed(Exception):
@@ -214,6 +222,20 @@ class Tab:
         taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(taken["data"]))
         return path
+
+    def spoken(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """What a screen reader is given, in its order: role, name and properties of all that is not ignored."""
+        self.call("Accessibility.enable")
+        nodes = {node["nodeId"]: node for node in self.call("Accessibility.getFullAXTree")["nodes"]}
+        found = []
+        waiting = [next(name for name, node in nodes.items() if "parentId" not in node)]
+        while waiting:
+            node = nodes.get(waiting.pop(), {"ignored": True})
+            waiting += reversed(node.get("childIds", []))
+            if not node["ignored"]:
+                properties = {each["name"]: each["value"].get("value") for each in node.get("properties", [])}
+                found.append((node["role"]["value"], node.get("name", {}).get("value", ""), properties))
+        return found
 
     def complaints(self) -> list[str]:
         """What the console was told since it was last asked: exceptions, errors, refusals of the policy."""

@@ -274,3 +274,9 @@ def test_a_wrong_call_is_seen_where_its_framework_is_installed() -> None:
 def test_a_layer_that_draws_is_not_ported_as_the_identity() -> None:
     with pytest.raises(UnreadableLayer, match="Dropout draws its numbers, so that no port of it can be checked"):
         port("nn.Dropout(0.3)", DIALECTS["torch"], (DIALECTS["keras"],))
+
+
+def test_other_attributes_are_written_as_in_yaml_or_in_python() -> None:
+    for word in ("true", "True"):
+        more = {"epsilon": "1e-5", "momentum": "0.9", "bessel": word}
+        assert question_of(Asked(operator="batch_norm_training", input="4x5x3", more=more)).attributes.bessel is True

@@ -1,5 +1,6 @@
 """The report in a real browser: it opens and filters at once, loads what stands beside it, and runs nobody's text."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -9,8 +10,10 @@ from typing import Final
 import numpy as np
 import pytest
 
+from conformance.report.answers import explain_chain
 from conformance.report.collection import merge
 from conformance.report.comparison import write_page
+from conformance.report.explained import write_answer
 from conformance.report.page import render, write_report
 from conformance.run.comparison import compare_runs, measured
 from conformance.run.result import Result
@@ -30,7 +33,7 @@ OPEN_MS: Final = 1000
 FILTER_MS: Final = 100
 PAGE_BYTES: Final = 2_000_000
 TRIES: Final = 5
-NARROW: Final = 390
+NARROW: Final = 360
 VIEWS: Final = ("overview", "matrix", "operators", "conventions", "training", "deviations")
 PLACES: Final = (
     *(f"view={view}" for view in VIEWS),
@@ -322,6 +325,128 @@ def test_every_text_has_the_contrast_that_reading_needs(browser: Browser, exampl
         assert len(tab.ask(CONTRASTS)) == 1
 
 
+CONTROLS: Final = {
+    "button",
+    "combobox",
+    "searchbox",
+    "link",
+    "image",
+    "grid",
+    "gridcell",
+    "columnheader",
+    "rowheader",
+}
+LANDMARKS: Final = ("banner", "navigation", "main", "contentinfo")
+
+
+def faults_of_speech(tab: Tab) -> list[str]:
+    """What a screen reader could not tell its user: things without names, tables without heads, levels left out."""
+    spoken = tab.spoken()
+    roles = [role for role, _, _ in spoken]
+    faults = [f"{role} without a name" for role, name, told in spoken if role in CONTROLS and not name.strip()]
+    faults += [
+        f"{role} that takes the focus, without a name"
+        for role, name, told in spoken
+        if told.get("focusable") and not name.strip() and role not in ("main", "RootWebArea", "figure")
+    ]
+    faults += [f"{roles.count(mark)} of {mark}" for mark in LANDMARKS if roles.count(mark) != 1]
+    tables = [place for place, role in enumerate(roles) if role == "table"]
+    for start, end in itertools.pairwise([*tables, len(roles)]):
+        if not {"columnheader", "rowheader"} & set(roles[start:end]):
+            faults.append("a table without heads")
+    levels = [told["level"] for role, _, told in spoken if role == "heading"]
+    if levels[:1] != [1]:
+        faults.append("the first heading is not the view's")
+    faults += [f"h{after} after h{before}" for before, after in itertools.pairwise(levels) if after > before + 1]
+    return faults
+
+
+@pytest.mark.parametrize("width", [NARROW, 1280])
+def test_a_screen_reader_is_told_everything(browser: Browser, example: Path, width: int) -> None:
+    with browser.tab(width=width) as tab:
+        tab.open(example)
+        for place in PLACES:
+            tab.go(place)
+            assert faults_of_speech(tab) == [], place
+        # The check itself notices.
+        for broken, fault in (
+            ("document.getElementById('theme').removeAttribute('aria-label')", None),
+            ("document.getElementById('theme').replaceChildren()", None),
+            ("document.getElementById('theme').removeAttribute('title')", "button without a name"),
+            ("document.querySelector('#view-case h1').remove()", "the first heading is not the view's"),
+        ):
+            tab.ask(f"({broken}, 0)")
+            assert fault is None or fault in faults_of_speech(tab)
+
+
+def test_what_a_filter_finds_is_spoken(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        for view, box in (("matrix", "f-q"), ("deviations", "d-q")):
+            tab.open(example, f"view={view}")
+            tab.ask(f"(document.getElementById('{box}').focus(), 0)")
+            before = tab.ask("document.activeElement.form.querySelector('output').value")
+            for letter in "pool2d":
+                tab.press(letter)
+            after = tab.ask("document.activeElement.form.querySelector('output').value")
+            assert before != after
+            spoken = tab.spoken()
+            assert [told["live"] for role, _, told in spoken if role == "status"] == ["polite"]
+            assert ("StaticText", after) in {(role, name) for role, name, _ in spoken}
+
+
+def test_the_keyboard_reaches_what_is_seen_in_its_order(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=matrix")
+        reached = []
+        at = "(({ id, textContent }) => id || textContent.trim().split(/\\s/)[0])(document.activeElement)"
+        while "matrix" not in reached:
+            tab.press("Tab")
+            reached.append(tab.ask(at))
+            assert len(reached) < 40, reached
+        views = ["Overview", "Cases", "Operators", "Conventions", "Training", "Deviations"]
+        filters = ["f-q", "f-outcome", "f-operator", "f-on", "f-format", "f-sort"]
+        assert reached == ["skip", "Conformance", *views, "theme", *filters, "matrix"]
+        # The grid is one stop, and has a cell at hand.
+        assert tab.ask("document.getElementById(document.activeElement.getAttribute('aria-activedescendant')).role")
+        tab.press("Tab")
+        assert tab.ask("document.activeElement === document.body || !document.activeElement.closest('#matrix')")
+
+
+def test_the_first_link_leads_past_the_views(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=conventions")
+        tab.press("Tab")
+        assert tab.ask("document.activeElement.checkVisibility() && document.activeElement.id") == "skip"
+        tab.press("Enter")
+        assert tab.ask("document.activeElement.id") == "content"
+        assert tab.ask("location.hash") == "#view=conventions"
+        tab.press("Tab")
+        assert tab.ask("document.activeElement.closest('#view-conventions') !== null")
+
+
+def test_a_link_to_a_deviation_opens_what_it_stands_in(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=deviations")
+        last = tab.ask("[...document.querySelectorAll('.deviation')].at(-1).id")
+        assert not tab.ask(f"document.getElementById('{last}').checkVisibility()")
+        tab.go(f"view=deviations&at={last}")
+        assert tab.ask(f"document.getElementById('{last}').checkVisibility()")
+
+
+def test_a_case_says_in_a_line_what_differs_and_for_whom(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "case=global_max_pool2d/ties")
+        lines = tab.ask("[...document.querySelectorAll('.answer li')].map((li) => li.innerText)")
+        assert len(lines) == 3
+        assert lines[0].split()[1:4] == ["jax", "gradients:", "differs;"]
+        assert "shared between all maxima" in lines[0]
+        assert lines[0].endswith("on file")
+        assert lines[-1].endswith("torch, reference agree")
+        tab.open(example, "case=conventions/normalization/epsilon-of-batch-norm")
+        lines = tab.ask("[...document.querySelectorAll('.answer li')].map((li) => li.innerText)")
+        assert [line[2:] for line in lines] == ["jax, torch: 1e-5", "tf: 1e-3"]
+
+
 def luminance(colour: Sequence[int]) -> float:
     """WCAG's, of red, green and blue from 0 to 255."""
     parts = [v / 255 / 12.92 if v / 255 <= 0.04045 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
@@ -344,6 +469,25 @@ def test_numbers_in_heat_maps_are_readable_on_every_colour(browser: Browser, exa
                 assert (ground / 0.05 if bright else 1.05 / ground) >= 4.5, (colours, colour)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_explanations_are_drawn_for_every_screen(browser: Browser, tmp_path: Path, dark: bool) -> None:
+    for layers, given, planes, strips, formulas in (
+        ("Conv2D(3, (3, 2), strides=2, padding='same') | MaxPool2D(2)", "7x6x2", 2, 4, 4),
+        ("Conv2DTranspose(3, 3, strides=2, padding='same')", "5x4x2", 1, 2, 2),
+        ("Conv3D(3, 3)", "700x5x4x2", 0, 2, 3),  # seven hundred cells are more than a screen has places for
+    ):
+        page = write_answer(explain_chain(layers, given), tmp_path / "page.html")
+        with browser.tab(width=NARROW, dark=dark) as tab:
+            tab.open(page)
+            assert tab.ask("document.documentElement.scrollWidth") <= NARROW
+            assert tab.ask("document.querySelectorAll('.plane').length") == planes
+            assert tab.ask("document.querySelectorAll('.strip').length") == strips
+            assert tab.ask("document.querySelectorAll('.formula').length") == formulas
+            assert tab.ask(CONTRASTS) == []
+            assert [fault for fault in faults_of_speech(tab) if not fault.startswith("0 of")] == []
+            assert tab.complaints() == []
+
+
 def test_the_comparison_of_two_runs_is_a_page_too(browser: Browser, tmp_path: Path) -> None:
     before = write_run(tmp_path / "a", [(result_of("conv2d/a"), None), (result_of("conv2d/b"), None)])
     after = write_run(tmp_path / "b", [(result_of("conv2d/a", Outcome.DIFFERS), None), (result_of("conv2d/c"), None)])
@@ -363,3 +507,15 @@ def test_the_example_is_small_and_of_three_frameworks(browser: Browser) -> None:
         told = tab.ask("[...document.querySelectorAll('.card h3')].map((h) => h.textContent)")
         assert {"jax", "tf", "torch"} <= set(told)
         assert tab.complaints() == []
+
+
+def test_a_topic_of_conventions_is_a_jump_away(browser: Browser, example: Path) -> None:
+    with browser.tab() as tab:
+        tab.open(example, "view=conventions")
+        tab.ask(
+            "(document.documentElement.dataset.shown = '', [...document.querySelectorAll('.jumps a')].at(-1).click())"
+        )
+        tab.wait("document.documentElement.dataset.shown === 'conventions'")
+        last = tab.ask("[...document.querySelectorAll('#view-conventions h2')].at(-1).textContent")
+        assert tab.ask("document.querySelector('.jumps a:last-of-type').textContent") == last
+        assert tab.ask("scrollY") > 0

@@ -179,7 +179,7 @@ def test_markdown_opens_what_got_worse_alone(tmp_path: Path) -> None:
         [exact_to(3, Outcome.DIFFERS)],
     )
     written = markdown(found)
-    assert written.startswith("**1 worse** 1 compared, 0 the same; worse: 1; gone: 1.")
+    assert written.startswith("**1 got worse.** 1 compared, 0 the same; worse: 1; gone: 1.")
     assert "<details open><summary>Worse (1)" in written
     assert "<details><summary>Gone (1)" in written
 

@@ -502,7 +502,8 @@ def test_deviations_are_listed_with_what_shows_them_stale_ones_first(tmp_path: P
         for name, link in (("a", ""), ("b", "https://example.org/1"), ("z", "ftp://example.org"))
     ]
     page = page_of(tmp_path, tuple(known))
-    places = [page.words.index(f"About {name}.") for name in ("z", "b", "a")]
+    listed = page.words[page.words.index("Deviations on file") :]
+    places = [listed.index(f"About {name}.") for name in ("z", "b", "a")]
     assert places == sorted(places)
     assert "not met by these runs" in page.words
     assert [a["href"] for a in page.tags("a") if "example" in (a.get("href") or "")] == ["https://example.org/1"]
@@ -753,6 +754,16 @@ def test_json_summary_is_plain() -> None:
         {"case": "conv2d/a|b", "target": "torch", "format": "float32", "verdict": "DIFFERS", "detail": "one is off"}
     ]
     assert summary["report"] == "reports/index.html"
+
+
+def test_markdown_summary_names_what_is_on_file() -> None:
+    assert "on file" not in markdown_summary(execution())
+    run = execution().runs[0]
+    known = {check: Assessment(standing="expected", deviation="a_b") for check in ("outputs", "gradients")}
+    shown = tuple(result_of(f"conv2d/{name}", Outcome.DIFFERS, assessments=known) for name in "ab")
+    text = markdown_summary(Execution(runs=(replace(run, results=shown),)))
+    assert "Nothing unexpected." in text
+    assert "<summary>1 known difference, on file</summary>\n\n- a\\_b: 2 results\n\n</details>" in text
 
 
 def test_markdown_summary_escapes_what_it_is_told() -> None:

@@ -14,7 +14,7 @@ function drawTraining(records) {
       const values = new Float32Array(record.tensors.length * steps).fill(NaN);
       record.rows.forEach((row, r) => row.forEach((value, c) => { values[r * steps + c] = num(value); }));
       const group = new HeatGroup({
-        shape: [record.tensors.length, steps], names: ["tensor", "step"], plane: [0, 1],
+        shape: [record.tensors.length, steps], names: ["tensor", "step"], rowNames: record.tensors, plane: [0, 1],
         tell: (flat, [r, c]) => [`${record.tensors[r]}, step ${c + 1}: ${show(values[flat], 3)}`],
       });
       group.cell = 14;
@@ -29,6 +29,26 @@ function drawTraining(records) {
       redraws.push(() => group.draw());
     }
   }
+}
+
+// Narrows the page of deviations to the articles that hold all words; those that no run met open with the first word.
+function filterDeviations(box, count) {
+  const articles = [...document.querySelectorAll("#view-deviations .deviation")];
+  const texts = articles.map((article) => article.textContent.toLowerCase());
+  const rest = document.getElementById("d-rest");
+  const apply = () => {
+    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let found = 0;
+    articles.forEach((article, i) => {
+      article.hidden = !words.every((word) => texts[i].includes(word));
+      found += !article.hidden;
+    });
+    if (rest && words.length) rest.open = true;
+    count.value = `${found} of ${articles.length} deviations`;
+  };
+  box.addEventListener("input", apply);
+  box.form.addEventListener("submit", (event) => event.preventDefault());
+  apply();
 }
 
 const redraws = [];
@@ -61,14 +81,19 @@ async function start() {
     document.documentElement.dataset.program = "";
     for (const link of document.querySelectorAll("nav a")) {
       const here = link.dataset.view === (view === "case" ? "matrix" : view);
-      if (here) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (here) {
+        link.setAttribute("aria-current", "page");
+        link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      } else link.removeAttribute("aria-current");
     }
     if (view === "matrix") {
       matrix.apply();
       if (shown && shown !== "matrix") { matrix.node.scrollTop = scrolled; matrix.paint(true); }
     } else if (query.get("at") && document.getElementById(query.get("at"))) {
-      document.getElementById(query.get("at")).scrollIntoView();
+      const place = document.getElementById(query.get("at"));
+      for (let around = place.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
+      place.hidden = false;
+      place.scrollIntoView();
     } else if (shown !== view || view === "case") {
       scrollTo(0, 0);
     }
@@ -90,6 +115,7 @@ async function start() {
   };
   for (const name of FILTERS) controls[name].addEventListener("input", filtered);
   document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
+  if (document.getElementById("d-q")) filterDeviations(document.getElementById("d-q"), document.getElementById("d-count"));
 
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -106,12 +132,16 @@ async function start() {
     } else if ((event.key === "ArrowDown" || event.key === "Enter") && event.target === controls.q) {
       event.preventDefault();
       matrix.node.focus();
-      if (matrix.rows[matrix.at[0]] < 0) matrix.at = [matrix.at[0] + 1, 0];
-      matrix.paint(true);
     } else if ((event.key === "j" || event.key === "k") && !typing && shown === "case") {
       const button = document.getElementById(`go-${event.key}`);
       if (button) button.click();
     }
+  });
+
+  // The address belongs to the views.
+  document.getElementById("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    document.getElementById("content").focus();
   });
 
   const theme = document.getElementById("theme");

@@ -84,12 +84,14 @@ class CasePage {
       el("div", { class: "case-top" }, el("a", { href: this.back }, "← All cases"), el("span", { class: "spring" }), step(before, "Previous", "k"), step(after, "Next", "j")),
       el("h1", { tabindex: "-1" }, id),
       about ? el("p", { class: "about" }, about) : "",
+      el("ul", { class: "answer" }, this.answer()),
       el("p", { class: "copies" }, found.yaml ? copyButton("Copy YAML", () => found.yaml) : "", copyButton("Copy as issue", () => this.issue(id))),
       el("div", { class: "meta" },
         el("span", null, "Operator ", el("b", null, found.operator)),
         ...Object.entries(found.shapes).map(([name, shape]) => el("span", null, `${name} `, el("b", null, shape.length ? shape.join(" × ") : "scalar"))),
         found.tier ? el("span", null, "Tier ", el("b", null, found.tier)) : "",
-        found.source ? el("span", null, "Source ", el("b", null, found.source)) : ""),
+        found.source ? el("span", null, "Source ", this.source(found.source)) : ""),
+      el("h2", { class: "hush" }, "Verdicts"),
       el("div", { class: "verdicts" }, [...byTarget.values()].map((results) => this.verdict(results))),
       ...this.section("Claims of the source", [...claims].map(([says, claim]) => this.claim(says, claim))),
       ...this.section("Geometry", found.drawings.map((d) => this.geometry(d))),
@@ -102,6 +104,38 @@ class CasePage {
     );
   }
 
+  // What came of it, a line for all who gave the same: first what differs, and why where that is known.
+  answer() {
+    const lines = new Map(), agreed = new Map(), formats = new Map();
+    for (const result of this.case.results) {
+      const { target, format } = this.name(result);
+      formats.set(target, new Set([...(formats.get(target) || []), format]));
+      const say = (found, key, line) => {
+        if (!found.has(key)) found.set(key, { ...line, who: new Map(), checks: new Set() });
+        const { who } = found.get(key);
+        who.set(target, new Set([...(who.get(target) || []), format]));
+        return found.get(key);
+      };
+      const apart = result.verdicts.filter(([, outcome]) => outcome !== "AGREES");
+      for (const [check, outcome, reason, detail, standing, deviation] of apart) {
+        const known = (this.index.known[deviation] || [""])[0];
+        const why = known || result.diagnosis || detail.split("\n")[0] || reason;
+        const tag = standing === "unexpected" ? standing : deviation ? "on file" : "";
+        say(lines, [outcome, why, tag].join("\n"), { outcome, why, tag }).checks.add(check);
+      }
+      if (!apart.length) say(agreed, result.reading, { outcome: "AGREES", why: result.reading });
+    }
+    const names = (who) => [...who].map(([target, own]) => (own.size < formats.get(target).size ? `${target} (${[...own].join(", ")})` : target)).join(", ");
+    const severity = ({ outcome }) => this.index.outcomes.indexOf(outcome);
+    const told = [...lines.values()].sort((a, b) => severity(b) - severity(a)).map(({ outcome, why, tag, who, checks }) =>
+      el("li", null, mark(GLYPHS[outcome], outcome), " ", el("b", null, names(who)), ` ${[...checks].join(" and ")}: `,
+        el("span", { class: `o-${outcome}` }, outcome.toLowerCase().replaceAll("_", " ")), `; ${why} `,
+        tag ? el("span", { class: tag === "unexpected" ? "tag bad" : "tag" }, tag) : ""));
+    for (const { why, who } of agreed.values())
+      told.push(el("li", null, mark("≈", "AGREES"), " ", el("b", null, names(who)), why ? `: ${why}` : " agree"));
+    return told;
+  }
+
   section(title, content) {
     const filled = content.filter(Boolean);
     return filled.length ? [el("h2", null, title), ...filled] : [];
@@ -111,6 +145,7 @@ class CasePage {
     const { target } = this.name(results[0]);
     const versions = Object.entries(results[0].versions).map(([key, value]) => `${key} ${value}`).join(", ");
     const told = new Set();
+    const fresh = (text) => text && !told.has(text) && told.add(text);
     const composed = [...new Set(results.flatMap((result) => result.composed))];
     return el("article", { class: results.some((r) => this.chosen(r)) ? "verdict on" : "verdict" },
       el("h3", null, target),
@@ -122,23 +157,27 @@ class CasePage {
             el("span", { class: "bits", title: "effective bits of the worst array" }, bits === -2 ? "" : bits === -1 ? "exact" : `${showBits(bits / 10)} bits`)),
           result.verdicts.map(([check, outcome, reason, detail, standing, deviation]) => {
             const way = { exact: "=", "within bound": "≈", "within norm-wise bound": "∼", refused: "⊘" }[reason];
-            const fresh = detail && !told.has(detail);
-            told.add(detail);
             return el("div", null,
               el("p", null, mark(outcome === "AGREES" && way ? way : GLYPHS[outcome], outcome), " ", el("b", null, check), " ",
                 `${outcome.toLowerCase().replaceAll("_", " ")}, ${reason} `,
                 standing === "unexpected" ? el("span", { class: "tag bad" }, "unexpected") : standing === "stale" ? el("span", { class: "tag warn" }, "stale") : "",
                 " ", deviation ? this.onFile(deviation) : ""),
-              fresh ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
+              fresh(detail) ? el("p", { class: "why" }, detail) : detail ? el("p", { class: "why" }, "the same") : "");
           }),
           result.reading ? el("p", { class: "diagnosis" }, result.reading, " ",
             el("span", { class: "soft" }, `out of: ${result.readings.join("; ")}`)) : "",
-          result.diagnosis ? el("p", { class: "diagnosis" }, result.diagnosis) : "",
-          result.terms ? el("p", { class: "why" }, result.terms) : "",
+          fresh(result.diagnosis) ? el("p", { class: "diagnosis" }, result.diagnosis) : "",
+          fresh(result.terms) ? el("p", { class: "why" }, result.terms) : "",
           result.free ? el("p", { class: "why" }, result.free) : "");
       }),
       composed.length ? el("p", { class: "versions" }, `Composed, as ${composed.join("; ")}.`) : "",
       el("p", { class: "soft versions" }, `${versions}; ${show(results[0].ms[0], 3)} ms in the framework, ${show(results[0].ms[1], 3)} ms in all`));
+  }
+
+  // Where a case comes from: an address on the web can be followed.
+  source(text) {
+    const web = /^https?:\/\/[^/\s]+/.test(text);
+    return web ? el("a", { href: text, rel: "noreferrer noopener" }, text) : el("b", null, text);
   }
 
   // A deviation that a result shows: its place on the page of deviations, and the thread where it was reported.
@@ -166,7 +205,7 @@ class CasePage {
       walkPlane(picture, walk);
     }
     const transposed = picture ? picture.dataset.kind === "transposed" : d.lines.some((line) => line[1].startsWith("canvas"));
-    const sample = (fill, words) => el("span", null, drawing(`<svg xmlns="http://www.w3.org/2000/svg" width="14" height="14"><rect class="${fill}" width="14" height="14"/></svg>`), words);
+    const sample = (fill, words) => el("span", null, drawing(`<svg xmlns="http://www.w3.org/2000/svg" width="14" height="14" aria-hidden="true"><rect class="${fill}" width="14" height="14"/></svg>`), words);
     left.append(el("div", { class: "key" }, sample("g-in", transposed ? "kept" : "input"), sample("g-pad", transposed ? "cropped" : "pad"),
       sample("g-tap", "kernel"), transposed ? sample("g-overlap-2", "overlaps add") : sample("g-unread", "unread")));
     return el("div", { class: "block" }, this.case.drawings.length > 1 ? el("h3", null, d.title) : "",
@@ -245,22 +284,32 @@ class CasePage {
           const ratio = !same ? null : "ratio" in roles ? store.get(roles.ratio).values
             : ratioOf(got.values, store.get(roles.expected).values, "bound" in roles ? store.get(roles.bound).values : null, set.format, own);
           const bound = "bound" in roles ? store.get(roles.bound).values : null;
-          return { result, got, same, ratio, bound };
+          return { result, got, same, ratio, bound, place: roles.got };
         });
+        // Layouts of a target that gave the same bits stand once.
+        const alike = (e) => entries.find((other) => other.place === e.place && e.got && this.name(other.result).target === this.name(e.result).target);
+        const hands = entries.filter((e) => !e.got || alike(e) === e);
+        const called = (e) => {
+          const { target } = this.name(e.result);
+          const layouts = entries.filter((other) => alike(other) === e).map((other) => this.name(other.result).layout.replaceAll("_", " "));
+          const every = entries.filter((other) => this.name(other.result).target === target);
+          return layouts.length === every.length || !layouts.length ? target : `${target} (${layouts.join(", ")})`;
+        };
         const tell = (flat, index) => [
           el("span", null, `[${index.join(", ")}] expected ${show(expected.values[flat], 8)}`),
-          ...entries.filter((e) => e.same).flatMap((e) => [el("br"), el("span", null,
-            `${this.name(e.result).target}: got ${show(e.got.values[flat], 8)}, error ${show(Math.abs(e.got.values[flat] - expected.values[flat]), 3)}` +
+          ...hands.filter((e) => e.same).flatMap((e) => [el("br"), el("span", null,
+            `${called(e)}: got ${show(e.got.values[flat], 8)}, error ${show(Math.abs(e.got.values[flat] - expected.values[flat]), 3)}` +
             (e.bound ? `, bound ${show(e.bound[flat], 3)}` : "") + `, ratio ${show(e.ratio[flat], 3)}`)]),
         ];
         // As many hands side by side as there is room for, but no map smaller than a stamp.
         const room = Math.min(1560, document.documentElement.clientWidth) - 110;
-        const largest = Math.max(170, Math.min(340, Math.floor(room / (entries.length + 1)) - 42));
+        const largest = Math.max(170, Math.min(340, Math.floor(room / (hands.length + 1)) - 42));
         const group = new HeatGroup({ shape: expected.shape, names: axes[name], start: comparison ? comparison[7] : null, tell, largest });
         const most = largestOf(expected.values);
         const figures = [el("div", { class: "pair" }, group.add({ title: [el("b", null, "expected")], kind: "value", values: expected.values, most }))];
-        for (const { result, got, same, ratio } of entries) {
-          const who = this.name(result).target;
+        for (const hand of hands) {
+          const { result, got, same, ratio } = hand;
+          const who = called(hand);
           const pair = el("div", { class: this.chosen(result) ? "pair on" : "pair" });
           if (same) {
             pair.append(group.add({ title: [el("b", null, who), " got"], kind: "value", values: got.values, most }));
@@ -310,7 +359,7 @@ class CasePage {
     const key = ({ c, target, format }) => `${c[3] ? 1 : 0} ${c[1] === "outputs" ? 0 : 1} ${c[0]} ${c[2]} ${format} ${target}`;
     rows.sort((a, b) => (key(a) < key(b) ? -1 : 1));
     const left = this.case.results.filter((r) => r.compared > r.comparisons.length).map((r) => `${this.name(r).full}: the ${r.comparisons.length} largest ratios of ${r.compared}`);
-    return [left.length ? el("p", { class: "soft" }, `${left.join("; ")}.`) : "", el("div", { class: "scroll tall" }, el("table", { class: "list comparisons" },
+    return [left.length ? el("p", { class: "soft" }, `${left.join("; ")}.`) : "", el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Comparisons" }, el("table", { class: "list comparisons" },
       el("thead", null, el("tr", null, heads.map((h, i) => el("th", { scope: "col", class: numeric.has(i) ? "num" : "" }, h)))),
       el("tbody", null, rows.map(({ c, target, format }) => {
         const title = c[1] === "gradients" ? `∂ ${c[0]}` : c[0];
@@ -335,7 +384,7 @@ class CasePage {
       by.get(key).formats.push(format);
     }
     return by.size ? [el("div", { class: "calls" }, [...by.values()].map(({ target, formats, text }) =>
-      el("div", null, el("h3", null, el("b", null, target), " ", formats.join(", ")), el("pre", null, text))))] : [];
+      el("div", null, el("h3", null, el("b", null, target), " ", formats.join(", ")), verbatim(text, `Calls of ${target}`))))] : [];
   }
 
   // The worst element of a tensor, product by product, once where several targets have the same.
@@ -343,8 +392,8 @@ class CasePage {
     const name = tensor.slice(tensor.indexOf(" ") + 1);
     const key = `${set.data}/${tensor.startsWith("output ") ? "outputs" : "gradients"}/${name}`;
     const by = new Map();
-    for (const result of results) if (result.sums[key]) by.set(result.sums[key], [...(by.get(result.sums[key]) || []), this.name(result).target]);
-    const blocks = [...by].map(([text, targets]) => el("div", null, el("h4", null, targets.join(", ")), el("pre", { tabindex: "0" }, text)));
+    for (const result of results) if (result.sums[key]) by.set(result.sums[key], [...new Set([...(by.get(result.sums[key]) || []), this.name(result).target])]);
+    const blocks = [...by].map(([text, targets]) => el("div", null, el("h4", null, targets.join(", ")), verbatim(text, `${targets.join(", ")}, term by term`)));
     return blocks.length ? [el("h3", { class: "next" }, "The worst element, term by term"), el("div", { class: "calls" }, blocks)] : [];
   }
 
@@ -379,14 +428,14 @@ class CasePage {
       el("div", { class: "calls" }, [...by.values()].map((result) => {
         const { target, format } = this.name(result);
         return el("div", null, el("h3", null, el("b", null, target), " ", format),
-          el("div", { class: "yaml" }, el("pre", { tabindex: "0" }, this.command(id, result)), copyButton("Copy", () => this.command(id, result))),
+          el("div", { class: "yaml" }, verbatim(this.command(id, result), `Command for ${target}`), copyButton("Copy", () => this.command(id, result))),
           result.script ? el("details", { class: "values" }, el("summary", null, `The script, ${result.script.trimEnd().split("\n").length} lines`),
-            el("div", { class: "yaml" }, el("pre", { tabindex: "0" }, result.script), copyButton("Copy", () => result.script))) : "");
+            el("div", { class: "yaml" }, verbatim(result.script, `Script for ${target}`), copyButton("Copy", () => result.script))) : "");
       }))] : [];
   }
 
   yaml(text) {
-    return el("div", { class: "yaml" }, el("pre", { tabindex: "0" }, text), copyButton("Copy", () => text));
+    return el("div", { class: "yaml" }, verbatim(text, "The case in YAML"), copyButton("Copy", () => text));
   }
 
   // Markdown for a framework's tracker, about the target that was chosen, or the gravest; fences are longer than any in the text.
@@ -408,12 +457,17 @@ class CasePage {
       return `${name}: worst at [${c[7].join(", ")}], expected ${show(c[8], digits(format))}, got ${show(c[9], digits(format))}; error ${show(c[10], 3)}${relative}, bound ${show(c[11], 3)}, error / bound ${show(c[5], 3)}, ${c[12]} outside`;
     };
     const compared = results.flatMap((r) => r.comparisons.map((c) => ({ c, format: this.name(r).format })));
-    const outside = compared.filter(({ c }) => !c[3]);
+    const apart = compared.filter(({ c }) => !c[3]);
+    // What a case states itself says again what the reference says, unless they part.
+    const own = apart.filter(({ c }) => !c[0].endsWith(" (stated)"));
+    const outside = own.length ? own : apart;
     const shown = (outside.length ? outside : compared).sort((a, b) => num(b.c[5]) - num(a.c[5])).slice(0, 12);
+    const threads = [...new Set(results.flatMap((r) => r.verdicts.map(([, , , , , deviation]) => (this.index.known[deviation] || [])[2])).filter(Boolean))];
     const details = [...new Set(results.flatMap((r) => r.verdicts.map(([, , , detail]) => detail)).filter(Boolean))];
     return [
       `# ${target}: ${id}: ${told}`, about,
       `Versions: ${Object.entries(worst.versions).map(([name, version]) => `${name} ${version}`).join(", ")}`,
+      threads.length ? `Reported before: ${threads.join(", ")}` : "",
       shown.length ? fenced(shown.map(line).join("\n").replaceAll("−", "-"), "text") : "",
       !outside.length && details.length ? fenced(details.join("\n"), "text") : "",
       worst.calls.length ? `Native calls as they were made:\n\n${fenced(worst.calls.join("\n"), "python")}` : "",
@@ -421,6 +475,11 @@ class CasePage {
       this.case.yaml ? `The case:\n\n${fenced(this.case.yaml, "yaml")}` : "",
     ].filter(Boolean).join("\n\n") + "\n";
   }
+}
+
+// Text as it was written; the keys scroll it.
+function verbatim(text, name) {
+  return el("pre", { tabindex: "0", role: "group", "aria-label": name }, text);
 }
 
 // Copies a text; where the clipboard is out of reach (a file opened from disk), it stands selected, ready for the keyboard.

@@ -132,9 +132,10 @@ class HeatMap {
 }
 
 class HeatGroup {
-  // A tensor's maps. `names` are its axes', `tell(flat, index)` says what stands at an element.
-  constructor({ shape, names, plane, start, tell, largest = 340, smallest = 3 }) {
+  // A tensor's maps. `names` are its axes', `rowNames` its rows', `tell(flat, index)` says what stands at an element.
+  constructor({ shape, names, rowNames, plane, start, tell, largest = 340, smallest = 3 }) {
     this.shape = shape;
+    this.rowNames = rowNames;
     this.names = shape.map((_, i) => (names && names.length === shape.length ? names[i] : `axis ${i}`));
     this.strides = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
     const [down, across] = plane || HeatGroup.plane(shape, names);
@@ -221,14 +222,16 @@ class HeatGroup {
 
   // The slice in numbers, made when it is asked for.
   table() {
-    const body = el("div", { class: "scroll tall" });
+    const body = el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Values" });
     return el("details", {
       class: "values",
       ontoggle: (event) => {
         if (!event.target.open) return;
         body.replaceChildren(...this.maps.map((map) => el("table", { class: "list" },
           el("caption", { class: "soft" }, map.node.querySelector("figcaption").textContent, ", ", this.sliceName()),
-          el("tbody", null, Array.from({ length: Math.min(this.rows, 64) }, (_, r) => el("tr", null,
+          el("thead", null, el("tr", null, el("th", { scope: "col" }, `${this.down === null ? "" : `${this.names[this.down]} by `}${this.across === null ? "" : this.names[this.across]}`),
+            Array.from({ length: Math.min(this.columns, 64) }, (_, c) => el("th", { scope: "col", class: "num" }, String(c))))),
+          el("tbody", null, Array.from({ length: Math.min(this.rows, 64) }, (_, r) => el("tr", null, el("th", { scope: "row" }, this.rowNames ? this.rowNames[r] : String(r)),
             Array.from({ length: Math.min(this.columns, 64) }, (_, c) => el("td", { class: "num" }, show(map.values[this.at(r, c)])))))))));
       },
     }, el("summary", null, "These values as a table"), body);

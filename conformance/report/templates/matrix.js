@@ -19,6 +19,7 @@ class Matrix {
     node.append(this.head, this.body);
     node.addEventListener("scroll", () => this.schedule());
     node.addEventListener("keydown", (event) => this.key(event));
+    node.addEventListener("focus", () => this.enter());
     node.addEventListener("click", (event) => this.click(event));
     new ResizeObserver(() => { this.layout(); this.paint(true); }).observe(node);
   }
@@ -98,7 +99,7 @@ class Matrix {
     this.node.style.setProperty("--cell", `${cell}px`);
     const label = (i) => {
       const [target, format, layout] = this.index.columns[i];
-      const names = [el("span", null, target), el("small", null, narrow ? format.replace("float", "f") : format + (layout === "native" ? "" : ` ${layout}`))];
+      const names = [el("span", null, target), el("small", null, (narrow ? format.replace("float", "f") : format) + (layout === "native" ? "" : ` ${narrow ? layout.split("_").map((word) => word[0]).join("") : layout.replaceAll("_", " ")}`))];
       const head = el("div", { role: "columnheader", title: `${target} ${format} ${layout}` }, names);
       head.style.cssText = `flex:none;width:${cell + 2}px;text-align:center`;
       return head;
@@ -135,6 +136,8 @@ class Matrix {
       added.append(row);
     }
     this.body.append(added);
+    if (document.getElementById("at")) this.node.setAttribute("aria-activedescendant", "at");
+    else this.node.removeAttribute("aria-activedescendant");
   }
 
   group(place) {
@@ -166,17 +169,24 @@ class Matrix {
     const bits = this.index.bits[column][i];
     const shown = showBits(bits < 0 ? bits : bits / 10);
     const words = [outcome.toLowerCase().replaceAll("_", " "), WAY_NAMES[way], STANDINGS[code % 10], bits >= 0 ? `${shown} bits` : ""];
-    return el("a", {
-      class: `cell o-${outcome} s-${code % 10}${at}`, role: "gridcell", id, tabindex: "-1", href: this.link(i, column),
-      title: `${target} ${format}: ${words.filter(Boolean).join(", ")}`,
-      "aria-label": `${target} ${format}: ${words.filter(Boolean).join(", ")}`,
-    }, el("b", null, WAYS[way] || GLYPHS[outcome]), bits >= 0 ? el("span", null, shown) : "");
+    const told = `${target} ${format}: ${words.filter(Boolean).join(", ")}`;
+    return el("div", { class: `cell o-${outcome} s-${code % 10}${at}`, role: "gridcell", id },
+      el("a", { tabindex: "-1", href: this.link(i, column), title: told, "aria-label": told },
+        el("b", null, WAYS[way] || GLYPHS[outcome]), bits >= 0 ? el("span", null, shown) : ""));
   }
 
   link(i, column) {
     const query = new URLSearchParams({ case: this.index.ids[i] });
     if (column !== undefined) query.set("target", this.index.columns[column].slice(0, 2).join("-"));
     return `#${query}`;
+  }
+
+  // A cell is at hand as soon as the keyboard is: a group's header is none.
+  enter() {
+    if (this.rows[this.at[0]] < 0) {
+      this.at = [this.at[0] + 1, this.at[1]];
+      this.paint(true);
+    }
   }
 
   click(event) {
@@ -199,7 +209,6 @@ class Matrix {
     this.at = [r, c];
     this.reveal();
     this.paint(true);
-    this.node.setAttribute("aria-activedescendant", "at");
   }
 
   reveal() {

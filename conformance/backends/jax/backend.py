@@ -30,6 +30,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.jax.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.jax.activations import JaxActivations
+from conformance.backends.jax.indexed_pooling import JaxIndexedPooling
 from conformance.backends.jax.losses import JaxLosses
 from conformance.backends.jax.networks import JaxNetworks
 from conformance.backends.jax.normalization import JaxNormalization
@@ -65,7 +66,15 @@ class Jitted:
 
 
 class JaxBackend(
-    JaxNetworks, JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampling, JaxResizing, Backend
+    JaxNetworks,
+    JaxActivations,
+    JaxNormalization,
+    JaxLosses,
+    JaxSteps,
+    JaxSampling,
+    JaxResizing,
+    JaxIndexedPooling,
+    Backend,
 ):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 

@@ -27,6 +27,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.tensorflow.accumulators import STORED_SUMS, accumulators
 from conformance.backends.tensorflow.activations import TensorFlowActivations
+from conformance.backends.tensorflow.indexed_pooling import TensorFlowIndexedPooling
 from conformance.backends.tensorflow.losses import TensorFlowLosses
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
 from conformance.backends.tensorflow.resizing import TensorFlowResizing
@@ -53,6 +54,7 @@ class TensorFlowBackend(
     TensorFlowSteps,
     TensorFlowSampling,
     TensorFlowResizing,
+    TensorFlowIndexedPooling,
     Backend,
 ):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
@@ -60,7 +62,7 @@ class TensorFlowBackend(
     module: ClassVar[str] = "tensorflow"
     install: ClassVar[str] = 'pip install "tensorflow-cpu>=2.19,<2.22"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
-    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "max_pool3d_with_indices")
     prelude: ClassVar[tuple[str, ...]] = (
         "import tensorflow as tf",
         'tf.config.set_visible_devices([], "GPU")',

@@ -14,6 +14,7 @@ from conformance.verdict.variants.reading import (
     KERNELS,
     KERNELS_OF_PLANES,
     MAX_POOL,
+    MAX_POOL_OF_PLANES,
     POOLS,
     POOLS_OF_PLANES,
     TRANSPOSED,
@@ -384,7 +385,7 @@ VARIANTS: Final = (
         )
         for name, operators in (
             ("stride", (*KERNELS_OF_PLANES, *POOLS_OF_PLANES)),
-            ("dilation", (*KERNELS_OF_PLANES, "max_pool[23]d")),
+            ("dilation", (*KERNELS_OF_PLANES, *MAX_POOL_OF_PLANES)),
             ("window", POOLS_OF_PLANES),
         )
     ),
@@ -398,7 +399,7 @@ VARIANTS: Final = (
         )
         for name, operators in (
             ("stride", (*KERNELS_OF_PLANES, *POOLS_OF_PLANES)),
-            ("dilation", (*KERNELS_OF_PLANES, "max_pool[23]d")),
+            ("dilation", (*KERNELS_OF_PLANES, *MAX_POOL_OF_PLANES)),
             ("window", POOLS_OF_PLANES),
         )
     ),

@@ -281,12 +281,15 @@ def _pad(dice: Dice, extent: Extent, rank: int) -> Drawn:
     x = _any_shape(dice, extent)
     mode: PadMode = dice.one_of(PAD_MODES)
     inner = range(1, len(x) - 1)  # batch and channels are padded with constants alone: frameworks have no more
+    least = -2 if dice.chance(4) else 0
     padding = tuple(
-        (dice.integer(0, 3), dice.integer(0, 3)) if mode == "constant" or place in inner else (0, 0)
+        (dice.integer(least, 3), dice.integer(least, 3)) if mode == "constant" or place in inner else (0, 0)
         for place in range(len(x))
     )
     value = dice.one_of((0.0, 0.0, -1.5)) if mode == "constant" else 0.0
-    return Drawn(attributes=Pad(padding=padding, mode=mode, value=value), shapes={"x": x}, features=(mode,))
+    cut = any(min(pair) < 0 for pair in padding)
+    features = ("cut", mode) if cut else (mode,)
+    return Drawn(attributes=Pad(padding=padding, mode=mode, value=value), shapes={"x": x}, features=features)
 
 
 def _concat(dice: Dice, extent: Extent, rank: int) -> Drawn:

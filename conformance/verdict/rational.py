@@ -326,9 +326,15 @@ def _beyond(size: int, low: int, high: int, mode: str) -> list[int | None]:
     return [*before, *range(size), *(read(far)[1] for far in range(1, high + 1))]
 
 
+def _left(size: int, low: int, high: int, mode: str) -> list[int | None]:
+    """The same of what negative pads leave of an axis."""
+    left = list(range(size))[max(-low, 0) : size - max(-high, 0)]
+    return [None if place is None else left[place] for place in _beyond(len(left), low, high, mode)]
+
+
 def _pad(attributes: Any, given: Mapping[str, Array]) -> Defined:
     sources = [
-        _beyond(n, low, high, attributes.mode)
+        _left(n, low, high, attributes.mode)
         for n, (low, high) in zip(given["x"].shape, attributes.padding, strict=True)
     ]
     shape = tuple(map(len, sources))

@@ -34,7 +34,7 @@ from conformance.backends.tensorflow.resizing import TensorFlowResizing
 from conformance.backends.tensorflow.sampling import TensorFlowSampling
 from conformance.backends.tensorflow.steps import TensorFlowSteps
 from conformance.case.contract import NoAttributes
-from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
+from conformance.case.families.arrays import Blocks, Concat, Mean, Pad, additions, cuts
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
@@ -468,13 +468,19 @@ class TensorFlowBackend(
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
+        padding = attributes.padding
+        if any(min(pair) < 0 for pair in padding):
+            self.compose("TensorFlow's pads cut nothing off")
+            starts = tuple(low for low, _ in cuts(padding))
+            kept = tuple(n - sum(cut) for n, cut in zip(x.shape, cuts(padding), strict=True))
+            x, padding = self.tf.slice(x, starts, kept), additions(padding)
         if is_native(attributes.mode):
-            return self.tf.pad(x, attributes.padding)
+            return self.tf.pad(x, padding)
         if attributes.mode == "constant":
-            return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
+            return self.tf.pad(x, padding, constant_values=attributes.value)
         if attributes.mode not in ("reflect", "symmetric"):
             raise NotTranslatable(f"TensorFlow has no pads of mode {attributes.mode}")
-        return self.tf.pad(x, attributes.padding, mode=attributes.mode.upper())
+        return self.tf.pad(x, padding, mode=attributes.mode.upper())
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         y = self.tf.matmul(x, w) if len(x.shape) == 2 else self.tf.tensordot(x, w, axes=1)

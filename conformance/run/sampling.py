@@ -586,7 +586,7 @@ def _lp_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
     window, stride, _ = _kernel(dice, rank)
     # Zeros alone have a norm without a derivative, so that no window may lie in the padding.
     padding = _pads(dice, window, half=True)
-    p: Literal[1, 2] = dice.one_of((1, 2))
+    p: Literal[1, 2, 3] = dice.one_of((1, 2, 3))
     signed = dice.chance(2)
     return Drawn(
         attributes=LpPool(window=window, stride=stride, padding=padding, p=p, signed=signed),

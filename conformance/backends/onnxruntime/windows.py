@@ -164,12 +164,15 @@ class OnnxWindows(Idiom):
     def lp_pool2d(self, attributes: LpPool, x: Native) -> Native:
         a = attributes
         pads = padding_attributes(a.padding)
-        if a.signed and a.p == 1:
+        if not is_native(a.signed) and a.signed and a.p % 2:
             self.compose("ONNX's norms take absolute values")
             g = self._graph("sum_pool")
             image = g.input("x", self._first(x))
+            if a.p == 3:
+                image = g.node("Pow", image, g.scalar("p", 3, x))
             mean = g.node("AveragePool", image, kernel_shape=a.window, strides=a.stride, count_include_pad=1, **pads)
-            return self._last(g.last(g.node("Mul", mean, g.scalar("elements", prod(a.window), x))))
+            sums = g.node("Mul", mean, g.scalar("elements", prod(a.window), x))
+            return self._last(g.last(sums if a.p == 1 else g.node("Pow", sums, g.scalar("root", 1 / 3, x))))
         return self._pooled("LpPool", x, kernel_shape=a.window, strides=a.stride, p=a.p, **pads)
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:

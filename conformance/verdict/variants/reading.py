@@ -145,7 +145,7 @@ def _in_formats(changed: Expectations, found: Expectations) -> Expectations:
     return replace(
         changed,
         outputs={
-            name: replace(expectation, format=found.outputs[name].format)
+            name: replace(expectation, format=found.outputs[name].format) if name in found.outputs else expectation
             for name, expectation in changed.outputs.items()
         },
     )

@@ -21,7 +21,7 @@ KINDS = st.sampled_from([(1, True), (1, False), (2, True), (2, False), (3, False
 
 def norm(numbers: list[float], p: int, signed: bool) -> float:
     if p == 3:
-        return sum(abs(number) ** 3 for number in numbers) ** (1 / 3)
+        return float(np.cbrt(sum(abs(number) ** 3 for number in numbers)))
     return hypot(*numbers) if p == 2 else sum(numbers) if signed else sum(map(abs, numbers))
 
 

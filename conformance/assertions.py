@@ -184,7 +184,10 @@ def judge(
                 f"{', '.join(known) or 'none'}{did_you_mean(name, known)}"
             )
     answer = Outputs(
-        outputs={name: read.answer(name, array, own=format is None) for name, array in outputs.items()},
+        outputs={
+            name: read.answer(name, array, own=format is None or name in contract.integers)
+            for name, array in outputs.items()
+        },
         gradients={
             name: read.answer(name, _array(f"gradient {name}", value), own=format is None)
             for name, value in asked.items()
@@ -396,7 +399,7 @@ class _Reading:
         return values
 
     def answer(self, name: str, array: NDArray[Any], *, own: bool) -> Tensor:
-        """What came back: in its own format, or, where the caller names the format, in that one."""
+        """What came back: in its `own` format, or, where the caller names the format, in that one."""
         array = self.axes.to_last(name, array)
         if own and array.dtype.name in FORMATS:
             format_ = FORMATS[array.dtype.name]

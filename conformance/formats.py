@@ -67,6 +67,11 @@ FORMATS: Final = {
     )
 }
 
+# Places and labels: integers of at most 53 bits, which are float64 numbers as they are. No array has more places.
+INT64: Final = Format(name="int64", precision=53, exponent_min=-1022, exponent_max=1023, storage=np.int64)
+# What an output may be stored in.
+STORED: Final = {**FORMATS, INT64.name: INT64}
+
 
 def round_to(values: Float64, format_: Format) -> Float64:
     """Rounds float64 values to the nearest number of a format, ties to even.

@@ -15,6 +15,7 @@ from conformance.reference import (
     dense,
     element_losses,
     gates,
+    indexed_pooling,
     initializers,
     laws,
     losses,
@@ -87,6 +88,9 @@ _CONV_TRANSPOSE = Reference(
 _MAX_POOL = Reference(
     forward=pooling.max_pool_forward, vjp=pooling.max_pool_vjp, magnitude=pooling.max_pool_magnitude
 )
+_INDEXED_MAX_POOL = Reference(
+    forward=indexed_pooling.forward, vjp=indexed_pooling.vjp, magnitude=indexed_pooling.magnitude
+)
 _AVERAGE_POOL = Reference(
     forward=pooling.average_pool_forward, vjp=pooling.average_pool_vjp, magnitude=pooling.average_pool_magnitude
 )
@@ -102,6 +106,9 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "max_pool1d": _of_rank(1, _MAX_POOL),
         "max_pool2d": _of_rank(2, _MAX_POOL),
         "max_pool3d": _of_rank(3, _MAX_POOL),
+        "max_pool1d_with_indices": _of_rank(1, _INDEXED_MAX_POOL),
+        "max_pool2d_with_indices": _of_rank(2, _INDEXED_MAX_POOL),
+        "max_pool3d_with_indices": _of_rank(3, _INDEXED_MAX_POOL),
         "average_pool1d": _of_rank(1, _AVERAGE_POOL),
         "average_pool2d": _of_rank(2, _AVERAGE_POOL),
         "average_pool3d": _of_rank(3, _AVERAGE_POOL),

@@ -197,14 +197,15 @@ def require_counts(name: str, values: Sequence[int], *, rank: int) -> None:
         raise InvalidShape(name, got=tuple(values), required=f"{rank} values of at least 1")
 
 
-def require_pairs(padding: Pairs, *, rank: int) -> Pairs:
-    """Returns the padding unchanged if it has one (low, high) pair an axis, none of them negative.
+def require_pairs(padding: Pairs, *, rank: int, negative: bool = False) -> Pairs:
+    """Returns the padding unchanged if it has one (low, high) pair an axis, none of them negative unless they may be.
 
     Raises:
         InvalidShape: another number of pairs, a pair of another length, or a negative number.
     """
-    if len(padding) != rank or any(len(pair) != 2 or min(pair) < 0 for pair in padding):
-        raise InvalidShape("padding", got=padding, required=f"{rank} (low, high) pairs, none negative")
+    if len(padding) != rank or any(len(pair) != 2 or (min(pair) < 0 and not negative) for pair in padding):
+        what = "" if negative else ", none negative"
+        raise InvalidShape("padding", got=padding, required=f"{rank} (low, high) pairs{what}")
     return padding
 
 

@@ -9,6 +9,9 @@ Written for one axis of n elements a b c d and two more on either side:
     wrap         c d | a b c d | a b     at most n
 
 More would have to repeat the repetition, which some frameworks do and others refuse: here it is refused.
+
+A negative number cuts so many elements off before anything else happens, so that what is repeated is what is left:
+(2, -1) in mode wrap gives b c | a b c. More than there are cannot be cut.
 """
 
 import numpy as np
@@ -22,7 +25,7 @@ def pad_forward(*, x: Array, padding: Pairs, mode: str, value: float) -> Outputs
 
     Args:
         x: any shape, at least 1-D.
-        padding: elements before and after, one (low, high) pair for every axis of x, none negative.
+        padding: elements before and after, one (low, high) pair for every axis of x; negative ones are cut off.
         mode: "constant", "reflect", "symmetric", "edge" or "wrap".
         value: what stands there in the mode "constant".
 
@@ -73,14 +76,24 @@ def pad_magnitude(cotangents: Outputs | None, *, x: Array, padding: Pairs, mode:
         if mode != "constant":
             size = pad_vjp({"output": np.abs(cotangents["output"])}, x=x, padding=padding, mode=mode, value=0.0)["x"]
             ones = {"output": np.ones(cotangents["output"].shape)}
-            sums = pad_vjp(ones, x=x, padding=padding, mode=mode, value=0.0)["x"] - 1
+            copies = pad_vjp(ones, x=x, padding=padding, mode=mode, value=0.0)["x"]
+            sums = np.maximum(copies - 1, 0)  # what is cut off has no copy
             magnitudes.gradients["x"] = Magnitude(terms=sums, absolute=size, underflow=sums)
     return magnitudes
 
 
 def _all_sources(x: Array, padding: Pairs, mode: str) -> list[Array]:
-    require_pairs(padding, rank=x.ndim)
-    return [_sources(size, low, high, mode) for size, (low, high) in zip(x.shape, padding, strict=True)]
+    require_pairs(padding, rank=x.ndim, negative=True)
+    return [_cut(size, low, high, mode) for size, (low, high) in zip(x.shape, padding, strict=True)]
+
+
+def _cut(size: int, low: int, high: int, mode: str) -> Array:
+    """Returns which element stands at each position of an axis that is cut and padded; -1 for the constant."""
+    first, last = max(-low, 0), max(-high, 0)
+    if first + last > size:
+        raise InvalidShape("padding", got=(low, high), required=f"at most {size} elements to be cut off")
+    sources = _sources(size - first - last, max(low, 0), max(high, 0), mode)
+    return np.where(sources < 0, -1, sources + first)
 
 
 def _sources(size: int, low: int, high: int, mode: str) -> Array:

@@ -90,6 +90,7 @@ class Operator:
         outputs: names; "output" where there is one.
         state: those outputs that are kept for the next call and never differentiated, as running statistics; they get
             no cotangent.
+        integers: those outputs that count places, and are int64 in every format; they stand in `state` as well.
         shapes: (attributes, operand shapes) -> output shapes; raises ImpossibleShape.
         rank: spatial axes (0: not a sliding operator).
         images: operands and outputs that are (batch, *spatial, channels), for layouts that have channels elsewhere.
@@ -109,6 +110,7 @@ class Operator:
     shapes: Callable[[Any, Shapes], dict[str, Shape]]
     outputs: tuple[str, ...] = ("output",)
     state: tuple[str, ...] = ()
+    integers: tuple[str, ...] = ()
     rank: int = 0
     images: tuple[str, ...] = ()
     forward_mode: ForwardMode | None = None

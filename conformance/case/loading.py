@@ -582,9 +582,7 @@ class _Reader:
                 known = ", ".join(shapes) or "none, for this question has no answer"
                 message = f"there is no output {name!r}; there are {known}{did_you_mean(name, shapes)}"
                 if name in state:
-                    message = (
-                        f"{name} is kept for the next call and never differentiated; only {known} has a cotangent"
-                    )
+                    message = f"{name} is never differentiated; only {known} has a cotangent"
                 self.note(steps, message, key=True)
                 continue
             spec = self._tensor(tensor, steps)

@@ -134,6 +134,14 @@ def operand_of(operator: str, attributes: Any, name: str) -> Operand:
     return OPERATORS[operator].operand(name)
 
 
+def output_format(operator: str, attributes: Any, name: str, format_name: str) -> str:
+    """What an output is stored in, given the question's format; a chain's is looked up in its layer."""
+    if operator == "chain":
+        layer_name, _, name = name.partition("/")
+        operator = {layer.name: layer.operator for layer in attributes.layers}[layer_name]
+    return "int64" if name in OPERATORS[operator].integers else format_name
+
+
 # What a layer becomes that keeps statistics while it learns, once they are given.
 _LEARNED: Final = {"batch_norm_training": "batch_norm"}
 

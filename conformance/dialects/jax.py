@@ -182,8 +182,13 @@ def _dense(question: Question) -> Written:
     return _written(question, "y = x @ w")
 
 
-def _pad(question: Question) -> Written:
+def _pad(question: Question) -> Written | Unwritten:
     a = question.attributes
+    if any(min(pair) < 0 for pair in a.padding):
+        if a.mode != "constant":
+            return Unwritten(why="jnp.pad cuts nothing off, and lax.pad has constants alone")
+        pads = tuple((low, high, 0) for low, high in a.padding)
+        return _written(question, f"y = lax.pad(x, jnp.array({a.value!r}, x.dtype), {pads})")
     mode = (a.mode, "constant")
     return _written(question, f"y = {called('jnp.pad', _X, a.padding, mode=mode, constant_values=(a.value, 0.0))}")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from conformance.case.families.arrays import additions, cuts
 from conformance.case.geometry import extent, nearest_places, resolve_pads, transposed_crop
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.moves import Reshape, back, moved
@@ -322,7 +323,9 @@ def _pad(question: Question) -> Written | Unwritten:
         return Unwritten(why="Keras's layers pad one to three spatial axes")
     if a.mode != "constant" or a.value:
         return Unwritten(why="Keras's layers pad with zeros; keras.ops.pad has other modes and values")
-    return Written(lines=tuple(_around("ZeroPadding", a.padding[1:-1])) or ("layers.Identity()",))
+    spatial = a.padding[1:-1]
+    lines = [*_around("Cropping", cuts(spatial)), *_around("ZeroPadding", additions(spatial))]
+    return Written(lines=tuple(lines) or ("layers.Identity()",))
 
 
 def _resize(question: Question) -> Written | Unwritten:

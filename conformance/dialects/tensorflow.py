@@ -219,6 +219,8 @@ def _dense(question: Question) -> Written:
 
 def _pad(question: Question) -> Written | Unwritten:
     a = question.attributes
+    if any(min(pair) < 0 for pair in a.padding):
+        return Unwritten(why="tf.pad cuts nothing off; slice first")
     if a.mode == "constant":
         return _written(question, f"y = {called('tf.pad', _X, a.padding, constant_values=(a.value, 0.0))}")
     if a.mode not in ("reflect", "symmetric"):

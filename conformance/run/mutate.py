@@ -15,12 +15,13 @@ from conformance.case.contract import Domain
 from conformance.case.inputs import draw_words, drawn
 from conformance.case.job import Answer, Job, Outputs, Refused, Target, Tensor
 from conformance.case.model import TIERS, Case, FormatName, Tier
-from conformance.case.operators import gradient_names, operand_of
-from conformance.formats import FORMATS
+from conformance.case.operators import gradient_names, operand_of, output_format
+from conformance.formats import FORMATS, STORED, to_storage
 from conformance.run.keyword import compile_keyword
 from conformance.run.plan import Asked, Item, question_of
 from conformance.verdict import oracle
 from conformance.verdict.judge import judge
+from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.variants import Variant, evaluate, variants_of
 from conformance.verdict.variants.reading import stored
@@ -183,13 +184,18 @@ def answer_of(job: Job, found: Expectations | MustRefuse) -> Answer:
     """What a backend that computes these values would answer, stored in the job's format."""
     if isinstance(found, MustRefuse):
         return Refused(error="InvalidShape", message=found.why)
-    outputs = {name: stored(job, expectation.value) for name, expectation in found.outputs.items()}
+    outputs = {name: _stored_output(job, name, expectation) for name, expectation in found.outputs.items()}
     outputs |= {name: stored(job, sample) for name, sample in oracle.drawn(job, found.samples).items()}
     gradients: dict[str, Any] = {name: stored(job, e.value) for name, e in found.gradients.items()}
     if job.cotangents and not gradients:
         why = Refused(error="InvalidShape", message="the cotangent has the shape of another output")
         gradients = dict.fromkeys(gradient_names(job.operator, job.attributes, job.operands), why)
     return Outputs(outputs=outputs, gradients=gradients, calls=("a variant of the reference",))
+
+
+def _stored_output(job: Job, name: str, expectation: Expectation) -> Tensor:
+    format_name = output_format(job.operator, job.attributes, name, job.format)
+    return Tensor(format_name, to_storage(expectation.value, STORED[format_name]))
 
 
 # Equivalence --------------------------------------------------------------------------------------------------------

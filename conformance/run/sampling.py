@@ -7,12 +7,12 @@ stands in the case's id (`conv2d/random-7-same-stride-groups`), so that deviatio
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from conformance.case.families.normalization import (
     LayerNorm,
     LocalResponseNorm,
 )
-from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.pooling import AveragePool, Indexed, IndexedMaxPool, MaxPool
 from conformance.case.families.resizing import Resize
 from conformance.case.families.sampling import Initialize, RandomDropout
 from conformance.case.families.signals import Polynomial, Signal
@@ -45,6 +45,7 @@ TRIES: Final = 200
 PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
 # Constants twice: frameworks have them wherever they have pads.
 PAD_MODES: Final[tuple[PadMode, ...]] = ("constant", "constant", "reflect", "symmetric", "edge", "wrap")
+INDEXED: Final[tuple[Indexed, ...]] = get_args(Indexed)
 # Of frameworks' defaults the largest and the smallest, and one beside which no variance is small.
 EPSILONS: Final = (1e-5, 1e-3, 0.5)
 REDUCTIONS: Final[tuple[Reduction, ...]] = ("mean", "sum", "none")
@@ -211,6 +212,21 @@ def _max_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
     )
 
 
+def _indexed_max_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    drawn = _max_pool(dice, extent, rank)
+    indexed = dice.one_of(INDEXED)
+    a: MaxPool = drawn.attributes
+    attributes = IndexedMaxPool(
+        window=a.window,
+        stride=a.stride,
+        dilation=a.dilation,
+        padding=a.padding,
+        ceil_mode=a.ceil_mode,
+        indexed=indexed,
+    )
+    return replace(drawn, attributes=attributes, features=(*drawn.features, indexed))
+
+
 def _average_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
     window, stride, _ = _kernel(dice, rank)
     padding = _pads(dice, window, half=True)
@@ -265,12 +281,15 @@ def _pad(dice: Dice, extent: Extent, rank: int) -> Drawn:
     x = _any_shape(dice, extent)
     mode: PadMode = dice.one_of(PAD_MODES)
     inner = range(1, len(x) - 1)  # batch and channels are padded with constants alone: frameworks have no more
+    least = -2 if dice.chance(4) else 0
     padding = tuple(
-        (dice.integer(0, 3), dice.integer(0, 3)) if mode == "constant" or place in inner else (0, 0)
+        (dice.integer(least, 3), dice.integer(least, 3)) if mode == "constant" or place in inner else (0, 0)
         for place in range(len(x))
     )
     value = dice.one_of((0.0, 0.0, -1.5)) if mode == "constant" else 0.0
-    return Drawn(attributes=Pad(padding=padding, mode=mode, value=value), shapes={"x": x}, features=(mode,))
+    cut = any(min(pair) < 0 for pair in padding)
+    features = ("cut", mode) if cut else (mode,)
+    return Drawn(attributes=Pad(padding=padding, mode=mode, value=value), shapes={"x": x}, features=features)
 
 
 def _concat(dice: Dice, extent: Extent, rank: int) -> Drawn:
@@ -567,7 +586,7 @@ def _lp_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
     window, stride, _ = _kernel(dice, rank)
     # Zeros alone have a norm without a derivative, so that no window may lie in the padding.
     padding = _pads(dice, window, half=True)
-    p: Literal[1, 2] = dice.one_of((1, 2))
+    p: Literal[1, 2, 3] = dice.one_of((1, 2, 3))
     signed = dice.chance(2)
     return Drawn(
         attributes=LpPool(window=window, stride=stride, padding=padding, p=p, signed=signed),
@@ -668,6 +687,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         **{f"conv{rank}d": _convolution for rank in (1, 2, 3)},
         **{f"conv{rank}d_transpose": _transposed for rank in (1, 2, 3)},
         **{f"max_pool{rank}d": _max_pool for rank in (1, 2, 3)},
+        **{f"max_pool{rank}d_with_indices": _indexed_max_pool for rank in (1, 2, 3)},
         **{f"average_pool{rank}d": _average_pool for rank in (1, 2, 3)},
         "global_average_pool2d": _image,
         "global_max_pool2d": _image,

@@ -19,7 +19,7 @@ from conformance.case.job import Description, Outputs, Refused, Target, Tensor, 
 from conformance.case.layouts import axes_of, marked
 from conformance.case.model import Case
 from conformance.case.operators import OPERATORS, Chain
-from conformance.formats import FORMATS, Float64, from_storage, round_to
+from conformance.formats import FORMATS, Float64, Format, from_storage, round_to
 from conformance.run.answered import Answered
 from conformance.run.plan import Item
 from conformance.verdict.compare import interval
@@ -247,8 +247,18 @@ _ENDING: Final = ('print("agrees" if agrees else "differs")', "raise SystemExit(
 def _judging(
     adapter: type[Backend], format_name: str, wanted: Sequence[tuple[str, str, Expectation]], numbers: _Numbers
 ) -> list[str]:
-    format_ = FORMATS[format_name]
-    storage = "float64" if format_name == "float64" else "float32"  # holds every shorter one
+    lines = ["agrees = True"]
+    for own in dict.fromkeys(expectation.stored_in(format_name) for _, _, expectation in wanted):
+        rows = [want for want in wanted if want[-1].stored_in(format_name) is own]
+        lines += _judging_format(adapter, own, rows, numbers)
+    return [*lines, *_ENDING]
+
+
+def _judging_format(
+    adapter: type[Backend], format_: Format, wanted: Sequence[tuple[str, str, Expectation]], numbers: _Numbers
+) -> list[str]:
+    """The lines that judge the arrays of one format."""
+    storage = "float64" if format_.precision > FORMATS["float32"].precision else "float32"  # holds every shorter one
 
     def row(title: str, name: str, expectation: Expectation) -> str:
         low, high = interval(expectation.value, expectation.bound, format_)
@@ -257,17 +267,15 @@ def _judging(
         return f"    ({title!r}, {name}, {', '.join(texts)}),"
 
     return [
-        "agrees = True",
         "for name, got, expected, low, high in [  # an honest computation lies between low and high",
         *(row(*want) for want in wanted),
         "]:",
         f"    kind, got = str(got.dtype), {adapter.numbers.format(tensor='got')}",
         f'    expected, low, high = (np.array(end, "{storage}").astype("float64") for end in (expected, low, high))',
-        f"    within = kind == {adapter.dtype.format(format=format_name)!r} and got.shape == low.shape"
+        f"    within = kind == {adapter.dtype.format(format=format_.name)!r} and got.shape == low.shape"
         " and np.all((low <= got) & (got <= high) | np.isnan(expected) & np.isnan(got))",
         "    print(f\"{name}: {'agrees' if within else 'differs'}\\nexpected\\n{expected}\\ngot\\n{got}\")",
         "    agrees = agrees and within",
-        *_ENDING,
     ]
 
 

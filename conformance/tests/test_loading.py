@@ -349,7 +349,7 @@ BAD = [
         "operator: batch_norm_training\ncases:\n"
         "- {name: a, inputs: {x: [2, 3], mean: [3], variance: [3]},\n"
         "   attributes: {epsilon: 0.1, momentum: 0.9, bessel: true}, cotangents: {mean: {fill: ones}}}\n",
-        "a.yaml:4:74: mean is kept for the next call and never differentiated; only output has a cotangent",
+        "a.yaml:4:74: mean is never differentiated; only output has a cotangent",
         id="cotangent of state",
     ),
     pytest.param(

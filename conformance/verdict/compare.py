@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from conformance.case.job import Tensor
 from conformance.case.model import Shape
-from conformance.formats import FORMATS, Float64, Format, from_storage, round_to
+from conformance.formats import Float64, Format, from_storage, round_to
 from conformance.verdict.model import Comparison, Expectation, Reason
 
 # Where the median bound exceeds this share of the values' root mean square, agreement says nothing.
@@ -35,6 +35,7 @@ SMALLEST: Final = 2.0**-1022
 def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectation, format_name: str) -> Comparison:
     """Compares what a backend gave with what is expected of it, in the given storage format."""
     value = expectation.value
+    format_ = expectation.stored_in(format_name)
     comparison = partial(
         Comparison,
         name=name,
@@ -42,17 +43,17 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
         data=data,
         expected_shape=value.shape,
         got_shape=got.shape,
-        expected_format=format_name,
+        expected_format=format_.name,
         got_format=got.format,
     )
 
     if got.shape != value.shape:
         return comparison(within=False, reason=Reason.SHAPE, ratio=math.inf, bits=0.0)
-    if got.format != format_name:
+    if got.format != format_.name:
         return comparison(within=False, reason=Reason.FORMAT, ratio=math.inf, bits=0.0)
     if value.size == 0:
         return comparison(within=True, reason=Reason.EXACT)
-    found = _Found.of(got, expectation, FORMATS[format_name])
+    found = _Found.of(got, expectation, format_)
     outside = found.outside
     if outside:
         reason = _difference(found.got_outside, found.expected_outside)
@@ -70,7 +71,7 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
         reason=reason,
         worst_index=index,
         expected=float(value[index]),
-        got=float(from_storage(got.data[index][None], FORMATS[format_name])[0]),
+        got=float(from_storage(got.data[index][None], format_)[0]),
         error=found.error,
         bound=float(expectation.bound[index]),
         ratio=found.ratio,
@@ -235,9 +236,9 @@ def _misplaced_signs(got: Float64, expectation: Expectation, at: Any) -> NDArray
 
 def element_ratios(got: Tensor, expectation: Expectation, format_name: str) -> Float64 | None:
     """Error over bound by element, for pictures; None where shape or format differ."""
-    if got.shape != expectation.value.shape or got.format != format_name:
+    format_ = expectation.stored_in(format_name)
+    if got.shape != expectation.value.shape or got.format != format_.name:
         return None
-    format_ = FORMATS[format_name]
     numbers = from_storage(got.data, format_)
     error = _distance(numbers, expectation.value)
     return _measure(numbers, expectation.value, expectation.bound, error, format_)[1]
@@ -245,9 +246,9 @@ def element_ratios(got: Tensor, expectation: Expectation, format_name: str) -> F
 
 def outside(got: Tensor, expectation: Expectation, format_name: str) -> Any | None:
     """Which elements lie outside their intervals; None where shape or format differ."""
-    if got.shape != expectation.value.shape or got.format != format_name:
+    format_ = expectation.stored_in(format_name)
+    if got.shape != expectation.value.shape or got.format != format_.name:
         return None
-    format_ = FORMATS[format_name]
     numbers = from_storage(got.data, format_)
     error = _distance(numbers, expectation.value)
     inside = _measure(numbers, expectation.value, expectation.bound, error, format_)[0]

@@ -201,7 +201,7 @@ def _apart(one: Expectation, other: Expectation, job: Job) -> bool:
     if one.value.shape != other.value.shape:
         return True
     (low, high), (other_low, other_high) = (
-        interval(each.value, each.bound, FORMATS[job.format]) for each in (one, other)
+        interval(each.value, each.bound, each.stored_in(job.format)) for each in (one, other)
     )
     with np.errstate(invalid="ignore"):
         apart = (low > other_high) | (other_low > high) | (np.isnan(one.value) != np.isnan(other.value))

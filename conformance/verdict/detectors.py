@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from conformance.case.job import Tensor
-from conformance.formats import FORMATS, from_storage
+from conformance.formats import from_storage
 from conformance.verdict.compare import compare, outside
 from conformance.verdict.model import Expectation
 
@@ -47,10 +47,11 @@ def tolerance(name: str, origin: str, tolerances: Mapping[str, tuple[float, floa
     """A detector with a pair (rtol, atol) for every format."""
 
     def beyond(got: Tensor, expectation: Expectation, format_name: str) -> np.ndarray | None:
-        if got.shape != expectation.value.shape or got.format != format_name:
+        format_ = expectation.stored_in(format_name)
+        if got.shape != expectation.value.shape or got.format != format_.name:
             return None
         rtol, atol = tolerances[format_name]
-        numbers = from_storage(got.data, FORMATS[format_name])
+        numbers = from_storage(got.data, format_)
         value = expectation.value
         with np.errstate(all="ignore"):
             near = (np.abs(numbers - value) <= atol + rtol * np.abs(value)) & np.isfinite(value)

@@ -150,7 +150,8 @@ def _emulated(where: str, job: Job, sums: Sums, expectation: Expectation) -> tup
     faults = []
     for way, results in ways.items():
         places: Any = tuple(np.array(list(results)).T) if sums.shape else ()
-        part = {name: np.atleast_1d(getattr(expectation, name)[places]) for name in ("value", "bound", "scale")}
+        names = ("value", "bound", "scale")
+        part: dict[str, Any] = {name: np.atleast_1d(getattr(expectation, name)[places]) for name in names}
         got = np.array([float(result) for result in results.values()])
         found = compare(
             way, "outputs", job.data, Tensor(job.format, to_storage(got, format_)), Expectation(**part), job.format

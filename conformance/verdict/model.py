@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.case.model import Shape
-from conformance.formats import Float64
+from conformance.formats import STORED, Float64, Format
 
 
 class Outcome(StrEnum):
@@ -87,6 +87,7 @@ class Expectation:
         scale: S, or k eta / u where that is larger. Effective bits are counted against max(root |value|, scale).
         root: sqrt(n) by element; 0 where the scale alone counts.
         signed: where an expected zero has a sign that every honest computation gives it; nowhere if None.
+        format: what it is stored in, where that is not the question's format: `int64` for places.
     """
 
     value: Float64
@@ -94,6 +95,11 @@ class Expectation:
     scale: Float64
     root: Float64 | None = None
     signed: NDArray[np.bool_] | None = None
+    format: str = ""
+
+    def stored_in(self, format_name: str) -> Format:
+        """The format that it is stored in, given the question's."""
+        return STORED[self.format or format_name]
 
 
 def exactly(value: Any) -> Expectation:

@@ -28,8 +28,8 @@ import numpy as np
 from conformance import reference
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
-from conformance.case.operators import INPUT, OPERATORS, Chain, Layer, named_outputs, own_of
-from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, to_storage
+from conformance.case.operators import INPUT, OPERATORS, Chain, Layer, named_outputs, output_format, own_of
+from conformance.formats import FORMATS, STORED, Float64, Format, from_storage, round_to, to_storage
 from conformance.reference.laws import Law
 from conformance.reference.magnitude import Magnitude, once
 from conformance.reference.operators import LAWS
@@ -146,7 +146,9 @@ def values(job: Job) -> Expectations | MustRefuse:
 
     wanted = differentiable(job.operator)
     return Expectations(
-        outputs={name: exactly(value) for name, value in outputs.items()},
+        outputs={
+            name: replace(exactly(value), format=_places(job.operator, name)) for name, value in outputs.items()
+        },
         gradients={name: exactly(value) for name, value in gradients.items() if name in wanted},
     )
 
@@ -214,7 +216,10 @@ def expect_operator(
     wanted = differentiable(operator)
     return Expectations(
         outputs={
-            name: expectation(value, magnitudes.outputs[name], "outputs", name) for name, value in values.items()
+            name: replace(
+                expectation(value, magnitudes.outputs[name], "outputs", name), format=_places(operator, name)
+            )
+            for name, value in values.items()
         },
         gradients={
             name: expectation(value, magnitudes.gradients[name], "gradients", name)
@@ -222,6 +227,11 @@ def expect_operator(
             if name in wanted
         },
     )
+
+
+def _places(operator: str, name: str) -> str:
+    """The format of an output that counts places; empty for one that is stored as the question is."""
+    return output_format(operator, None, name, "")
 
 
 def _stored_before(bias: Float64, value: Float64, error: Float64, storage: Format, accumulator: Format) -> Float64:
@@ -328,10 +338,17 @@ def answer(job: Job) -> Answer:
     except InvalidShape as error:
         return Refused(error="InvalidShape", message=str(error))
 
-    def stored(arrays: Mapping[str, Float64]) -> dict[str, Tensor]:
-        return {name: Tensor(job.format, to_storage(array, FORMATS[job.format])) for name, array in arrays.items()}
+    def stored(array: Float64, format_name: str) -> Tensor:
+        return Tensor(format_name, to_storage(array, STORED[format_name]))
 
-    return Outputs(outputs=stored(outputs), gradients=stored(gradients), calls=("the NumPy reference, in float64",))
+    return Outputs(
+        outputs={
+            name: stored(array, output_format(job.operator, job.attributes, name, job.format))
+            for name, array in outputs.items()
+        },
+        gradients={name: stored(array, job.format) for name, array in gradients.items()},
+        calls=("the NumPy reference, in float64",),
+    )
 
 
 def _answer_chain(

@@ -17,7 +17,7 @@ import numpy as np
 from conformance.case.job import Description, Job, Tensor
 from conformance.case.model import Check
 from conformance.case.operators import OPERATORS
-from conformance.formats import FORMATS, Float64, Format, from_storage, round_to, truncate_to
+from conformance.formats import FORMATS, STORED, Float64, Format, from_storage, round_to, truncate_to
 from conformance.verdict import oracle
 from conformance.verdict.compare import compare, outside
 from conformance.verdict.diagnosis import Differing, layers_of
@@ -205,7 +205,7 @@ def _measured(name: str, got: Tensor, expectation: Expectation, job: Job) -> Ite
         yield _Array(name=name, got=got, small=False, spread=False, coarsely=0)
         return
     with np.errstate(invalid="ignore", over="ignore"):
-        error = from_storage(got.data, FORMATS[got.format]) - value
+        error = from_storage(got.data, STORED[got.format]) - value
         finite = np.isfinite(error)
         small = float(np.linalg.norm(error[finite])) <= SMALL * float(np.linalg.norm(value[finite]))
     yield _Array(

@@ -326,9 +326,15 @@ def _beyond(size: int, low: int, high: int, mode: str) -> list[int | None]:
     return [*before, *range(size), *(read(far)[1] for far in range(1, high + 1))]
 
 
+def _left(size: int, low: int, high: int, mode: str) -> list[int | None]:
+    """The same of what negative pads leave of an axis."""
+    left = list(range(size))[max(-low, 0) : size - max(-high, 0)]
+    return [None if place is None else left[place] for place in _beyond(len(left), low, high, mode)]
+
+
 def _pad(attributes: Any, given: Mapping[str, Array]) -> Defined:
     sources = [
-        _beyond(n, low, high, attributes.mode)
+        _left(n, low, high, attributes.mode)
         for n, (low, high) in zip(given["x"].shape, attributes.padding, strict=True)
     ]
     shape = tuple(map(len, sources))
@@ -764,6 +770,7 @@ IRRATIONAL: Final[Mapping[str, str]] = MappingProxyType(
         "adam": "the root of a mean of squares divides",
         "adamw": "the root of a mean of squares divides",
         "rmsprop": "the root of a mean of squares divides",
+        **{f"max_pool{rank}d_with_indices": "its second output counts places" for rank in (1, 2, 3)},
         "sgd_momentum": "it has two outputs, where a definition has one",
         "initialize": "a sample has no definition",
         "random_dropout": "a sample has no definition",

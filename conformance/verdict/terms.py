@@ -20,7 +20,7 @@ from conformance.case.job import Job
 from conformance.case.model import Shape
 from conformance.case.operators import OPERATORS
 from conformance.errors import ImpossibleShape
-from conformance.formats import FORMATS, Float64
+from conformance.formats import STORED, Float64
 from conformance.verdict.compare import interval
 from conformance.verdict.model import Comparison
 from conformance.verdict.oracle import to_float64
@@ -158,7 +158,7 @@ def _told_apart(terms: Sequence[Term], c: Comparison) -> str:
         (1, "the sum with {} counted twice"),
         (-2, "the sum with the sign of {} turned"),
     ):
-        low, high = interval(c.expected + times * values, np.full(values.shape, c.bound), FORMATS[c.expected_format])
+        low, high = interval(c.expected + times * values, np.full(values.shape, c.bound), STORED[c.expected_format])
         fitting = np.flatnonzero((low <= c.got) & (c.got <= high))
         if fitting.size:
             nearest = fitting[np.argmin(np.abs(c.expected + times * values[fitting] - c.got))]

@@ -14,6 +14,9 @@ SPATIAL = {
         "w": (2, 1, 1), "stride": 1, "dilation": 1, "groups": None, "padding": "same", "output_padding": 0
     },
     "max_pool{}d": {"window": 2, "stride": 1, "dilation": 1, "padding": "same", "ceil_mode": None},
+    "max_pool{}d_with_indices": {
+        "window": 2, "stride": 1, "dilation": 1, "padding": "same", "ceil_mode": None, "indexed": "plane"
+    },
     "average_pool{}d": {"window": 2, "stride": 1, "padding": "same", "ceil_mode": None, "count_padding": None},
 }  # fmt: skip
 
@@ -60,7 +63,8 @@ def test_a_ranked_operator_takes_its_rank_alone(name: str, rank: int) -> None:
             gradients = reference.vjp(output, **question)
             magnitudes = reference.magnitude(output, **question)
             assert gradients.keys() == magnitudes.gradients.keys()
-            assert output.keys() == magnitudes.outputs.keys() == {"output"}
+            names = {"output", "indices"} if "indices" in name else {"output"}
+            assert output.keys() == magnitudes.outputs.keys() == names
         else:
             with pytest.raises(InvalidShape, match="axes of x"):
                 reference.forward(**question)

@@ -51,7 +51,7 @@ def test_pad_is_exact() -> None:
     assert pad_magnitude(None, x=x, padding=((1, 0), (0, 0)), mode="constant", value=1.0).gradients == {}
 
 
-@pytest.mark.parametrize("padding", [((0, 0),), ((0, 0), (0, -1)), ((0, 0), (1,))])
+@pytest.mark.parametrize("padding", [((0, 0),), ((0, 0), (0, -3)), ((0, 0), (-2, -1)), ((0, 0), (1,))])
 def test_pad_refuses_pairs_that_do_not_fit(padding: Any) -> None:
     x = np.zeros((2, 2))
     with pytest.raises(InvalidShape, match="padding"):
@@ -133,3 +133,63 @@ def test_what_would_repeat_a_repetition_is_refused(mode: str, pads: tuple[int, i
 def test_nothing_cannot_be_repeated(mode: str) -> None:
     with pytest.raises(InvalidShape, match="mode"):
         pad_forward(x=np.zeros((2, 0)), padding=((0, 0), (1, 0)), mode=mode, value=0.0)
+
+
+CUT = st.tuples(st.integers(-2, 2), st.integers(-2, 2))
+
+
+@pytest.mark.parametrize("mode", ["constant", *REPEATING])
+@settings(deadline=None, max_examples=60)
+@given(pads=st.lists(CUT, min_size=1, max_size=3))
+def test_negative_pads_cut_first(mode: Any, pads: list[tuple[int, int]]) -> None:
+    """NumPy's pads of a slice; the gradient of what is cut off is 0, and on whole numbers the adjoint is exact."""
+    rng = np.random.default_rng(len(pads))
+    x = rng.integers(-9, 10, size=(7, 8, 9)[: len(pads)]).astype(np.float64)
+    a: dict[str, Any] = {"padding": tuple(pads), "mode": mode, "value": 1.5 if mode == "constant" else 0.0}
+    kept = tuple(slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in zip(x.shape, pads, strict=True))
+    more = [(max(low, 0), max(high, 0)) for low, high in pads]
+    options = {"constant_values": 1.5} if mode == "constant" else {"mode": mode}
+    got = pad_forward(x=x, **a)["output"]
+    np.testing.assert_array_equal(got, np.pad(x[kept], more, **options), strict=True)
+    cotangent = rng.integers(-9, 10, size=got.shape).astype(np.float64)
+    gradient = pad_vjp({"output": cotangent}, x=x, **a)["x"]
+    inside = np.zeros(x.shape, np.bool_)
+    inside[kept] = True
+    assert not gradient[~inside].any()
+    assert (pad_forward(x=x, **{**a, "value": 0.0})["output"] * cotangent).sum() == (x * gradient).sum()
+    magnitude = pad_magnitude({"output": cotangent}, x=x, **a).gradients["x"]
+    assert (magnitude.terms >= 0).all()
+    assert not np.broadcast_to(magnitude.absolute, x.shape)[~inside].any()
+
+
+def test_a_cut_by_hand() -> None:
+    """What is repeated is what is left: of a b c d without the last, wrapped by two, b c a b c."""
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    expected = {
+        "constant": [7, 7, 1, 2, 3],
+        "reflect": [3, 2, 1, 2, 3],
+        "symmetric": [2, 1, 1, 2, 3],
+        "edge": [1, 1, 1, 2, 3],
+        "wrap": [2, 3, 1, 2, 3],
+    }
+    for mode, numbers in expected.items():
+        got = pad_forward(x=x, padding=((2, -1),), mode=mode, value=7.0)["output"]
+        np.testing.assert_array_equal(got, numbers)
+    cotangents = {"output": np.array([1.0, 10, 100, 1000, 10000])}
+    gradient = pad_vjp(cotangents, x=x, padding=((2, -1),), mode="wrap", value=0.0)["x"]
+    np.testing.assert_array_equal(gradient, [100, 1001, 10010, 0])
+
+
+@pytest.mark.parametrize("mode", ["constant", *REPEATING])
+def test_everything_may_be_cut_off(mode: str) -> None:
+    x = np.ones((2, 5))
+    got = pad_forward(x=x, padding=((0, 0), (-3, -2)), mode=mode, value=1.0)["output"]
+    assert got.shape == (2, 0)
+    gradient = pad_vjp({"output": got}, x=x, padding=((0, 0), (-3, -2)), mode=mode, value=1.0)["x"]
+    np.testing.assert_array_equal(gradient, np.zeros((2, 5)))
+    if mode != "constant":
+        with pytest.raises(InvalidShape, match="padding"):
+            pad_forward(x=x, padding=((0, 0), (-5, 3)), mode=mode, value=0.0)
+    else:
+        got = pad_forward(x=x, padding=((0, 0), (-5, 3)), mode=mode, value=1.5)["output"]
+        np.testing.assert_array_equal(got, np.full((2, 3), 1.5))

@@ -16,10 +16,12 @@ from conformance.reference.tests.products import UNIT_ROUNDOFF_64, normal32, rad
 
 PADDINGS = st.sampled_from(["valid", "same", "same_lower", ((0, 1), (1, 0))])
 TWO = st.tuples(st.integers(1, 3), st.integers(1, 3))
-KINDS = st.sampled_from([(1, True), (1, False), (2, True), (2, False)])
+KINDS = st.sampled_from([(1, True), (1, False), (2, True), (2, False), (3, False)])
 
 
 def norm(numbers: list[float], p: int, signed: bool) -> float:
+    if p == 3:
+        return float(np.cbrt(sum(abs(number) ** 3 for number in numbers)))
     return hypot(*numbers) if p == 2 else sum(numbers) if signed else sum(map(abs, numbers))
 
 
@@ -106,7 +108,7 @@ def single(
             total = np.zeros((2, 2), np.float32)
             for row, column in inside:
                 one = x32[:, row, column]
-                total = total + (one * one if p == 2 else one if signed else np.abs(one))
+                total = total + (np.abs(one) ** p if p > 1 else one if signed else np.abs(one))
             if by_mean:
                 total = total / count * count
             value = total ** np.float32(1 / p)
@@ -116,6 +118,8 @@ def single(
                 slope = (
                     np.where(value == 0, np.float32(0), np.float32(0.5) / value) * np.float32(2) * one
                     if p == 2
+                    else one * np.abs(one) * total ** np.float32(-2 / 3)
+                    if p == 3
                     else np.ones_like(one)
                     if signed
                     else np.sign(one)
@@ -160,10 +164,69 @@ def test_the_bound_tells_a_thousandth() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "changes", "what"),
-    [((1, 3, 3), {}, "axes of x"), ((1, 3, 3, 1), {"p": 3}, "p"), ((1, 3, 3, 1), {"stride": (0, 1)}, "stride")],
+    [((1, 3, 3), {}, "axes of x"), ((1, 3, 3, 1), {"p": 4}, "p"), ((1, 3, 3, 1), {"stride": (0, 1)}, "stride")],
 )
 def test_what_has_no_answer_is_refused(shape: tuple[int, ...], changes: dict[str, Any], what: str) -> None:
     attributes = {"window": (2, 2), "stride": (1, 1), "padding": "valid", "p": 2, "signed": False, **changes}
     with pytest.raises(InvalidShape) as caught:
         power_pooling.forward(x=np.zeros(shape), **attributes)
     assert caught.value.what == what
+
+
+def windows_of_cubes(rng: np.random.Generator, positive: bool) -> Array:
+    """Rows of five numbers whose cubes nearly cancel, to more than their tenth part and less than their third."""
+    rows: list[Array] = []
+    while len(rows) < 40:
+        row = normal32(rng, (5,))
+        kept, size = (row**3).sum(), (np.abs(row) ** 3).sum()
+        if 0.02 < abs(kept) / size < 0.3 and (kept > 0) == positive:
+            rows.append(row)
+    return np.stack(rows).reshape(40, 1, 5, 1)
+
+
+def test_signed_cubes_within_their_bounds() -> None:
+    """In float32, by the plain formula and through a mean, where the sum cancels up to fifty times."""
+    a: dict[str, Any] = {"window": (1, 5), "stride": (1, 1), "padding": "valid", "p": 3, "signed": True}
+    rng = np.random.default_rng(7)
+    x = windows_of_cubes(rng, positive=True)
+    got = power_pooling.forward(x=x, **a)["output"]
+    np.testing.assert_allclose(got[:, 0, 0, 0] ** 3, (x**3).sum(axis=(1, 2, 3)), rtol=2.0**-44)
+    cotangents = {"output": normal32(rng, got.shape)}
+    gradient = power_pooling.vjp(cotangents, x=x, **a)["x"]
+    bounds = power_pooling.magnitude(cotangents, x=x, **a)
+    x32, g32 = x.astype(np.float32), cotangents["output"].astype(np.float32)
+    for order in (slice(None), slice(None, None, -1)):
+        for count in (np.float32(1), np.float32(5)):
+            total = np.zeros((40, 1, 1, 1), np.float32)
+            for place in np.arange(5)[order]:
+                total = total + x32[:, :, place : place + 1] ** np.float32(3)
+            total = total / count * count
+            output = total ** np.float32(1 / 3)
+            slope = g32 / np.float32(3) * total ** np.float32(-2 / 3)
+            assert np.all(np.abs(output - got) <= radius(bounds.outputs["output"]))
+            pulled = slope * (np.float32(3) * x32**2)
+            assert np.all(np.abs(pulled - gradient) <= radius(bounds.gradients["x"]))
+    # It says something all the same: a thousandth of an output lies outside.
+    assert np.all(radius(bounds.outputs["output"]) < got / 1000)
+    assert np.all(radius(bounds.gradients["x"]) <= np.abs(gradient) / 100)
+
+
+def test_a_negative_sum_of_cubes_has_no_root_and_no_gradient() -> None:
+    a: dict[str, Any] = {"window": (1, 5), "stride": (1, 1), "padding": "valid", "p": 3, "signed": True}
+    x = windows_of_cubes(np.random.default_rng(8), positive=False)
+    got = power_pooling.forward(x=x, **a)["output"]
+    assert np.isnan(got).all()
+    assert np.isnan(power_pooling.vjp({"output": np.ones(got.shape)}, x=x, **a)["x"]).all()
+
+
+def test_cubes_by_hand() -> None:
+    x = np.array([1.0, 2, -1, -3, 4, 5]).reshape(1, 1, 6, 1)
+    a: dict[str, Any] = {"window": (1, 3), "stride": (1, 3), "padding": "valid", "p": 3}
+    cotangents = {"output": np.array([4.0, 36]).reshape(1, 1, 2, 1)}
+    for signed, roots, gradient in (
+        (True, [2, 162 ** (1 / 3)], [1, 4, 1, *(36 * np.array([9, 16, 25]) / 162 ** (2 / 3))]),
+        (False, [10 ** (1 / 3), 6], [*(4 * np.array([1, 4, -1]) / 10 ** (2 / 3)), -9, 16, 25]),
+    ):
+        assert power_pooling.forward(x=x, signed=signed, **a)["output"].ravel() == pytest.approx(roots, rel=2.0**-50)
+        got = power_pooling.vjp(cotangents, x=x, signed=signed, **a)["x"].ravel()
+        assert got == pytest.approx(gradient, rel=2.0**-49)

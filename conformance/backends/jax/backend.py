@@ -30,6 +30,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.jax.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.jax.activations import JaxActivations
+from conformance.backends.jax.indexed_pooling import JaxIndexedPooling
 from conformance.backends.jax.losses import JaxLosses
 from conformance.backends.jax.networks import JaxNetworks
 from conformance.backends.jax.normalization import JaxNormalization
@@ -37,7 +38,7 @@ from conformance.backends.jax.resizing import JaxResizing
 from conformance.backends.jax.sampling import JaxSampling
 from conformance.backends.jax.steps import JaxSteps
 from conformance.case.contract import NoAttributes
-from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
+from conformance.case.families.arrays import Blocks, Concat, Mean, Pad, additions, cuts
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
@@ -65,7 +66,15 @@ class Jitted:
 
 
 class JaxBackend(
-    JaxNetworks, JaxActivations, JaxNormalization, JaxLosses, JaxSteps, JaxSampling, JaxResizing, Backend
+    JaxNetworks,
+    JaxActivations,
+    JaxNormalization,
+    JaxLosses,
+    JaxSteps,
+    JaxSampling,
+    JaxResizing,
+    JaxIndexedPooling,
+    Backend,
 ):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
 
@@ -443,11 +452,20 @@ class JaxBackend(
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
+        padding = attributes.padding
+        if any(min(pair) < 0 for pair in padding):
+            if not is_native(attributes.mode) and attributes.mode == "constant":
+                value = self.jnp.array(attributes.value, x.dtype)
+                return self.lax.pad(x, value, tuple((low, high, 0) for low, high in padding))
+            self.compose("jnp.pad cuts nothing off, and lax.pad has constants alone")
+            starts = tuple(low for low, _ in cuts(padding))
+            ends = tuple(n - high for n, (_, high) in zip(x.shape, cuts(padding), strict=True))
+            x, padding = self.lax.slice(x, starts, ends), additions(padding)
         if is_native(attributes.mode):
-            return self.jnp.pad(x, attributes.padding)
+            return self.jnp.pad(x, padding)
         if attributes.mode == "constant":
-            return self.jnp.pad(x, attributes.padding, constant_values=attributes.value)
-        return self.jnp.pad(x, attributes.padding, mode=attributes.mode)
+            return self.jnp.pad(x, padding, constant_values=attributes.value)
+        return self.jnp.pad(x, padding, mode=attributes.mode)
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         return self._biased(self.jnp.dot(x, w, precision="highest"), b)

@@ -120,8 +120,12 @@ class JaxResizing:
             x = self.jnp.square(x)
         elif not a.signed:
             x = self.jnp.abs(x)
+        if a.p == 3:
+            x = self.jnp.power(x, 3)
         pads = ((0, 0), *resolve_pads(a.padding, tuple(x.shape[1:-1]), a.window, a.stride, (1, 1)), (0, 0))
         sums = self.lax.reduce_window(x, 0.0, self._jax.lax.add, (1, *a.window, 1), (1, *a.stride, 1), pads)
+        if a.p == 3:
+            return self.jnp.power(sums, 1 / 3)
         return self.jnp.sqrt(sums) if a.p == 2 else sums
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:

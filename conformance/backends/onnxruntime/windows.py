@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from conformance.backends.base import Idiom, Native, Recorded
+from conformance.backends.base import Idiom, Native, Natives, Recorded
 from conformance.backends.onnxruntime.graph import Graph
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.pooling import AveragePool, IndexedMaxPool, MaxPool, index_weights
 from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import Fold, LpPool, Unpool
 from conformance.case.geometry import Padding, extent, resolve_pads
@@ -108,6 +108,35 @@ class OnnxWindows(Idiom):
 
     max_pool2d = max_pool3d = max_pool1d
 
+    def max_pool1d_with_indices(self, attributes: IndexedMaxPool, x: Native) -> Natives:
+        a = attributes
+        order = a.indexed if is_native(a.indexed) else int(a.indexed == "columns")
+        g = self._graph("max_pool_with_indices")
+        maxima, indices = g.nodes(
+            "MaxPool",
+            2,
+            g.input("x", self._first(x)),
+            kernel_shape=a.window,
+            strides=a.stride,
+            dilations=a.dilation,
+            ceil_mode=a.ceil_mode,
+            storage_order=order,
+            **padding_attributes(a.padding),
+        )
+        if not is_native(a.indexed) and a.indexed not in ("planes", "columns"):
+            self.compose("ONNX's indices count the planes of all images")
+            counts = (x.shape[0], x.shape[-1], *(1 for _ in a.window))
+            numbers = np.indices(counts, np.int64)
+            starts = numbers[0] * counts[1] + numbers[1]
+            image, place, channel = index_weights(a.indexed, x.shape)
+            places = g.node("Sub", indices, g.parameter("starts", starts * prod(x.shape[1:-1])))
+            scaled = g.node("Mul", places, g.parameter("place", np.array(place, np.int64)))
+            indices = g.node("Add", scaled, g.parameter("own", numbers[0] * image + numbers[1] * channel))
+        found = g.run(maxima, indices)
+        return {"output": self._last(found[0]), "indices": self._last(found[1])}
+
+    max_pool2d_with_indices = max_pool3d_with_indices = max_pool1d_with_indices
+
     def average_pool1d(self, attributes: AveragePool, x: Native) -> Native:
         a = attributes
         return self._pooled(
@@ -135,12 +164,15 @@ class OnnxWindows(Idiom):
     def lp_pool2d(self, attributes: LpPool, x: Native) -> Native:
         a = attributes
         pads = padding_attributes(a.padding)
-        if a.signed and a.p == 1:
+        if not is_native(a.signed) and a.signed and a.p % 2:
             self.compose("ONNX's norms take absolute values")
             g = self._graph("sum_pool")
             image = g.input("x", self._first(x))
+            if a.p == 3:
+                image = g.node("Pow", image, g.scalar("p", 3, x))
             mean = g.node("AveragePool", image, kernel_shape=a.window, strides=a.stride, count_include_pad=1, **pads)
-            return self._last(g.last(g.node("Mul", mean, g.scalar("elements", prod(a.window), x))))
+            sums = g.node("Mul", mean, g.scalar("elements", prod(a.window), x))
+            return self._last(g.last(sums if a.p == 1 else g.node("Pow", sums, g.scalar("root", 1 / 3, x))))
         return self._pooled("LpPool", x, kernel_shape=a.window, strides=a.stride, p=a.p, **pads)
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:

@@ -27,13 +27,14 @@ from conformance.backends.base import (
 )
 from conformance.backends.tensorflow.accumulators import STORED_SUMS, accumulators
 from conformance.backends.tensorflow.activations import TensorFlowActivations
+from conformance.backends.tensorflow.indexed_pooling import TensorFlowIndexedPooling
 from conformance.backends.tensorflow.losses import TensorFlowLosses
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
 from conformance.backends.tensorflow.resizing import TensorFlowResizing
 from conformance.backends.tensorflow.sampling import TensorFlowSampling
 from conformance.backends.tensorflow.steps import TensorFlowSteps
 from conformance.case.contract import NoAttributes
-from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
+from conformance.case.families.arrays import Blocks, Concat, Mean, Pad, additions, cuts
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
@@ -53,6 +54,7 @@ class TensorFlowBackend(
     TensorFlowSteps,
     TensorFlowSampling,
     TensorFlowResizing,
+    TensorFlowIndexedPooling,
     Backend,
 ):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
@@ -60,7 +62,7 @@ class TensorFlowBackend(
     module: ClassVar[str] = "tensorflow"
     install: ClassVar[str] = 'pip install "tensorflow-cpu>=2.19,<2.22"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
-    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "max_pool3d_with_indices")
     prelude: ClassVar[tuple[str, ...]] = (
         "import tensorflow as tf",
         'tf.config.set_visible_devices([], "GPU")',
@@ -466,13 +468,19 @@ class TensorFlowBackend(
     # Everything else
 
     def pad(self, attributes: Pad, x: Native) -> Native:
+        padding = attributes.padding
+        if any(min(pair) < 0 for pair in padding):
+            self.compose("TensorFlow's pads cut nothing off")
+            starts = tuple(low for low, _ in cuts(padding))
+            kept = tuple(n - sum(cut) for n, cut in zip(x.shape, cuts(padding), strict=True))
+            x, padding = self.tf.slice(x, starts, kept), additions(padding)
         if is_native(attributes.mode):
-            return self.tf.pad(x, attributes.padding)
+            return self.tf.pad(x, padding)
         if attributes.mode == "constant":
-            return self.tf.pad(x, attributes.padding, constant_values=attributes.value)
+            return self.tf.pad(x, padding, constant_values=attributes.value)
         if attributes.mode not in ("reflect", "symmetric"):
             raise NotTranslatable(f"TensorFlow has no pads of mode {attributes.mode}")
-        return self.tf.pad(x, attributes.padding, mode=attributes.mode.upper())
+        return self.tf.pad(x, padding, mode=attributes.mode.upper())
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         y = self.tf.matmul(x, w) if len(x.shape) == 2 else self.tf.tensordot(x, w, axes=1)

@@ -134,7 +134,11 @@ class TensorFlowResizing(TensorFlowLayers):
             x = self.tf.square(x)
         elif not a.signed:
             x = self.tf.abs(x)
+        if a.p == 3:
+            x = self.tf.pow(x, 3.0)
         sums = self.tf.multiply(self.nn.avg_pool2d(x, a.window, a.stride, "VALID"), float(prod(a.window)))
+        if a.p == 3:
+            return self.tf.pow(sums, 1 / 3)
         return self.tf.sqrt(sums) if a.p == 2 else sums
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:

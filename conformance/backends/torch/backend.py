@@ -25,6 +25,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.torch.accumulators import ACCUMULATORS
 from conformance.backends.torch.activations import TorchActivations
+from conformance.backends.torch.indexed_pooling import TorchIndexedPooling
 from conformance.backends.torch.losses import TorchLosses
 from conformance.backends.torch.networks import TorchNetworks
 from conformance.backends.torch.normalization import TorchNormalization
@@ -38,7 +39,7 @@ from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
 from conformance.case.job import BuildNetwork, Description, Tensor, is_native
-from conformance.case.model import Layout
+from conformance.case.model import Layout, Shape
 from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
 
@@ -46,6 +47,7 @@ from conformance.errors import NotTranslatable
 IMAGES: Final = (
     "conv?d*",
     "*_pool?d",
+    "max_pool?d_with_indices",
     "max_unpool2d",
     "batch_norm*",
     "group_norm",
@@ -82,6 +84,7 @@ class TorchBackend(
     TorchSteps,
     TorchSampling,
     TorchResizing,
+    TorchIndexedPooling,
     TorchNetworks,
     Backend,
 ):
@@ -379,7 +382,7 @@ class TorchBackend(
 
     # Pooling
 
-    def _pool_pads(self, a: MaxPool | AveragePool, sizes: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
+    def _pool_pads(self, a: MaxPool | AveragePool, sizes: Shape, dilation: Shape) -> Pads:
         pads = resolve_pads(a.padding, sizes, a.window, a.stride, dilation)
         if a.padding in ("same", "same_lower") or any(low != high for low, high in pads):
             self.compose("torch's pools have no SAME, and pad both ends alike")

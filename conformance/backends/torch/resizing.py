@@ -131,7 +131,7 @@ class TorchResizing:
         if any(map(any, pads)):
             self.compose("torch's power pools have no padding")
             x = self._pad(x, pads)
-        if a.p == 1 and not is_native(a.signed) and not a.signed:
+        if a.p % 2 and not is_native(a.signed) and not a.signed:
             self.compose("torch takes the power of x as it is")
             x = self.torch.abs(x)
         return self._last(self.F.lp_pool2d(x, a.p, a.window, stride=a.stride))

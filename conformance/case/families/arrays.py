@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from conformance.case.contract import LINEAR, NoAttributes, Operator, Shapes, X, Y, require, spatial
+from conformance.case.geometry import Pads
 from conformance.case.model import Shape
 
 
@@ -13,7 +14,8 @@ class Pad:
     """A pair (low, high) for every axis, batch and channels included; the value stands in the mode constant alone.
 
     Modes are NumPy's: reflect leaves the edge out, symmetric repeats it (TensorFlow's names as well); edge is
-    PyTorch's replicate, wrap its circular.
+    PyTorch's replicate, wrap its circular. A negative number cuts so many elements off its end, before anything is
+    repeated.
     """
 
     padding: tuple[tuple[int, int], ...]
@@ -47,12 +49,24 @@ class Blocks:
     order: Literal["dcr", "crd"] = "dcr"
 
 
+def cuts(padding: Pads) -> Pads:
+    """What negative pads take off both ends."""
+    return tuple((max(-low, 0), max(-high, 0)) for low, high in padding)
+
+
+def additions(padding: Pads) -> Pads:
+    """What the others add to them."""
+    return tuple((max(low, 0), max(high, 0)) for low, high in padding)
+
+
 def pad_shapes(attributes: Pad, shapes: Shapes) -> dict[str, Shape]:
-    """Every axis grows by its pair."""
+    """Every axis grows by its pair, or shrinks."""
     x = shapes["x"]
     require(len(attributes.padding) == len(x), f"padding must have {len(x)} pairs, got {len(attributes.padding)}")
-    for n, pair in zip(x, attributes.padding, strict=True):
-        require(min(pair) >= 0, f"pads must not be negative, got {pair}")
+    given = zip(x, cuts(attributes.padding), additions(attributes.padding), strict=True)
+    for size, cut, pair in given:
+        n = size - sum(cut)
+        require(n >= 0, f"an axis of {size} has no {cut[0]} and {cut[1]} elements to be cut off")
         most = {"reflect": max(n - 1, 0), "symmetric": n, "wrap": n, "edge": max(pair) if n else 0}
         require(
             max(pair) <= most.get(attributes.mode, max(pair)),

@@ -1,7 +1,8 @@
 """Pooling: maxima and means of windows, and of whole images."""
 
 from dataclasses import dataclass
-from typing import Final
+from math import prod
+from typing import Final, Literal
 
 from conformance.case.contract import (
     IMAGES,
@@ -28,6 +29,44 @@ class MaxPool:
     dilation: Spatial = ()
     padding: SpatialPadding = "valid"
     ceil_mode: bool = False
+
+
+# What an index of a maximum counts; `index_weights` says how much each part of a place is worth.
+Indexed = Literal["plane", "image", "images", "planes", "columns"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedMaxPool(MaxPool):
+    """Maxima of windows, and where in the input each one is; the first of equal maxima, the first NaN.
+
+    An index counts the rows and columns of one channel (`plane`: PyTorch), the pixels with their channels of one
+    image (`image`: TensorFlow) or of all (`images`: its include_batch_in_index), or the planes of all channels of
+    all images one after the other (`planes`: ONNX), or likewise, within a plane column after column (`columns`:
+    ONNX's storage_order 1).
+    """
+
+    indexed: Indexed = "plane"
+
+
+def index_weights(indexed: Indexed, x: Shape) -> tuple[int, int, int]:
+    """What one image, one place in a plane and one channel more add to an index into an x of this shape."""
+    places, channels = prod(x[1:-1]), x[-1]
+    match indexed:
+        case "plane":
+            return 0, 1, 0
+        case "image":
+            return 0, channels, 1
+        case "images":
+            return places * channels, channels, 1
+        case "planes" | "columns":
+            return channels * places, 1, places
+
+
+def place_steps(indexed: Indexed, sizes: Shape) -> Shape:
+    """What one element further along each spatial axis adds to a place in a plane of these sizes."""
+    if indexed == "columns":
+        return tuple(prod(sizes[:axis]) for axis in range(len(sizes)))
+    return tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +101,12 @@ def pool_shapes(attributes: MaxPool | AveragePool, shapes: Shapes) -> dict[str, 
     return {"output": (x[0], *counts, x[-1])}
 
 
+def indexed_pool_shapes(attributes: IndexedMaxPool, shapes: Shapes) -> dict[str, Shape]:
+    """Maxima and their indices, each (batch, windows, channels)."""
+    output = pool_shapes(attributes, shapes)["output"]
+    return {"output": output, "indices": output}
+
+
 def global_pool_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
     """(batch, height, width, channels) -> (batch, channels)."""
     x = shapes["x"]
@@ -85,6 +130,18 @@ OPERATORS: Final = (
                 shapes=pool_shapes,
                 rank=rank,
                 images=IMAGES,
+                special=_TIES,
+            ),
+            Operator(
+                name=f"max_pool{rank}d_with_indices",
+                attributes=IndexedMaxPool,
+                operands=(X,),
+                outputs=("output", "indices"),
+                state=("indices",),
+                integers=("indices",),
+                shapes=indexed_pool_shapes,
+                rank=rank,
+                images=(*IMAGES, "indices"),
                 special=_TIES,
             ),
             Operator(

@@ -55,12 +55,12 @@ class AdaptivePool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LpPool:
-    """The p-norms of windows; `signed`: without absolute values where p is 1 (PyTorch)."""
+    """The p-norms of windows; `signed`: without absolute values where p is odd (PyTorch)."""
 
     window: Spatial
     stride: Spatial = ()
     padding: SpatialPadding = "valid"
-    p: Literal[1, 2] = 2
+    p: Literal[1, 2, 3] = 2
     signed: bool = False
 
 

@@ -6,20 +6,22 @@ divisor counts, is then a line each.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Final
 
 import numpy as np
 
-from conformance.case.geometry import window_count
-from conformance.case.job import Job
+from conformance.case.families.pooling import IndexedMaxPool, index_weights, place_steps
+from conformance.case.geometry import Pads, window_count
+from conformance.case.job import Job, Tensor
 from conformance.formats import FORMATS
 from conformance.verdict.model import exactly
 from conformance.verdict.oracle import Expectations
 from conformance.verdict.variants.reading import (
     AVERAGE_POOL,
+    INDEXED_POOL,
     MAX_POOL,
     Array,
     Reading,
@@ -28,6 +30,7 @@ from conformance.verdict.variants.reading import (
     dilation_of,
     each_output,
     kernel_of,
+    moved,
     numbers,
     pads_of,
     replaced,
@@ -107,6 +110,22 @@ def _crossed(join: np.ufunc, one: Array, other: Array) -> Array:
 # Maxima -------------------------------------------------------------------------------------------------------------
 
 
+def _indices(windows: _Windows, shares: Array, job: Job) -> Array:
+    """Of the elements that get a share, one a window."""
+    places = np.take_along_axis(windows.places[None, :, :, None], np.argmax(shares, axis=2)[:, :, None], axis=2)
+    return windows.output(_counted(places[:, :, 0], job))
+
+
+def _counted(places: Array, job: Job) -> Array:
+    """Places of planes, counted along rows first, as the indices that a job asks for."""
+    a: IndexedMaxPool = job.attributes
+    shape = job.operands["x"].shape
+    image, place, channel = index_weights(a.indexed, shape)
+    along = np.unravel_index(places, shape[1:-1])
+    own = sum(at * step for at, step in zip(along, place_steps(a.indexed, shape[1:-1]), strict=True))
+    return np.asarray(own * place + np.arange(shape[0])[:, None, None] * image + np.arange(shape[-1]) * channel)
+
+
 def _first(seen: Array) -> Array:
     return _at(seen, np.argmax(seen, axis=2))
 
@@ -129,9 +148,14 @@ def _shared(seen: Array) -> Array:
 
 
 def _maximum(
-    job: Job, choose: Callable[[Array], Array] = _first, *, outside: float = -math.inf, skips_nan: bool = False
+    job: Job,
+    choose: Callable[[Array], Array] = _first,
+    *,
+    outside: float = -math.inf,
+    skips_nan: bool = False,
+    tells: bool = False,
 ) -> Reading | None:
-    """Maxima of what the windows see, the cotangent handed to what `choose` says."""
+    """Maxima of what the windows see, the cotangent handed to what `choose` says; indices `tell` of that, too."""
     windows = _Windows.of(job)
     if not windows.x.size or (outside == 0 and windows.inside.all()):
         return None
@@ -140,10 +164,12 @@ def _maximum(
         seen = windows.seen(outside)
         if skips_nan:
             seen = np.where(np.isnan(seen), -np.inf, seen)
-        outputs = {"output": exactly(windows.output(seen.max(axis=2)))}
+        outputs, shares = {"output": exactly(windows.output(seen.max(axis=2)))}, choose(seen)
+        if tells and "indices" in found.outputs:
+            outputs["indices"] = exactly(_indices(windows, shares, job))
         if not found.gradients:
             return replaced(found, outputs)
-        shares, cotangent = choose(seen), windows.cotangent(job)[:, :, None, :]
+        cotangent = windows.cotangent(job)[:, :, None, :]
         gradient = windows.collected(shares * cotangent, job)
         absolute = windows.collected(shares * np.abs(cotangent), job)
         # As many terms as windows overlap, and one rounding of a share.
@@ -180,12 +206,58 @@ def _lowest_number(job: Job) -> Reading:
     return Reading(job=job, change=change)
 
 
+def _last_nan(seen: Array) -> Array:
+    numbers = np.isnan(seen)
+    return np.where(numbers.any(axis=2, keepdims=True), _last(np.where(numbers, 1.0, 0.0)), _first(seen))
+
+
 def _past_nan(seen: Array) -> Array:
     return _first(np.where(np.isnan(seen), -np.inf, seen))
 
 
 def _above_minus_infinity(seen: Array) -> Array:
     return _first(seen) * (seen > -np.inf)
+
+
+# Indices ------------------------------------------------------------------------------------------------------------
+
+
+def _of_taps(job: Job) -> Reading | None:
+    """Indices that count the elements of a window."""
+    windows = _Windows.of(job)
+    if not windows.x.size:
+        return None
+
+    def change(found: Expectations) -> Expectations:
+        taps = np.argmax(_first(windows.seen(-np.inf)), axis=2)
+        return replaced(found, {"indices": exactly(windows.output(taps))})
+
+    return Reading(job=job, change=change)
+
+
+def _of_the_padded(job: Job) -> Reading | None:
+    """Indices into planes that were padded by hand."""
+    windows, pads = _Windows.of(job), pads_of(job)
+    if not windows.x.size or not any(map(any, pads)):
+        return None
+
+    def change(found: Expectations) -> Expectations:
+        padded = replace(job, operands={"x": _padded(job.operands["x"], pads)})
+        places = np.take_along_axis(
+            windows.places[None, :, :, None],
+            np.argmax(_first(windows.seen(-np.inf)), axis=2)[:, :, None],
+            axis=2,
+        )[:, :, 0]
+        along = np.unravel_index(places, sizes_of(job))
+        moved = tuple(at + low for at, (low, _) in zip(along, pads, strict=True))
+        places = np.ravel_multi_index(moved, sizes_of(padded))
+        return replaced(found, {"indices": exactly(windows.output(_counted(places, padded)))})
+
+    return Reading(job=job, change=change)
+
+
+def _padded(x: Tensor, pads: Pads) -> Tensor:
+    return moved(x, lambda data: np.pad(data, ((0, 0), *pads, (0, 0))))
 
 
 # Means --------------------------------------------------------------------------------------------------------------
@@ -285,7 +357,7 @@ VARIANTS: Final = (
         operators=MAX_POOL,
         about="TensorFlow's maximum on a processor compares with >, and never takes NaN.",
         seen_by="a NaN in a window",
-        read=partial(_maximum, skips_nan=True),
+        read=partial(_maximum, skips_nan=True, tells=True),
         shows_on=(math.nan,),
     ),
     Variant(
@@ -314,6 +386,55 @@ VARIANTS: Final = (
         read=partial(_maximum, choose=_above_minus_infinity),
         touches="gradients",
         shows_on=(-math.inf, -math.inf, -math.inf),
+    ),
+    Variant(
+        name="the last of equal maxima",
+        operators=INDEXED_POOL,
+        about="A comparison with >= tells the last of equal maxima, which takes the gradient.",
+        seen_by="ties",
+        read=partial(_maximum, choose=_last, tells=True),
+        shows_on=_TIES,
+    ),
+    Variant(
+        name="the last NaN",
+        operators=INDEXED_POOL,
+        about="PyTorch's loop takes every NaN that it meets, so that the last of a window is told.",
+        seen_by="two NaN in a window",
+        read=partial(_maximum, choose=_last_nan, tells=True),
+        shows_on=(math.nan, math.nan, math.nan),
+    ),
+    Variant(
+        name="indices within the window",
+        operators=INDEXED_POOL,
+        about="An argmax over patches tells the element of the window, which nobody adds to its beginning.",
+        seen_by="more than one window",
+        read=_of_taps,
+        touches="outputs",
+    ),
+    Variant(
+        name="indices count the padding",
+        operators=INDEXED_POOL,
+        about="Where the input is padded by hand first, indices count the places of the padded planes.",
+        seen_by="padding",
+        read=_of_the_padded,
+        touches="outputs",
+    ),
+    *(
+        Variant(
+            name=f"indices count {what}",
+            operators=INDEXED_POOL,
+            about=about,
+            seen_by=f"indices that do not count {what}, of several images and channels",
+            read=partial(reread, indexed=indexed),
+            touches="outputs",
+        )
+        for indexed, what, about in (
+            ("plane", "one plane", "PyTorch's indices begin anew in every channel."),
+            ("image", "an image with its channels", "TensorFlow's indices count the channels, image by image."),
+            ("images", "all images with their channels", "TensorFlow's include_batch_in_index counts all images."),
+            ("planes", "the planes of all images", "ONNX's indices count channels-first tensors from end to end."),
+            ("columns", "columns first", "ONNX's storage_order 1 counts a plane column by column."),
+        )
     ),
     Variant(
         name="padding counted in averages",

@@ -30,10 +30,12 @@ CONV: Final = ("conv?d",)
 TRANSPOSED: Final = ("conv?d_transpose",)
 KERNELS: Final = (*CONV, *TRANSPOSED)
 KERNELS_OF_PLANES: Final = ("conv[23]d", "conv[23]d_transpose")
-MAX_POOL: Final = ("max_pool?d",)
+INDEXED_POOL: Final = ("max_pool?d_with_indices",)
+MAX_POOL: Final = ("max_pool?d", *INDEXED_POOL)
+MAX_POOL_OF_PLANES: Final = ("max_pool[23]d", "max_pool[23]d_with_indices")
 AVERAGE_POOL: Final = ("average_pool?d",)
 POOLS: Final = (*MAX_POOL, *AVERAGE_POOL)
-POOLS_OF_PLANES: Final = ("max_pool[23]d", "average_pool[23]d")
+POOLS_OF_PLANES: Final = (*MAX_POOL_OF_PLANES, "average_pool[23]d")
 
 
 def unchanged(found: Expectations) -> Expectations:
@@ -133,9 +135,20 @@ def _evaluate(variants: Sequence[Variant], job: Job, ask: Ask, *, exact: bool) -
             if name in gradients:
                 gradients[name] = apart.gradients[name]
         found = Expectations(outputs=found.outputs, gradients=gradients)
-    changed = reading.change(found)
+    changed = _in_formats(reading.change(found), found)
     fits = all(changed.outputs[name].value.shape == tensor.shape for name, tensor in job.cotangents.items())
     return changed if fits else Expectations(outputs=changed.outputs, gradients={})
+
+
+def _in_formats(changed: Expectations, found: Expectations) -> Expectations:
+    """Whatever happens to places, they stay integers."""
+    return replace(
+        changed,
+        outputs={
+            name: replace(expectation, format=found.outputs[name].format) if name in found.outputs else expectation
+            for name, expectation in changed.outputs.items()
+        },
+    )
 
 
 def fitting(job: Job) -> Job | MustRefuse:

@@ -423,11 +423,11 @@ def _respanned(
 
 
 def _other_sign(job: Job, signed: bool) -> Reading | None:
-    return reread(job, signed=signed) if job.attributes.p == 1 else None
+    return reread(job, signed=signed) if job.attributes.p % 2 else None
 
 
-def _other_power(job: Job, given: int) -> Reading | None:
-    return reread(job, p=3 - given) if job.attributes.p == given else None
+def _other_power(job: Job, given: int, other: int) -> Reading | None:
+    return reread(job, p=other) if job.attributes.p == given else None
 
 
 def _rootless(job: Job) -> Reading | None:
@@ -451,7 +451,7 @@ def _rootless(job: Job) -> Reading | None:
 
 
 def _mean_of_powers(job: Job) -> Reading | None:
-    factor = prod(job.attributes.window) ** (-1 / job.attributes.p)
+    factor = float(prod(job.attributes.window)) ** (-1 / job.attributes.p)
     if factor == 1:
         return None
 
@@ -768,26 +768,26 @@ VARIANTS: Final = (
     Variant(
         name="absolute values left out",
         operators=_LP,
-        about="PyTorch takes x to the power of p as it is, so that p = 1 is a sum.",
-        seen_by="p = 1, unsigned, and numbers below 0",
+        about="PyTorch takes x to the power of p as it is, so that p = 1 is a sum, and p = 3 may have no root.",
+        seen_by="p = 1 or 3, unsigned, and numbers below 0",
         read=partial(_other_sign, signed=True),
     ),
     Variant(
         name="absolute values taken",
         operators=_LP,
         about="ONNX's LpPool is a norm for every p.",
-        seen_by="p = 1, signed, and numbers below 0",
+        seen_by="p = 1 or 3, signed, and numbers below 0",
         read=partial(_other_sign, signed=False),
     ),
     *(
         Variant(
-            name=f"p = {3 - given} for {given}",
+            name=f"p = {other} for {given}",
             operators=_LP,
             about="The order of the norm gets lost, and a default stands in.",
             seen_by=f"p = {given}",
-            read=partial(_other_power, given=given),
+            read=partial(_other_power, given=given, other=other),
         )
-        for given in (1, 2)
+        for given, other in ((1, 2), (2, 1), (3, 2))
     ),
     Variant(
         name="indices of the image read as of a plane",

@@ -14,6 +14,7 @@ from conformance.verdict.variants.reading import (
     KERNELS,
     KERNELS_OF_PLANES,
     MAX_POOL,
+    MAX_POOL_OF_PLANES,
     POOLS,
     POOLS_OF_PLANES,
     TRANSPOSED,
@@ -257,6 +258,14 @@ def _pad_reversed(pads: Pads) -> Pads:
     return pads[::-1]
 
 
+def _without_cuts(pads: Pads) -> Pads:
+    return tuple((max(low, 0), max(high, 0)) for low, high in pads)
+
+
+def _other_side(pads: Pads) -> Pads:
+    return tuple((abs(low), abs(high)) for low, high in pads)
+
+
 def _pad_value_ignored(job: Job) -> Reading | None:
     return reread(job, value=0.0)
 
@@ -384,7 +393,7 @@ VARIANTS: Final = (
         )
         for name, operators in (
             ("stride", (*KERNELS_OF_PLANES, *POOLS_OF_PLANES)),
-            ("dilation", (*KERNELS_OF_PLANES, "max_pool[23]d")),
+            ("dilation", (*KERNELS_OF_PLANES, *MAX_POOL_OF_PLANES)),
             ("window", POOLS_OF_PLANES),
         )
     ),
@@ -398,7 +407,7 @@ VARIANTS: Final = (
         )
         for name, operators in (
             ("stride", (*KERNELS_OF_PLANES, *POOLS_OF_PLANES)),
-            ("dilation", (*KERNELS_OF_PLANES, "max_pool[23]d")),
+            ("dilation", (*KERNELS_OF_PLANES, *MAX_POOL_OF_PLANES)),
             ("window", POOLS_OF_PLANES),
         )
     ),
@@ -506,6 +515,20 @@ VARIANTS: Final = (
         about="torch.nn.functional.pad takes the last axis first.",
         seen_by="pads that differ between the axes",
         read=partial(_pad_pairs, change=_pad_reversed),
+    ),
+    Variant(
+        name="negative pads ignored",
+        operators=("pad",),
+        about="A pad that only adds takes what is negative for nothing.",
+        seen_by="negative pads",
+        read=partial(_pad_pairs, change=_without_cuts),
+    ),
+    Variant(
+        name="negative pads added",
+        operators=("pad",),
+        about="The sign of a pad gets lost, and what was to be cut is added.",
+        seen_by="negative pads",
+        read=partial(_pad_pairs, change=_other_side),
     ),
     Variant(
         name="border replicated instead of a constant",

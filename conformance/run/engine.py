@@ -40,7 +40,7 @@ from conformance.verdict.judge import Judgement, judge, merge, steadied
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.precision import explained
-from conformance.verdict.tangents import expect_tangents
+from conformance.verdict.tangents import expect_tangents, pushed
 from conformance.verdict.terms import explain
 from conformance.worker.gateway import Worker, costly
 
@@ -209,7 +209,7 @@ class Session:
         """One answer to what is sent, and what it should be; asked again without cotangents where it failed."""
         lacking = _lacking(job, self.description)
         if lacking or self.worker is None:
-            answer: Answer = Unsupported(reason=lacking) if lacking else oracle.answer(job)
+            answer: Answer = Unsupported(reason=lacking) if lacking else _referred(job)
             return answer, self._expect(job, answer)
         self.worker.send(sent)
         expected = None if job.operator == "chain" else self._expect_operator(job)
@@ -255,6 +255,12 @@ class Session:
         return replace(found, tangents=expect_tangents(job, self._accumulators))
 
 
+def _referred(job: Job) -> Answer:
+    """The reference's own answer."""
+    answer = oracle.answer(job)
+    return replace(answer, tangents=pushed(job)) if job.tangents and isinstance(answer, Outputs) else answer
+
+
 def describe_reference() -> Description:
     """The reference, described as a backend is."""
     import numpy
@@ -268,6 +274,7 @@ def describe_reference() -> Description:
         accumulators=(),
         absent=(),
         operators=tuple(OPERATORS),
+        forward_mode=True,
     )
 
 

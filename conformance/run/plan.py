@@ -139,7 +139,8 @@ def plan(
                 _layouts(case, layouts, partial(layout_of, target, case)),
                 every=bool(layouts or case.layouts) or tier == "full",
             )
-            for tangents in (asks_tangents(case, format_, layout, tier),)
+            # No case states tangents, so that the reference has nothing to be held to.
+            for tangents in (target != REFERENCE and asks_tangents(case, format_, layout, tier),)
             for item in (Item(case=case, target=target, format=format_, layout=layout, tangents=tangents),)
             if (target != REFERENCE or states_something(case)) and wanted(item.name)
         )

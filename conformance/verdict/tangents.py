@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case.job import Job
+from conformance.case.job import Job, Tensor
 from conformance.case.operators import OPERATORS
-from conformance.formats import Float64
+from conformance.formats import FORMATS, Float64, to_storage
 from conformance.reference.magnitude import Magnitude, once
 from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import REFERENCE_UNIT, Accumulators, attribute_values, in_float64, to_float64
@@ -61,6 +61,13 @@ def expect_tangents(job: Job, accumulators: Accumulators) -> dict[str, Expectati
             root=np.broadcast_to(np.sqrt(magnitude.terms), value.shape),
         )
     }
+
+
+def pushed(job: Job) -> dict[str, Tensor]:
+    """The reference's own answer to a job's tangents, as a backend's would be: rounded to the job's format."""
+    format_ = FORMATS[job.format]
+    expected = expect_tangents(job, Accumulators())
+    return {name: Tensor(job.format, to_storage(found.value, format_)) for name, found in expected.items()}
 
 
 def _terms(

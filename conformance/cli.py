@@ -283,7 +283,8 @@ def _print_stats(cases: Sequence["Case"], version: str) -> None:
 
     from conformance.case.model import CHECKS, TIERS
 
-    table = Table("operator", *TIERS, "formats", "layouts", *CHECKS, "jvp", "expected values", "claims", "probes")
+    asked = ("formats", "layouts", *CHECKS, "jvp", "second", "expected values", "claims", "probes")
+    table = Table("operator", *TIERS, *asked)
     by_operator: dict[str, list[Case]] = {}
     for case in cases:
         by_operator.setdefault(case.operator, []).append(case)
@@ -303,6 +304,7 @@ def _counts(cases: Sequence["Case"]) -> Iterator[str]:
 
     from conformance.case.layouts import LAYOUTS, further, may_vary
     from conformance.case.model import CHECKS, TIERS
+    from conformance.case.second import asks_second
     from conformance.case.tangents import asks_tangents
 
     def layouts(case: "Case") -> tuple[str, ...]:
@@ -318,7 +320,8 @@ def _counts(cases: Sequence["Case"]) -> Iterator[str]:
         yield ", ".join(f"{name} {count}" for name, count in counts.items())
     for check in CHECKS:
         yield str(sum(check in case.checks for case in cases))
-    yield str(sum(asks_tangents(case, format_, "native", "full") for case in cases for format_ in case.formats[:1]))
+    for asks in (asks_tangents, asks_second):
+        yield str(sum(asks(case, format_, "native", "full") for case in cases for format_ in case.formats[:1]))
     yield str(sum(bool(case.expect.outputs or case.expect.gradients) for case in cases))
     yield str(sum(len(case.claims) for case in cases))
     yield str(sum(bool(case.readings) for case in cases))

@@ -280,7 +280,7 @@ def test_listing_names_cases_and_items(folder: Path, monkeypatch: pytest.MonkeyP
     assert listed("-t", "tf", "-k", "plain") == (0, turn)  # the tier full, in every layout
     assert listed("-t", "scipy")[0] == 5  # it has no conv2d
     assert listed("--tier", "smoke") == (0, "conv/plain\n")
-    row = r"\W+1\W+2\W+2\W+float32 2\W+native 2\W+2\W+1\W+1\W+1\W+0"
+    row = r"\W+1\W+2\W+2\W+float32 2\W+native 2\W+2\W+1\W+1\W+0\W+1\W+0"
     assert re.search("conv2d" + row, listed("--stats")[1])
     assert re.search("all" + row, listed("--stats")[1])
     (folder / "cases" / "bad.yaml").write_text(BAD)

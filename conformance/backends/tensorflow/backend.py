@@ -139,6 +139,7 @@ class TensorFlowBackend(
             modes=self.modes,
             stored_sums=STORED_SUMS,
             forward_mode=not self._function,
+            second_order=not self._function,
         )
 
     @property
@@ -189,6 +190,25 @@ class TensorFlowBackend(
         with tf.device(self.place), tf.autodiff.ForwardAccumulator(primals, list(tangents.values())) as accumulator:
             outputs = program.run(self, operands, lambda _, value: value)
             return {name: accumulator.jvp(value, unconnected_gradients="zero") for name, value in outputs.items()}
+
+    def pull_twice(
+        self, program: Program, operands: Natives, cotangents: Natives, directions: Natives, names: Sequence[str]
+    ) -> Natives:
+        tf = self._tf
+        self.record()
+        given, by = {name: operands[name] for name in directions}, {**operands, **cotangents}
+        with tf.device(self.place), tf.GradientTape() as outer:
+            outer.watch([by[name] for name in names])
+            with tf.GradientTape() as inner:
+                inner.watch(given)
+                outputs = program.run(self, operands, lambda _, value: value)
+            heads = {name: outputs[name] for name in cotangents}
+            pulled = inner.gradient(heads, given, output_gradients=cotangents, unconnected_gradients="zero")
+        with tf.device(self.place):
+            found: Natives = outer.gradient(
+                pulled, {name: by[name] for name in names}, output_gradients=directions, unconnected_gradients="zero"
+            )
+        return found
 
     def _traced(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives

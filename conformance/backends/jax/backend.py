@@ -83,7 +83,10 @@ class JaxBackend(
         'jax.config.update("jax_enable_x64", True)',
     )
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
-        "channels_first": ("conv?d*", "max_pool?d", "average_pool?d")
+        "channels_first": (
+            *("conv?d*", "max_pool?d", "average_pool?d", "resize2d"),
+            *("batch_norm*", "group_norm", "instance_norm", "local_response_norm"),
+        )
     }
     native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
     offers: ClassVar[Mapping[str, Mode]] = {

@@ -70,7 +70,11 @@ class TensorFlowBackend(
     numbers: ClassVar[str] = "tf.cast({tensor}, tf.float64).numpy()"
     dtype: ClassVar[str] = "<dtype: '{format}'>"
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
-        "channels_first": ("conv?d*", "max_pool?d", "average_pool?d")
+        # Neither tf.image nor local response normalisation has a word for it.
+        "channels_first": (
+            *("conv?d*", "max_pool?d", "average_pool?d"),
+            *("batch_norm*", "group_norm", "instance_norm"),
+        )
     }
     offers: ClassVar[Mapping[str, Mode]] = {
         "function": Mode(about="every question through tf.function", trains=False),

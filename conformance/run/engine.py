@@ -195,8 +195,8 @@ class Session:
         job = asked.job
         if job.tangents and not (isinstance(answer, Outputs) and answer.tangents):
             job = replace(job, tangents={})  # what fails as a whole tells nothing of its forward mode
-        if job.directions and not (isinstance(answer, Outputs) and answer.second):
-            job = replace(job, directions={})  # nor of second derivatives
+        if job.directions and not (isinstance(answer, Outputs) and answer.second and _pulled(answer)):
+            job = replace(job, directions={})  # nor of second derivatives; who refuses a gradient refuses those of it
         again: list[Answer] = []
         if isinstance(answer, Outputs) and self.worker is not None and not item.case.readings:
             again = [self._answer(asked.sent) for _ in range(self._repeat - 1)]
@@ -273,6 +273,11 @@ def _referred(job: Job) -> Answer:
     """The reference's own answer."""
     answer = oracle.answer(job)
     return replace(answer, tangents=pushed(job)) if job.tangents and isinstance(answer, Outputs) else answer
+
+
+def _pulled(answer: Outputs) -> bool:
+    """Whether every gradient is there."""
+    return all(isinstance(gradient, Tensor) for gradient in answer.gradients.values())
 
 
 def describe_reference() -> Description:

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from conformance.backends.base import Natives, Program
-from conformance.case.job import Description
+from conformance.backends.base import Gradients, Natives, Program
+from conformance.case.job import Description, Refused
 from conformance.case.operators import OPERATORS
 from conformance.tests.forward_mode import Pushes, with_numbers
 
@@ -92,6 +93,14 @@ class RaisesTwice(PullsTwice):
         self, program: Program, operands: Natives, cotangents: Natives, directions: Natives, names: Sequence[str]
     ) -> Natives:
         raise LookupError("derivative of the backward kernel is not implemented")
+
+
+class RefusesOneGradient(RaisesTwice):
+    """Has no kernel for the gradient of a weight, and so no derivative of that."""
+
+    def evaluate(self, *asked: Any) -> tuple[Natives, Gradients]:
+        outputs, gradients = super().evaluate(*asked)
+        return outputs, {**gradients, "w": Refused(error="LookupError", message="no backward kernel")}
 
 
 class PullsNothing(PullsTwice):

@@ -30,6 +30,7 @@ from conformance.tests.second_order import (
     PullsNothing,
     PullsTwice,
     RaisesTwice,
+    RefusesOneGradient,
 )
 from conformance.verdict.model import Outcome, Reason
 from conformance.verdict.oracle import Accumulators, attribute_values, in_float64, to_float64
@@ -224,6 +225,14 @@ def test_who_refuses_or_gives_nothing_is_told(ask_twice: AskTwice) -> None:
         assert result.verdicts["second"].detail == told
         assert result.verdicts["outputs"].outcome is Outcome.AGREES
         assert result.unexpected
+
+
+def test_who_refuses_a_gradient_is_told_of_it_once(ask_twice: AskTwice) -> None:
+    verdicts = ask_twice(RefusesOneGradient, DENSE).verdicts
+    assert {check: verdict.outcome for check, verdict in verdicts.items()} == {
+        "outputs": Outcome.AGREES,
+        "gradients": Outcome.REFUSED,
+    }
 
 
 def test_a_process_that_dies_there_has_its_outputs_and_gradients(sessions: Callable[..., Session]) -> None:

@@ -48,6 +48,7 @@ from conformance.case.operators import (
     operators_of,
     own_of,
 )
+from conformance.case.second import second_names
 from conformance.errors import NotTranslatable
 
 # A framework's tensor: every adapter knows its own type, nothing here looks inside.
@@ -502,6 +503,25 @@ class Backend(Idiom, ABC):
         """
         raise NotTranslatable(f"{type(self).__name__} has no forward mode")
 
+    def pull_twice(
+        self, program: Program, operands: Natives, cotangents: Natives, directions: Natives, names: Sequence[str]
+    ) -> Natives:
+        """Differentiates a program's gradients along directions once more, in reverse over reverse.
+
+        An adapter that has it says so in its description.
+
+        Args:
+            program: what to run.
+            operands: by name.
+            cotangents: by output name.
+            directions: by operand; the gradients' inner products with them are added up, and that is differentiated.
+            names: by what: operands, and outputs for their cotangents.
+
+        Raises:
+            NotTranslatable: if the adapter does not differentiate twice.
+        """
+        raise NotTranslatable(f"{type(self).__name__} does not differentiate twice")
+
     @classmethod
     def script(cls, calls: Sequence[str], names: Names) -> tuple[str, ...]:
         """Lines that make the outputs and, where `names.sources` asks for them, the gradients."""
@@ -563,6 +583,7 @@ class Backend(Idiom, ABC):
             outputs=got,
             gradients=got_gradients,
             tangents=self._pushed(program, job) if job.tangents else {},
+            second=self._pulled_twice(program, job) if job.directions else {},
             calls=calls,
             composed=self.composed,
             mutated=tuple(
@@ -576,19 +597,29 @@ class Backend(Idiom, ABC):
 
     def _pushed(self, program: Program, job: Job) -> dict[str, Tensor | Failure]:
         """The tangents of a job's outputs, or for each one why there is none."""
-        self.log = CallLog()  # the calls are written down already
-        operands = {name: self.put(tensor) for name, tensor in job.operands.items()}
-        tangents = {name: self.put(tensor) for name, tensor in job.tangents.items()}
+        operands, tangents = self._all(job.operands), self._all(job.tangents)
+        return self._each(OPERATORS[job.operator].outputs, "tangent", lambda: self.push(program, operands, tangents))
+
+    def _pulled_twice(self, program: Program, job: Job) -> dict[str, Tensor | Failure]:
+        """The derivatives of a job's gradients along its directions, or for each one why there is none."""
+        names = second_names(job.operator)
+        given = self._all(job.operands), self._all(job.cotangents), self._all(job.directions)
+        return self._each(names, "second derivative", lambda: self.pull_twice(program, *given, names))
+
+    def _all(self, tensors: Mapping[str, Tensor]) -> Natives:
+        return {name: self.put(tensor) for name, tensor in tensors.items()}
+
+    def _each(self, names: Sequence[str], what: str, compute: Callable[[], Natives]) -> dict[str, Tensor | Failure]:
+        """Further arrays of a job whose calls are written down already, or for each one why there is none."""
+        self.log = CallLog()
         try:
-            pushed = self.push(program, operands, tangents)
+            found = compute()
         except NotTranslatable as error:
-            return dict.fromkeys(OPERATORS[job.operator].outputs, Unsupported(reason=str(error)))
+            return dict.fromkeys(names, Unsupported(reason=str(error)))
         except Exception as error:
-            return dict.fromkeys(OPERATORS[job.operator].outputs, refused(error))
-        missing = Refused(error="Missing", message="no tangent came back")
-        return {
-            name: self.get(pushed[name]) if name in pushed else missing for name in OPERATORS[job.operator].outputs
-        }
+            return dict.fromkeys(names, refused(error))
+        missing = Refused(error="Missing", message=f"no {what} came back")
+        return {name: self.get(found[name]) if name in found else missing for name in names}
 
     def _elsewhere(self, check: Check, arrays: Mapping[str, Native | Failure]) -> list[tuple[Check, str, str]]:
         """The arrays that are not on the device asked, and where they are."""

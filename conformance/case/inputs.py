@@ -174,12 +174,19 @@ class Question:
 
     def tangents(self) -> dict[str, Tensor]:
         """A tangent for every differentiable operand: normal numbers, small integers beside wide ones."""
+        return self._along("tangent")
+
+    def directions(self) -> dict[str, Tensor]:
+        """A direction for every differentiable operand, along which its gradient is differentiated: as tangents."""
+        return self._along("direction")
+
+    def _along(self, what: str) -> dict[str, Tensor]:
         made = {}
         for name, spec in self.case.inputs.items():
             if self._operand(name).differentiable:
                 fill = Fill(kind="integers" if self.data == "wide" else "normal")
                 size = math.prod(spec.shape)
-                values = self._filled(fill, "tangent", "real", f"tangent {name}", size, spec.shape)
+                values = self._filled(fill, what, "real", f"{what} {name}", size, spec.shape)
                 made[name] = Tensor(self.format.name, to_storage(values.reshape(spec.shape), self.format))
         return made
 

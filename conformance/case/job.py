@@ -139,6 +139,7 @@ class Job:
         operands: by name, stored in the job's format (integers and masks in their own).
         cotangents: by output name; empty when no gradient is asked.
         tangents: by differentiable operand; empty when the outputs' tangents are not asked.
+        directions: by differentiable operand; empty when second derivatives are not asked.
         own: only the framework's own function and options answer it; a recipe that an adapter composes does not.
     """
 
@@ -151,6 +152,7 @@ class Job:
     operands: Mapping[str, Tensor]
     cotangents: Mapping[str, Tensor] = field(default_factory=dict)
     tangents: Mapping[str, Tensor] = field(default_factory=dict)
+    directions: Mapping[str, Tensor] = field(default_factory=dict)
     own: bool = False
 
 
@@ -196,6 +198,8 @@ class Outputs:
         outputs: by name, as the framework stored them.
         gradients: with respect to each differentiable operand, or why there is none.
         tangents: of the outputs, in forward mode, or why there is none.
+        second: derivatives of the gradients along directions, by operands and by outputs' cotangents, or why there is
+            none.
         calls: the native calls as they were really made, in order.
         composed: what the framework lacks, where the adapter composed a recipe instead.
         mutated: operands that changed while the framework had them.
@@ -206,6 +210,7 @@ class Outputs:
     outputs: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor | Failure] = field(default_factory=dict)
     tangents: Mapping[str, Tensor | Failure] = field(default_factory=dict)
+    second: Mapping[str, Tensor | Failure] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
     composed: tuple[str, ...] = ()
     mutated: tuple[str, ...] = ()
@@ -324,6 +329,7 @@ class Description:
             follow norms.
         modes: how it is driven.
         forward_mode: it is asked for tangents of outputs.
+        second_order: it is asked for derivatives of gradients.
         stored_sums: (operator glob, storage format) where a sum of products is stored before the bias is added to
             it: two roundings instead of one.
     """
@@ -340,3 +346,4 @@ class Description:
     modes: tuple[str, ...] = ()
     stored_sums: tuple[tuple[str, str], ...] = ()
     forward_mode: bool = False
+    second_order: bool = False

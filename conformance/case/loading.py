@@ -32,6 +32,7 @@ from conformance.case.networks import network_cases
 from conformance.case.operators import INPUT, OPERATORS, Chain, Layer
 from conformance.case.reduction import is_reducible, reduce
 from conformance.case.resolved import question
+from conformance.case.second import second_names
 from conformance.case.sweeps import Cell, swept
 from conformance.case.tensors import FILLS_FOR, MOST_BYTES, TensorRead, WrongPart, read_tensor, too_large
 from conformance.case.writing import as_yaml
@@ -624,6 +625,11 @@ class _Reader:
             checks = tuple(check for check in checks if check != "gradients")
         if "jvp" in checks and operator.forward_mode is None:
             self.note(("checks",), f"jvp is asked, and {operator.name} has no forward mode stated; leave it out")
+        if "second" in checks and not second_names(operator.name):
+            told = f"second is asked, and {operator.name} has no second derivative stated; leave it out"
+            self.note(("checks",), told)
+        if "second" in checks and "gradients" not in checks:
+            self.note(("checks",), "second is asked, which differentiates the gradients; add gradients")
         if not checks and expect == Expect() and not claims:
             self.note(
                 ("checks",), "nothing is asked: there are no checks, expected values or claims; add one of them"

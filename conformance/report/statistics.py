@@ -10,6 +10,7 @@ from typing import Final
 
 from conformance.case.layouts import LAYOUTS, further, may_vary
 from conformance.case.model import CHECKS, TIERS, Case
+from conformance.case.second import asks_second
 from conformance.case.tangents import asks_tangents
 
 ALL: Final = "all"
@@ -69,10 +70,12 @@ def _counts(cases: Sequence[Case], tiers_of: Callable[[str], Sequence[str]]) -> 
     found.update(format_ for case in cases for format_ in case.formats)
     found.update(layout for case in cases for layout in _layouts(case))
     found.update({_HEADS.get(check, check): sum(check in case.checks for case in cases) for check in CHECKS})
-    tangents = (asks_tangents(case, format_, "native", "full") for case in cases for format_ in case.formats[:1])
     found.update(
         {
-            "jvp": sum(tangents),
+            **{
+                name: sum(asks(case, format_, "native", "full") for case in cases for format_ in case.formats[:1])
+                for name, asks in (("jvp", asks_tangents), ("second", asks_second))
+            },
             "stated": sum(bool(case.expect.outputs or case.expect.gradients) for case in cases),
             "claims": sum(len(case.claims) for case in cases),
             "probes": sum(bool(case.readings) for case in cases),

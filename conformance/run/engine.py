@@ -24,8 +24,9 @@ from conformance.case.job import (
     TimedOut,
     Unsupported,
 )
-from conformance.case.model import DataSet
+from conformance.case.model import CHECKS, DataSet
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
+from conformance.case.second import second_names
 from conformance.run.answered import Answered
 from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
@@ -40,7 +41,8 @@ from conformance.verdict.judge import Judgement, judge, merge, steadied
 from conformance.verdict.model import Outcome
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 from conformance.verdict.precision import explained
-from conformance.verdict.tangents import expect_tangents
+from conformance.verdict.second import expect_second
+from conformance.verdict.tangents import expect_tangents, pushed
 from conformance.verdict.terms import explain
 from conformance.worker.gateway import Worker, costly
 
@@ -135,7 +137,7 @@ class Session:
         whole = found.judgement
         diagnosis = Diagnosis()
         # Other readings tell of outputs and gradients.
-        if any(verdict.outcome is Outcome.DIFFERS for check, verdict in whole.verdicts.items() if check != "jvp"):
+        if any(verdict.outcome is Outcome.DIFFERS for check, verdict in whole.verdicts.items() if check in CHECKS):
             diagnosis = diagnose(differing, self._accumulators)
             if not case.readings:
                 names = diagnosis.agrees_with
@@ -187,11 +189,14 @@ class Session:
             operators_of(item.case.operator, item.case.attributes), "gradients", self.description
         )
         tangents = item.tangents and self.description.forward_mode
-        asked = question_of(item, data, gradients=gradients, tangents=tangents)
+        second = item.second and self.description.second_order
+        asked = question_of(item, data, gradients=gradients, tangents=tangents, second=second)
         answer, expected = self._ask(asked.job, asked.sent)
         job = asked.job
         if job.tangents and not (isinstance(answer, Outputs) and answer.tangents):
             job = replace(job, tangents={})  # what fails as a whole tells nothing of its forward mode
+        if job.directions and not (isinstance(answer, Outputs) and answer.second and _pulled(answer)):
+            job = replace(job, directions={})  # nor of second derivatives; who refuses a gradient refuses those of it
         again: list[Answer] = []
         if isinstance(answer, Outputs) and self.worker is not None and not item.case.readings:
             again = [self._answer(asked.sent) for _ in range(self._repeat - 1)]
@@ -209,7 +214,7 @@ class Session:
         """One answer to what is sent, and what it should be; asked again without cotangents where it failed."""
         lacking = _lacking(job, self.description)
         if lacking or self.worker is None:
-            answer: Answer = Unsupported(reason=lacking) if lacking else oracle.answer(job)
+            answer: Answer = Unsupported(reason=lacking) if lacking else _referred(job)
             return answer, self._expect(job, answer)
         self.worker.send(sent)
         expected = None if job.operator == "chain" else self._expect_operator(job)
@@ -224,17 +229,22 @@ class Session:
     def _received(self, sent: Job) -> Answer:
         assert self.worker is not None
         answer: Answer = self.worker.receive(self._timeout)
-        if (sent.cotangents or sent.tangents) and not isinstance(answer, (Outputs, Unsupported)):
+        if (sent.cotangents or sent.tangents or sent.directions) and not isinstance(answer, (Outputs, Unsupported)):
             answer = self._ask_again(sent, answer)
         return answer
 
     def _ask_again(self, job: Job, first: Failure) -> Answer:
         assert self.worker is not None
+        fewer = replace(job, directions={})
+        if job.directions and isinstance(first, (Crashed, TimedOut)):
+            without = self.worker.ask(fewer, self._timeout)
+            if isinstance(without, Outputs):
+                return replace(without, second=dict.fromkeys(second_names(job.operator), first))
         if job.tangents and isinstance(first, (Crashed, TimedOut)):
-            without = self.worker.ask(replace(job, tangents={}), self._timeout)
+            without = self.worker.ask(replace(fewer, tangents={}), self._timeout)
             if isinstance(without, Outputs):
                 return replace(without, tangents=dict.fromkeys(OPERATORS[job.operator].outputs, first))
-        second = self.worker.ask(replace(job, cotangents={}, tangents={}), self._timeout)
+        second = self.worker.ask(replace(fewer, cotangents={}, tangents={}), self._timeout)
         if not isinstance(second, Outputs):
             # Both failed: the graver of the two is the answer.
             grave = (Crashed, TimedOut)
@@ -250,9 +260,24 @@ class Session:
 
     def _expect_operator(self, job: Job) -> Expectations | MustRefuse:
         found = oracle.expect(job, self._accumulators)
-        if not job.tangents or isinstance(found, MustRefuse):
+        if isinstance(found, MustRefuse):
             return found
-        return replace(found, tangents=expect_tangents(job, self._accumulators))
+        return replace(
+            found,
+            tangents=expect_tangents(job, self._accumulators),
+            second=expect_second(job, self._accumulators),
+        )
+
+
+def _referred(job: Job) -> Answer:
+    """The reference's own answer."""
+    answer = oracle.answer(job)
+    return replace(answer, tangents=pushed(job)) if job.tangents and isinstance(answer, Outputs) else answer
+
+
+def _pulled(answer: Outputs) -> bool:
+    """Whether every gradient is there."""
+    return all(isinstance(gradient, Tensor) for gradient in answer.gradients.values())
 
 
 def describe_reference() -> Description:
@@ -268,6 +293,7 @@ def describe_reference() -> Description:
         accumulators=(),
         absent=(),
         operators=tuple(OPERATORS),
+        forward_mode=True,
     )
 
 

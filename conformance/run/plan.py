@@ -11,6 +11,7 @@ from conformance.case.job import NATIVE, Job, Target, Tensor
 from conformance.case.layouts import LAYOUTS, further, marked, may_vary
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
+from conformance.case.second import asks_second
 from conformance.case.tangents import asks_tangents, has_tangents
 from conformance.errors import ImpossibleShape
 from conformance.run.keyword import compile_keyword
@@ -20,13 +21,18 @@ REFERENCE: Final = Target(backend="reference")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One result to be had; with `tangents` those of the outputs are asked too, of who has a forward mode."""
+    """One result to be had.
+
+    With `tangents` those of the outputs are asked too, of who has a forward mode; with `second` derivatives of the
+    gradients, of who differentiates twice.
+    """
 
     case: Case
     target: Target
     format: FormatName
     layout: Layout
     tangents: bool = False
+    second: bool = False
 
     @property
     def name(self) -> str:
@@ -59,8 +65,10 @@ class Asked:
         return replace(self.job, attributes=attributes, own=True)
 
 
-def question_of(item: Item, data: DataSet, *, gradients: bool = True, tangents: bool = False) -> Asked:
-    """The job of one data set; without `gradients` it carries no cotangents, tangents only if they are asked."""
+def question_of(
+    item: Item, data: DataSet, *, gradients: bool = True, tangents: bool = False, second: bool = False
+) -> Asked:
+    """The job of one data set; without `gradients` it has no cotangents, and the others only if they are asked."""
     case = item.case
     question = Question(case, data, item.format)
     operands = question.operands()
@@ -75,6 +83,7 @@ def question_of(item: Item, data: DataSet, *, gradients: bool = True, tangents: 
         operands=operands,
         cotangents=cotangents,
         tangents=question.tangents() if tangents and has_tangents(case, data) else {},
+        directions=question.directions() if second and cotangents and has_tangents(case, data) else {},
     )
     return Asked(job=job, exact=question.exact, native=case.native, own=bool(case.readings))
 
@@ -139,8 +148,12 @@ def plan(
                 _layouts(case, layouts, partial(layout_of, target, case)),
                 every=bool(layouts or case.layouts) or tier == "full",
             )
-            for tangents in (asks_tangents(case, format_, layout, tier),)
-            for item in (Item(case=case, target=target, format=format_, layout=layout, tangents=tangents),)
+            # No case states these, so that the reference has nothing to be held to.
+            for tangents in (target != REFERENCE and asks_tangents(case, format_, layout, tier),)
+            for second in (target != REFERENCE and asks_second(case, format_, layout, tier),)
+            for item in (
+                Item(case=case, target=target, format=format_, layout=layout, tangents=tangents, second=second),
+            )
             if (target != REFERENCE or states_something(case)) and wanted(item.name)
         )
         return few(items) if tier != "full" and costly(target) else items

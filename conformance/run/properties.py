@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from conformance.case.job import Job, Outputs
+from conformance.case.job import Description, Job, Outputs
 from conformance.case.model import Case, FormatName
 from conformance.run.engine import Session
 from conformance.run.plan import Item, question_of
@@ -64,6 +64,11 @@ def check_properties(
     return tuple(_held(session, each, seed, questions, extent, formats) for each in properties)
 
 
+def applies_to(tried: Property, description: Description) -> bool:
+    """Whether a property asks nothing that a target says it does not have."""
+    return description.forward_mode or not tried.forward
+
+
 def _held(
     session: Session,
     tried: Property,
@@ -113,13 +118,15 @@ def try_property(
     session: Session, tried: Property, case: Case, formats: Sequence[FormatName]
 ) -> list[Comparison] | None:
     """Compares what a property makes of a case; None where it says nothing about it, nothing where answers lack."""
+    if not applies_to(tried, session.description):
+        return None
     compared: list[Comparison] = []
     applies = False
     gradients = not is_absent((case.operator,), "gradients", session.description)
     for format_ in formats:
         for data in case.data:
             item = Item(case=case, target=session.target, format=format_, layout="native")
-            job = question_of(item, data, gradients=gradients).job
+            job = question_of(item, data, gradients=gradients, tangents=tried.forward).job
             jobs = tried.jobs(job)
             if jobs is None:
                 continue

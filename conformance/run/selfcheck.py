@@ -29,7 +29,7 @@ from conformance.run.engine import Session
 from conformance.run.fuzz import Fuzzed, fuzz
 from conformance.run.mutate import item_of, mutate
 from conformance.run.plan import REFERENCE, question_of
-from conformance.run.properties import check_properties
+from conformance.run.properties import applies_to, check_properties
 from conformance.run.sampling import SMALL, draw
 from conformance.run.store import cases_digest, folder_name, to_plain
 from conformance.verdict import rational
@@ -270,6 +270,8 @@ def _rational(seed: int) -> Found:
 
 def _add_properties(checks: _Checks, session: Session, seed: int) -> None:
     for each in PROPERTIES:
+        if not applies_to(each, session.description):
+            continue
         checks.make(f"property: {each.name}", each.sentence, partial(_property, session, each, seed))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from conformance.backends.base import Native, Natives, Program
 from conformance.case.contract import NoAttributes
 from conformance.case.job import Description
+from conformance.case.operators import OPERATORS
 from conformance.tests.fakes import Array, Honest
 
 
@@ -18,12 +19,20 @@ def with_numbers(array: Array, numbers: np.ndarray) -> Array:
 
 
 class Pushes(Honest):
-    """Adds up the program's own results on tangents: of each factor in turn, and of the bias alone."""
+    """Adds up the program's own results on tangents: of each factor in turn, and of the bias alone.
+
+    A function of single elements pulls the tangent back instead: its Jacobian is its own transpose.
+    """
 
     def describe(self) -> Description:
         return replace(super().describe(), forward_mode=True)
 
     def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
+        if OPERATORS[program.operator].forward_mode == "elementwise":
+            self.tape = []
+            program.run(self, operands, lambda _, value: value)
+            ((_, _, pull),) = self.tape
+            return {"output": with_numbers(operands["x"], pull(tangents["x"].numbers)["x"])}
         terms = [self.term(program, operands, tangents, name) for name in self.pushed(tangents)]
         total = sum(term.numbers for term in terms)
         return {"output": with_numbers(terms[0], total)}

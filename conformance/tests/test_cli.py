@@ -281,8 +281,8 @@ def test_listing_names_cases_and_items(folder: Path, monkeypatch: pytest.MonkeyP
     assert listed("-t", "scipy")[0] == 5  # it has no conv2d
     assert listed("--tier", "smoke") == (0, "conv/plain\n")
     heads, *rows = (" ".join(line.split()) for line in listed("--stats")[1].splitlines())
-    assert heads == "operator smoke core full float32 native outputs grads jvp stated claims probes"
-    assert rows == [f"{name} 1 2 2 2 2 2 1 1 1 0 0" for name in ("conv2d", "all")]
+    assert heads == "operator smoke core full float32 native outputs grads jvp second stated claims probes"
+    assert rows == [f"{name} 1 2 2 2 2 2 1 1 0 1 0 0" for name in ("conv2d", "all")]
     (folder / "cases" / "bad.yaml").write_text(BAD)
     assert listed() == (2, "")
 

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.backends.base import Backend
+from conformance.backends.jax.backend import JaxBackend
+from conformance.backends.tensorflow.backend import TensorFlowBackend
 from conformance.case.job import Target, Tensor, Unsupported
 from conformance.case.layouts import LAYOUTS, ROTATION, axes_of, further, may_vary
 from conformance.case.model import Case, Expect, Layout
+from conformance.case.operators import OPERATORS
 from conformance.errors import InvalidCases
 from conformance.run.engine import Session
 from conformance.run.plan import Item, plan
@@ -110,6 +114,14 @@ def test_a_layout_is_native_where_it_is_the_framework_s_own() -> None:
 
 
 # Numbers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", [TensorFlowBackend, JaxBackend])
+def test_who_takes_channels_behind_the_batch_is_given_images_so(backend: type[Backend]) -> None:
+    """Of an operator without images nothing would be moved, and channels last be taken for channels first."""
+    taken = [name for name in OPERATORS if backend.layout_of("channels_first", (name,)) == "channels_first"]
+    assert {"conv2d", "batch_norm_training", "instance_norm"} < set(taken)
+    assert all(set(OPERATORS[name].images) == {"x", "output"} for name in taken)
 
 
 def test_images_move_there_and_back_and_nothing_else_does() -> None:

@@ -907,3 +907,9 @@ def test_a_check_that_an_operator_does_not_state_is_told(tmp_path: Path) -> None
     )
     with pytest.raises(InvalidCases, match="jvp is asked, and max_pool2d has no forward mode stated; leave it out"):
         load([path])
+    path.write_text("operator: mish\ncases: [{name: x, checks: [gradients, second], inputs: {x: [1, 4]}}]")
+    with pytest.raises(InvalidCases, match="second is asked, and mish has no second derivative stated; leave it out"):
+        load([path])
+    path.write_text("operator: tanh\ncases: [{name: x, checks: [outputs, second], inputs: {x: [1, 4]}}]")
+    with pytest.raises(InvalidCases, match="second is asked, which differentiates the gradients; add gradients"):
+        load([path])

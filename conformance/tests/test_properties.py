@@ -14,15 +14,18 @@ from conformance.run.plan import REFERENCE, question_of
 from conformance.run.properties import check_properties, try_property
 from conformance.run.sampling import SMALL
 from conformance.tests import fakes
+from conformance.tests.forward_mode import ForgetsTheKernel, Pushes, PushesTooLittle
 from conformance.tests.questions import CONV, DENSE, RELU, case, item
 from conformance.verdict import oracle
 from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import Accumulators, Expectations
 from conformance.verdict.properties import PROPERTIES, Measured, Property
+from conformance.verdict.tangents import expect_tangents, pushed
 
 BREAKERS: dict[str, type[fakes.Honest]] = {
     "adjoint": fakes.TransposedKernelFlipped,
     "pull-back": fakes.WeightGradientTransposed,
+    "forward": ForgetsTheKernel,
     "linearity": fakes.DenseOfSizes,
     "shift": fakes.MeansByPlace,
     "batch": fakes.ImagesChangePlaces,
@@ -32,8 +35,8 @@ BY_NAME: dict[str, Property] = {each.name: each for each in PROPERTIES}
 Sessions = Callable[..., Session]
 
 
-def job_of(asked: object, data: str = "normal") -> Job:
-    return question_of(item(asked), data).job  # type: ignore[arg-type]
+def job_of(asked: object, data: str = "normal", *, tangents: bool = False) -> Job:
+    return question_of(item(asked), data, tangents=tangents).job  # type: ignore[arg-type]
 
 
 def answered(job: Job, *, values: bool = True) -> Measured:
@@ -41,6 +44,8 @@ def answered(job: Job, *, values: bool = True) -> Measured:
     answer, expected = oracle.answer(job), oracle.expect(job, Accumulators())
     assert isinstance(answer, Outputs)
     assert isinstance(expected, Expectations)
+    answer = replace(answer, tangents=pushed(job))
+    expected = replace(expected, tangents=expect_tangents(job, Accumulators()))
 
     def blind(expectation: Expectation) -> Expectation:
         return replace(expectation, value=np.full(expectation.value.shape, np.nan))
@@ -49,6 +54,7 @@ def answered(job: Job, *, values: bool = True) -> Measured:
         expected = Expectations(
             outputs={name: blind(e) for name, e in expected.outputs.items()},
             gradients={name: blind(e) for name, e in expected.gradients.items()},
+            tangents={name: blind(e) for name, e in expected.tangents.items()},
         )
     return Measured(job=job, answer=answer, bounds=expected)
 
@@ -64,7 +70,7 @@ def test_a_fake_that_breaks_a_property_breaks_that_one_alone(sessions: Sessions,
 
 
 def test_an_honest_backend_keeps_them_all(sessions: Sessions) -> None:
-    found = check_properties(sessions(fakes.Honest), extent=SMALL, questions=4, formats=("float32", "float64"))
+    found = check_properties(sessions(Pushes), extent=SMALL, questions=4, formats=("float32", "float64"))
     assert [held.broken for held in found] == [()] * len(PROPERTIES)
     assert all(held.questions and held.operators and held.exact for held in found)
     covered = {operator for held in found for operator in held.operators}
@@ -82,7 +88,7 @@ def test_the_reference_keeps_them_on_every_operator_that_they_cover() -> None:
 def test_expected_values_are_not_looked_at(name: str) -> None:
     asked = case("conv2d", Convolution(groups=2), inputs={"x": (2, 5, 6, 4), "w": (3, 2, 2, 4), "b": (4,)})
     tried = BY_NAME[name]
-    job = job_of(asked)
+    job = job_of(asked, tangents=tried.forward)
     jobs = tried.jobs(job)
     assert jobs is not None
     compared = tried.compares(job, [answered(each) for each in jobs])
@@ -108,6 +114,35 @@ def test_on_integers_both_sides_are_equal_to_the_last_bit() -> None:
     spoiled = replace(found[0].answer, outputs={"output": Tensor("float32", output)})
     (comparison,) = tried.compares(job, [replace(found[0], answer=spoiled), found[1]])
     assert not comparison.within
+
+
+def test_a_millionth_that_is_missing_in_forward_mode_is_seen_on_integers(sessions: Sessions) -> None:
+    compared = try_property(sessions(PushesTooLittle), BY_NAME["forward"], DENSE, ("float32",))
+    assert compared is not None
+    assert {comparison.data: comparison.within for comparison in compared}["wide"] is False
+
+
+def test_tangents_and_gradients_of_a_shape_that_cannot_be_break_the_property() -> None:
+    tried, job = BY_NAME["forward"], job_of(DENSE, tangents=True)
+    honest = answered(job)
+
+    def spoiled(tensor: object) -> Tensor:
+        assert isinstance(tensor, Tensor)
+        return Tensor(tensor.format, np.ascontiguousarray(tensor.data[..., :-1]))
+
+    cut = (
+        replace(honest.answer, tangents={"output": spoiled(honest.answer.tangents["output"])}),
+        replace(honest.answer, gradients={**honest.answer.gradients, "w": spoiled(honest.answer.gradients["w"])}),
+    )
+    for answer in cut:
+        compared = tried.compares(job, [replace(honest, answer=answer)])
+        assert [comparison.within for comparison in compared] == [False]
+
+
+def test_who_has_no_forward_mode_is_not_asked_for_one(sessions: Sessions) -> None:
+    assert try_property(sessions(fakes.Honest), BY_NAME["forward"], DENSE, ("float32",)) is None
+    (held,) = check_properties(sessions(fakes.Honest), extent=SMALL, properties=(BY_NAME["forward"],))
+    assert (held.questions, held.operators, held.broken) == (0, (), ())
 
 
 def test_a_shape_that_cannot_be_is_a_broken_property() -> None:

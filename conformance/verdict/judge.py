@@ -8,7 +8,7 @@ import numpy as np
 
 from conformance.case.inputs import literal_values
 from conformance.case.job import Answer, Crashed, Failure, Job, Outputs, Refused, Tensor, TimedOut, Unsupported
-from conformance.case.model import Case, Check, Claim, Stated
+from conformance.case.model import CHECKS, Case, Check, Claim, Stated
 from conformance.formats import FORMATS
 from conformance.verdict.compare import compare
 from conformance.verdict.model import Comparison, Expectation, Outcome, Reason, Verdict
@@ -51,6 +51,7 @@ def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRef
     checks: tuple[Check, ...] = ("outputs",)
     checks += ("gradients",) if job.cotangents else ()
     checks += ("jvp",) if job.tangents else ()
+    checks += ("second",) if job.directions else ()
     if isinstance(expected, MustRefuse) or case.expect.error == "required":
         return _judge_invalid(case, job, answer, expected)
     if not isinstance(answer, Outputs):
@@ -63,7 +64,7 @@ def judge(case: Case, job: Job, answer: Answer, expected: Expectations | MustRef
         if check == "outputs" and expected.samples:
             found, failures = _compare_samples(job, expected, answer)
         stated = case.expect.outputs if check == "outputs" else case.expect.gradients
-        if exact and check != "jvp":
+        if exact and check in CHECKS:
             found += _compare_stated(check, job, wanted, got, stated)
         comparisons += found
         verdicts[check] = _draw(found, failures)
@@ -171,15 +172,30 @@ def _changed(check: Check, job: Job, first: Outputs, other: Answer) -> str:
 
 
 def _expected(expected: Expectations, check: Check) -> Mapping[str, Expectation]:
-    return {"outputs": expected.outputs, "gradients": expected.gradients, "jvp": expected.tangents}[check]
+    return {
+        "outputs": expected.outputs,
+        "gradients": expected.gradients,
+        "jvp": expected.tangents,
+        "second": expected.second,
+    }[check]
 
 
 def _given(answer: Outputs, check: Check) -> Mapping[str, Tensor | Failure]:
-    return {"outputs": answer.outputs, "gradients": answer.gradients, "jvp": answer.tangents}[check]
+    return {
+        "outputs": answer.outputs,
+        "gradients": answer.gradients,
+        "jvp": answer.tangents,
+        "second": answer.second,
+    }[check]
 
 
 def _named(check: str, name: str) -> str:
-    return {"outputs": name, "gradients": f"gradient of {name}", "jvp": f"tangent of {name}"}[check]
+    return {
+        "outputs": name,
+        "gradients": f"gradient of {name}",
+        "jvp": f"tangent of {name}",
+        "second": f"second derivative by {name}",
+    }[check]
 
 
 def _failure(answer: Failure) -> Verdict:
@@ -235,8 +251,8 @@ def _compare_all(
             failures.append(Verdict(outcome=Outcome.DIFFERS, reason=Reason.MISSING, detail=f"no {name} came back"))
         else:
             failure = _failure(answer)
-            what = {"outputs": "output", "gradients": "gradient", "jvp": "tangent of"}[check]
-            detail = f"{what} {name}: {failure.detail}"
+            what = f"{check.removesuffix('s')} {name}" if check in CHECKS else _named(check, name)
+            detail = f"{what}: {failure.detail}"
             failures.append(Verdict(outcome=failure.outcome, reason=failure.reason, detail=detail))
     return found, failures
 

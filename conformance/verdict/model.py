@@ -171,7 +171,7 @@ class Comparison:
 
     Attributes:
         name: `output`, a gradient's operand, or a layer's tensor.
-        check: `outputs`, `gradients` or `jvp`.
+        check: `outputs`, `gradients`, `jvp` or `second`.
         data: the data set.
         expected_shape, got_shape, expected_format, got_format: as they are.
         within: every element lies in its interval.

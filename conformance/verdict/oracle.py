@@ -51,6 +51,7 @@ class Expectations:
     gradients: Mapping[str, Expectation]
     samples: Mapping[str, Sample] = field(default_factory=dict)
     tangents: Mapping[str, Expectation] = field(default_factory=dict)
+    second: Mapping[str, Expectation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from conformance.case.job import Description, Job, Tensor
-from conformance.case.model import Check
+from conformance.case.model import CHECKS, Check
 from conformance.case.operators import OPERATORS
 from conformance.formats import FORMATS, STORED, Float64, Format, from_storage, round_to, truncate_to
 from conformance.verdict import oracle
@@ -89,7 +89,7 @@ def explained(
     parts = [part for whole in differing for part in layers_of(whole)]
     verdicts = {
         check: _explain(check, verdict, parts, models, description, deadline)
-        if verdict.outcome is Outcome.DIFFERS and verdict.reason is Reason.VALUE and check != "jvp"
+        if verdict.outcome is Outcome.DIFFERS and verdict.reason is Reason.VALUE and check in CHECKS
         else verdict
         for check, verdict in judgement.verdicts.items()
     }

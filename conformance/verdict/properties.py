@@ -6,9 +6,11 @@ that the sides must be equal to the last bit.
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +20,7 @@ from conformance.case.families.convolution import Convolution, TransposedConvolu
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.geometry import extent, resolve_pads
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.operators import operand_of
+from conformance.case.operators import OPERATORS, operand_of
 from conformance.formats import FORMATS, Float64, from_storage, to_storage
 from conformance.verdict.compare import compare
 from conformance.verdict.model import Comparison, Expectation
@@ -87,6 +89,7 @@ class Property:
         operators: globs over those that it covers.
         jobs: the jobs to ask, made out of one; None where it says nothing about that one.
         compares: what came back, side against side.
+        forward: it needs tangents of outputs, which not everybody has.
     """
 
     name: str
@@ -94,20 +97,25 @@ class Property:
     operators: tuple[str, ...]
     jobs: Make = field(repr=False)
     compares: Compare = field(repr=False)
+    forward: bool = False
 
-    def covers(self, operator: str) -> bool:
+    def covers(self, name: str) -> bool:
         """Whether it speaks of an operator."""
-        return any(fnmatchcase(operator, glob) for glob in self.operators)
+        return any(fnmatchcase(name, glob) for glob in self.operators)
 
 
 def side(measured: Measured, name: str, check: str = "outputs") -> Side | None:
-    """An output or gradient with its room; None where the backend gave none.
+    """An output, gradient or tangent with its room; None where the backend gave none.
 
     Where the bound is zero the exact value is a number of the format; elsewhere storing it costs a rounding more,
     relative to the stored number (Higham, theorem 2.3), and half the smallest subnormal number.
     """
-    given = measured.answer.outputs if check == "outputs" else measured.answer.gradients
-    wanted = measured.bounds.outputs if check == "outputs" else measured.bounds.gradients
+    answer, bounds = measured.answer, measured.bounds
+    given, wanted = {
+        "outputs": (answer.outputs, bounds.outputs),
+        "gradients": (answer.gradients, bounds.gradients),
+        "jvp": (answer.tangents, bounds.tangents),
+    }[check]
     tensor = given.get(name)
     if not isinstance(tensor, Tensor) or name not in wanted:
         return None
@@ -227,6 +235,33 @@ def _pull_back(job: Job, found: Sequence[Measured]) -> Sequence[Comparison]:
         for name, backward in pulled.items()
         for comparison in agree(f"gradient of {name}", job.data, backward, forward, "gradients")
     ]
+
+
+# <J v, u> = <v, gradient> -------------------------------------------------------------------------------------------
+
+
+def _forward_jobs(job: Job) -> Sequence[Job] | None:
+    return (job,) if "output" in job.cotangents and job.tangents else None
+
+
+def _forward(job: Job, found: Sequence[Measured]) -> Sequence[Comparison]:
+    (measured,) = found
+    pushed = side(measured, "output", "jvp")
+    if pushed is None:
+        return []
+    cotangent = _numbers(job.cotangents["output"])
+    if pushed.value.shape != cotangent.shape:
+        return agree("inner product", job.data, pushed, Side(value=cotangent, room=np.zeros(cotangent.shape)))
+    shares = []
+    for name, tangent in job.tangents.items():
+        gradient, direction = side(measured, name, "gradients"), _numbers(tangent)
+        if gradient is None:
+            return []
+        if gradient.value.shape != direction.shape:  # a gradient that cannot be one is no transpose either
+            beside = Side(value=direction, room=np.zeros(direction.shape))
+            return agree(name, job.data, gradient, beside, "gradients")
+        shares.append(gradient.dot(direction))
+    return agree("inner product", job.data, pushed.dot(cotangent), reduce(operator.add, shares))
 
 
 # f(a x + b z) = a f(x) + b f(z) -------------------------------------------------------------------------------------
@@ -395,6 +430,14 @@ PROPERTIES: Final = (
         ),
         jobs=_pull_back_jobs,
         compares=_pull_back,
+    ),
+    Property(
+        name="forward",
+        sentence="<J v, u> = <v, J^T u>: what forward mode pushes along v is what the gradients pull back from u.",
+        operators=tuple(name for name, contract in OPERATORS.items() if contract.forward_mode),
+        jobs=_forward_jobs,
+        compares=_forward,
+        forward=True,
     ),
     Property(
         name="linearity",

@@ -5,14 +5,15 @@ two more roundings for the additions. What is linear in all operands together is
 An element-wise operator's Jacobian is diagonal, so that pulling a tangent back is pushing it forward.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from conformance.case.job import Job
+from conformance.case.job import Job, Tensor
+from conformance.case.model import Check
 from conformance.case.operators import OPERATORS
-from conformance.formats import Float64
+from conformance.formats import FORMATS, Float64, Format, to_storage
 from conformance.reference.magnitude import Magnitude, once
 from conformance.verdict.model import Expectation
 from conformance.verdict.oracle import REFERENCE_UNIT, Accumulators, attribute_values, in_float64, to_float64
@@ -32,8 +33,17 @@ def expect_tangents(job: Job, accumulators: Accumulators) -> dict[str, Expectati
     """
     if not job.tangents:
         return {}
+    return {OPERATORS[job.operator].outputs[0]: along(job, job.tangents, accumulators, "jvp")}
+
+
+def along(job: Job, given: Mapping[str, Tensor], accumulators: Accumulators, check: Check) -> Expectation:
+    """The tangent of a job's output along given tangents of its operands, for whichever check asks for it.
+
+    Raises:
+        InvalidShape: if the reference refuses.
+    """
     operands, _ = in_float64(job)
-    tangents = {name: to_float64(tensor) for name, tensor in job.tangents.items()}
+    tangents = {name: to_float64(tensor) for name, tensor in given.items()}
     attributes = attribute_values(job.attributes)
     name = OPERATORS[job.operator].outputs[0]
     terms = _terms(job.operator, attributes, operands, tangents, name)
@@ -45,22 +55,42 @@ def expect_tangents(job: Job, accumulators: Accumulators) -> dict[str, Expectati
         absolute=absolute,
         underflow=np.asarray(sum(np.max(once(m.underflow), initial=0) for _, m in terms) + more),
     )
-    accumulator = accumulators.of(job.operator, job.format, "jvp", name)
     numbers = (*operands.values(), *tangents.values())
+    return expected_of(job, value, magnitude, numbers, accumulators.of(job.operator, job.format, check, name))
+
+
+def expected_of(
+    job: Job, value: Float64, magnitude: Magnitude, numbers: Sequence[Float64], accumulator: Format
+) -> Expectation:
+    """A derivative with its bound, which is 0 where an operator of products sums few enough integers.
+
+    Args:
+        job: what was asked.
+        value: the derivative.
+        magnitude: what its bound needs.
+        numbers: all that it is made of.
+        accumulator: the format in which it is summed.
+    """
+    absolute = magnitude.absolute
     integral = all(np.array_equal(array, np.rint(array)) for array in numbers)
     if OPERATORS[job.operator].linear and integral and np.max(absolute, initial=0.0) <= 2.0**accumulator.precision:
         error = np.zeros(())
     else:
         error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
     flushed = magnitude.underflow * (accumulator.eta / accumulator.unit)
-    return {
-        name: Expectation(
-            value=value,
-            bound=np.broadcast_to(error, value.shape),
-            scale=np.maximum(absolute, flushed),
-            root=np.broadcast_to(np.sqrt(magnitude.terms), value.shape),
-        )
-    }
+    return Expectation(
+        value=value,
+        bound=np.broadcast_to(error, value.shape),
+        scale=np.maximum(absolute, flushed),
+        root=np.broadcast_to(np.sqrt(magnitude.terms), value.shape),
+    )
+
+
+def pushed(job: Job) -> dict[str, Tensor]:
+    """The reference's own answer to a job's tangents, as a backend's would be: rounded to the job's format."""
+    format_ = FORMATS[job.format]
+    expected = expect_tangents(job, Accumulators())
+    return {name: Tensor(job.format, to_storage(found.value, format_)) for name, found in expected.items()}
 
 
 def _terms(

@@ -92,7 +92,10 @@ class JaxBackend(
         'jax.config.update("jax_enable_x64", True)',
     )
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
-        "channels_first": ("conv?d*", "max_pool?d", "average_pool?d")
+        "channels_first": (
+            *("conv?d*", "max_pool?d", "average_pool?d", "resize2d"),
+            *("batch_norm*", "group_norm", "instance_norm", "local_response_norm"),
+        )
     }
     native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
     offers: ClassVar[Mapping[str, Mode]] = {
@@ -128,6 +131,7 @@ class JaxBackend(
             raise NotTranslatable(f"this JAX sees no {device} device: {error}") from error
         self._kept: OrderedDict[Any, Jitted] = OrderedDict()
         self._pushed_last: tuple[Any, Callable[[Natives, Natives], Natives]] | None = None
+        self._pulled_last: tuple[Any, Callable[[Natives, Natives, Natives], Natives]] | None = None
         self._lines: tuple[str, ...] = ()
 
     def describe(self) -> Description:
@@ -154,6 +158,7 @@ class JaxBackend(
             modes=self.modes,
             stored_sums=STORED_SUMS,
             forward_mode=True,
+            second_order=True,
         )
 
     def device_of(self, native: Native) -> str:
@@ -205,6 +210,34 @@ class JaxBackend(
             # The data sets of a case come one after the other, and share it.
             self._pushed_last = (program, kinds), jax.jit(pushed)
         found: Natives = jax.block_until_ready(self._pushed_last[1](operands, tangents))
+        return found
+
+    def pull_twice(
+        self, program: Program, operands: Natives, cotangents: Natives, directions: Natives, names: Sequence[str]
+    ) -> Natives:
+        jax = self._jax
+
+        def pulled_twice(operands: Natives, cotangents: Natives, directions: Natives) -> Natives:
+            def pulled(given: Natives, cotangents: Natives) -> Natives:
+                def run(given: Natives) -> Natives:
+                    values = {**operands, **given}
+                    self.record(values)
+                    outputs = program.run(self, values, lambda _, value: value)
+                    return {name: outputs[name] for name in cotangents}
+
+                gradients: Natives = jax.vjp(run, given)[1](cotangents)[0]
+                return gradients
+
+            given = {name: operands[name] for name in directions}
+            by_operands, by_cotangents = jax.vjp(pulled, given, cotangents)[1](directions)
+            self.log = CallLog()  # lets the traced values go
+            return {**by_operands, **by_cotangents}
+
+        kinds = tuple((name, value.shape, str(value.dtype)) for name, value in operands.items())
+        if self._pulled_last is None or self._pulled_last[0] != (program, kinds):
+            # The data sets of a case come one after the other, and share it.
+            self._pulled_last = (program, kinds), jax.jit(pulled_twice)
+        found: Natives = jax.block_until_ready(self._pulled_last[1](operands, cotangents, directions))
         return found
 
     def _run(

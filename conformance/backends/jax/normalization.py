@@ -3,10 +3,9 @@
 Asked for its own, JAX answers with `jax.nn.standardize`, which has neither scale nor offset.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from conformance.backends.base import Native, Natives, Recorded
+from conformance.backends.base import Idiom, Native, Natives, Recorded
 from conformance.case.families.normalization import (
     BatchNorm,
     BatchNormTraining,
@@ -18,15 +17,22 @@ from conformance.case.families.normalization import (
 from conformance.case.model import Shape
 
 
-class JaxNormalization:
+class JaxNormalization(Idiom):
     """A part of the adapter, which brings the framework's modules."""
 
     jnp: Recorded
     nn: Recorded
     lax: Recorded
     _jax: Any
-    own: bool
-    compose: Callable[[str], None]
+
+    # Where the channels lie is an axis like any other for all of these.
+
+    def _rows(self, x: Native, *values: Native | None) -> list[Native | None]:
+        """What has a number for every channel, broadcastable to images in their layout."""
+        if not self.channels_first:
+            return list(values)
+        row = (-1, *(1 for _ in x.shape[2:]))
+        return [value if value is None else self.jnp.reshape(value, row) for value in values]
 
     def _own(
         self, x: Native, epsilon: float, scale: Native | None, offset: Native | None, **statistics: Any
@@ -73,6 +79,7 @@ class JaxNormalization:
     ) -> Native:
         if self.own:
             return self._own(x, attributes.epsilon, scale, offset, mean=mean, variance=variance)
+        mean, variance, scale, offset = self._rows(x, mean, variance, scale, offset)
         return self._normalized(x, mean, variance, attributes.epsilon, scale, offset)
 
     def batch_norm_training(
@@ -85,9 +92,10 @@ class JaxNormalization:
         offset: Native | None = None,
     ) -> Natives:
         self.compose("JAX has no running statistics")
-        a, axes = attributes, tuple(range(x.ndim - 1))
+        a, axes = attributes, (0, *range(2, x.ndim)) if self.channels_first else tuple(range(x.ndim - 1))
         new_mean, new_variance = self.jnp.mean(x, axis=axes), self.jnp.var(x, axis=axes)
-        y = self._normalized(x, new_mean, new_variance, a.epsilon, scale, offset)
+        about, spread, scale, offset = self._rows(x, new_mean, new_variance, scale, offset)
+        y = self._normalized(x, about, spread, a.epsilon, scale, offset)
         if a.bessel:
             new_variance = self.jnp.var(x, axis=axes, ddof=1)
         return {
@@ -113,16 +121,23 @@ class JaxNormalization:
     ) -> Native:
         self.compose("JAX has no normalisation of groups")
         groups = attributes.groups
-        parted = (*x.shape[:-1], groups, x.shape[-1] // groups)
-        axes = (*range(1, x.ndim - 1), x.ndim)
-        row = (*(1 for _ in range(x.ndim - 1)), *parted[-2:])
+        if self.channels_first:
+            split = (groups, x.shape[1] // groups)
+            parted, axes = (x.shape[0], *split, *x.shape[2:]), tuple(range(2, x.ndim + 1))
+            row: Shape = (1, *split, *(1 for _ in x.shape[2:]))
+        else:
+            parted, axes = (*x.shape[:-1], groups, x.shape[-1] // groups), (*range(1, x.ndim - 1), x.ndim)
+            row = (*(1 for _ in range(x.ndim - 1)), *parted[-2:])
         y = self._standardized(self.jnp.reshape(x, parted), axes, attributes.epsilon, scale, offset, row)
         return self.jnp.reshape(y, x.shape)
 
     def instance_norm(
         self, attributes: InstanceNorm, x: Native, scale: Native | None = None, offset: Native | None = None
     ) -> Native:
-        axes, row = tuple(range(1, x.ndim - 1)), (*(1 for _ in range(x.ndim - 1)), x.shape[-1])
+        if self.channels_first:
+            axes, row = tuple(range(2, x.ndim)), (1, x.shape[1], *(1 for _ in x.shape[2:]))
+        else:
+            axes, row = tuple(range(1, x.ndim - 1)), (*(1 for _ in range(x.ndim - 1)), x.shape[-1])
         if self.own:
             return self._own(x, attributes.epsilon, scale, offset, axis=axes)
         return self._standardized(x, axes, attributes.epsilon, scale, offset, row)
@@ -132,9 +147,11 @@ class JaxNormalization:
         a = attributes
         smaller, larger = (a.size - 1) // 2, a.size // 2
         ends = (larger, smaller) if a.extra == "low" else (smaller, larger)
-        ones = (1,) * (x.ndim - 1)
-        pads = (*((0, 0) for _ in ones), ends)
-        total = self.lax.reduce_window(self.jnp.square(x), 0.0, self._jax.lax.add, (*ones, a.size), (*ones, 1), pads)
+        axis = 1 if self.channels_first else x.ndim - 1
+        window = tuple(a.size if place == axis else 1 for place in range(x.ndim))
+        pads = tuple(ends if place == axis else (0, 0) for place in range(x.ndim))
+        ones = (1,) * x.ndim
+        total = self.lax.reduce_window(self.jnp.square(x), 0.0, self._jax.lax.add, window, ones, pads)
         alpha = a.alpha / a.size if a.alpha_of == "mean" else a.alpha
         base = self.jnp.add(a.bias, self.jnp.multiply(alpha, total))
         return self.jnp.divide(x, self.jnp.power(base, a.beta))

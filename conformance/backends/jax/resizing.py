@@ -1,28 +1,26 @@
 """JAX's resizing, patches and the pools beside the ordinary ones."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from conformance.backends.base import Native, Recorded
+from conformance.backends.base import Idiom, Native, Recorded
 from conformance.case.families.convolution import TransposedConvolution
 from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Patches, Unpool, as_transposed
 from conformance.case.geometry import adaptive_spans, nearest_places, resolve_pads
 from conformance.case.job import is_native
+from conformance.case.model import Shape
 from conformance.errors import NotTranslatable
 
 
-class JaxResizing:
+class JaxResizing(Idiom):
     """A part of the adapter, which brings the framework's modules."""
 
     _jax: Any
     jnp: Recorded
     lax: Recorded
     image: Recorded
-    own: bool
-    compose: Callable[[str], None]
 
     @abstractmethod
     def conv2d_transpose(
@@ -35,11 +33,10 @@ class JaxResizing:
             if not is_native(attributes.coordinates) and attributes.coordinates != "half_pixel":
                 self.compose("jax.image.resize looks at half pixels alone")
             # Its methods go by the harness's own names; what it does before it shrinks is left to it, too.
-            shape = (x.shape[0], *attributes.size, x.shape[-1])
-            return self.image.resize(x, shape, method=attributes.method)
+            return self.image.resize(x, self._resized(x, attributes.size), method=attributes.method)
         match attributes:
             case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
-                return self.image.resize(x, (x.shape[0], *attributes.size, x.shape[-1]), "nearest")
+                return self.image.resize(x, self._resized(x, attributes.size), "nearest")
             case Resize(method="nearest"):
                 return self._gathered(attributes, x)
             case Resize(method="linear"):
@@ -53,16 +50,21 @@ class JaxResizing:
                     "JAX's cubic weights are -0.5 and renormalized, or -0.75 and clamped; asked is "
                     f"{attributes.coefficient} with {attributes.edge}"
                 )
-        shape = (x.shape[0], *attributes.size, x.shape[-1])
+        shape = self._resized(x, attributes.size)
         if attributes.coordinates == "half_pixel":
             return self.image.resize(x, shape, method, antialias=False)
-        scale, translation = _warp(attributes, tuple(x.shape[1:-1]))
+        scale, translation = _warp(attributes, self.sizes(x))
         scale, translation = self.jnp.array(scale, x.dtype), self.jnp.array(translation, x.dtype)
-        return self.image.scale_and_translate(x, shape, (1, 2), scale, translation, method, antialias=False)
+        axes = (2, 3) if self.channels_first else (1, 2)
+        return self.image.scale_and_translate(x, shape, axes, scale, translation, method, antialias=False)
+
+    def _resized(self, x: Native, size: Shape) -> Shape:
+        """The shape of images of another size; which axes that concerns JAX sees by itself."""
+        return (*x.shape[:2], *size) if self.channels_first else (x.shape[0], *size, x.shape[-1])
 
     def _gathered(self, a: Resize, x: Native) -> Native:
         """Rows and columns picked by index, where JAX has another rounding."""
-        for axis, size in enumerate(a.size, start=1):
+        for axis, size in enumerate(a.size, start=2 if self.channels_first else 1):
             places = nearest_places(x.shape[axis], size, a.coordinates, a.rounding)
             x = self.jnp.take(x, self.jnp.array(places), axis=axis)
         return x

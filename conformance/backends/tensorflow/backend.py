@@ -72,7 +72,11 @@ class TensorFlowBackend(
     numbers: ClassVar[str] = "tf.cast({tensor}, tf.float64).numpy()"
     dtype: ClassVar[str] = "<dtype: '{format}'>"
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
-        "channels_first": ("conv?d*", "max_pool?d", "average_pool?d")
+        # Neither tf.image nor local response normalisation has a word for it.
+        "channels_first": (
+            *("conv?d*", "max_pool?d", "average_pool?d"),
+            *("batch_norm*", "group_norm", "instance_norm"),
+        )
     }
     offers: ClassVar[Mapping[str, Mode]] = {
         "function": Mode(about="every question through tf.function", trains=False),
@@ -141,6 +145,7 @@ class TensorFlowBackend(
             modes=self.modes,
             stored_sums=STORED_SUMS,
             forward_mode=not self._function,
+            second_order=not self._function,
         )
 
     @property
@@ -191,6 +196,25 @@ class TensorFlowBackend(
         with tf.device(self.place), tf.autodiff.ForwardAccumulator(primals, list(tangents.values())) as accumulator:
             outputs = program.run(self, operands, lambda _, value: value)
             return {name: accumulator.jvp(value, unconnected_gradients="zero") for name, value in outputs.items()}
+
+    def pull_twice(
+        self, program: Program, operands: Natives, cotangents: Natives, directions: Natives, names: Sequence[str]
+    ) -> Natives:
+        tf = self._tf
+        self.record()
+        given, by = {name: operands[name] for name in directions}, {**operands, **cotangents}
+        with tf.device(self.place), tf.GradientTape() as outer:
+            outer.watch([by[name] for name in names])
+            with tf.GradientTape() as inner:
+                inner.watch(given)
+                outputs = program.run(self, operands, lambda _, value: value)
+            heads = {name: outputs[name] for name in cotangents}
+            pulled = inner.gradient(heads, given, output_gradients=cotangents, unconnected_gradients="zero")
+        with tf.device(self.place):
+            found: Natives = outer.gradient(
+                pulled, {name: by[name] for name in names}, output_gradients=directions, unconnected_gradients="zero"
+            )
+        return found
 
     def _traced(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives

@@ -1,12 +1,13 @@
 """TensorFlow's normalisations: moments and `tf.nn.batch_normalization`, as Keras has them, and the fused kernels.
 
 Asked for its own, TensorFlow answers with a layer of Keras: functions of `tf.nn` have neither defaults nor state.
+They take the channels behind the batch as Keras's layers with axis 1 do: statistics, scale and offset as rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conformance.backends.base import Native, Natives, Recorded, translated
+from conformance.backends.base import Idiom, Native, Natives, Recorded, translated
 from conformance.backends.tensorflow.layers import TensorFlowLayers
 from conformance.case.families.normalization import (
     BatchNorm,
@@ -20,14 +21,19 @@ from conformance.case.job import is_native
 from conformance.case.model import Shape
 
 
-class TensorFlowNormalization(TensorFlowLayers):
+class TensorFlowNormalization(TensorFlowLayers, Idiom):
     """A part of the adapter, which brings the framework's modules."""
 
     tf: Recorded
     nn: Recorded
     compat_nn: Recorded
-    own: bool
-    compose: Callable[[str], None]
+
+    def _rows(self, x: Native, *values: Native | None) -> list[Native | None]:
+        """What has a number for every channel, broadcastable to images in their layout."""
+        if not self.channels_first:
+            return list(values)
+        row = (-1, *(1 for _ in x.shape[2:]))
+        return [value if value is None else self.tf.reshape(value, row) for value in values]
 
     def _affine_layer(
         self,
@@ -60,6 +66,7 @@ class TensorFlowNormalization(TensorFlowLayers):
                 "BatchNormalization", settings, x, scale, offset, (mean, variance), training=False
             )
             return y
+        mean, variance, offset, scale = self._rows(x, mean, variance, offset, scale)
         return self.nn.batch_normalization(x, mean, variance, offset, scale, attributes.epsilon)
 
     def batch_norm_training(
@@ -91,11 +98,13 @@ class TensorFlowNormalization(TensorFlowLayers):
                 epsilon=a.epsilon,
                 is_training=True,
                 exponential_avg_factor=1 - a.momentum,
+                **({"data_format": "NCHW"} if self.channels_first else {}),
             )
             return {"output": y, "mean": mean, "variance": variance}
-        axes = list(range(len(x.shape) - 1))
+        axes = [0, *range(2, len(x.shape))] if self.channels_first else list(range(len(x.shape) - 1))
         new_mean, new_variance = self.nn.moments(x, axes)
-        y = self.nn.batch_normalization(x, new_mean, new_variance, offset, scale, a.epsilon)
+        about, spread, offset, scale = self._rows(x, new_mean, new_variance, offset, scale)
+        y = self.nn.batch_normalization(x, about, spread, offset, scale, a.epsilon)
         if a.bessel:
             count = 1
             for axis in axes:
@@ -140,9 +149,13 @@ class TensorFlowNormalization(TensorFlowLayers):
         if self.own:
             settings = {"groups": groups, "epsilon": attributes.epsilon}
             return self._affine_layer("GroupNormalization", settings, x, scale, offset)[0]
-        parted = (*x.shape[:-1], groups, x.shape[-1] // groups)
-        axes = [*range(1, rank - 1), rank]
-        row = (*(1 for _ in range(rank - 1)), *parted[-2:])
+        if self.channels_first:
+            split = (groups, x.shape[1] // groups)
+            parted, axes = (x.shape[0], *split, *x.shape[2:]), list(range(2, rank + 1))
+            row: Shape = (1, *split, *(1 for _ in x.shape[2:]))
+        else:
+            parted, axes = (*x.shape[:-1], groups, x.shape[-1] // groups), [*range(1, rank - 1), rank]
+            row = (*(1 for _ in range(rank - 1)), *parted[-2:])
         y = self._standardized(self.tf.reshape(x, parted), axes, attributes.epsilon, scale, offset, row)
         return self.tf.reshape(y, tuple(x.shape))
 
@@ -153,8 +166,11 @@ class TensorFlowNormalization(TensorFlowLayers):
         if self.own:  # Keras calls a group for every channel -1
             settings = {"groups": -1, "epsilon": attributes.epsilon}
             return self._affine_layer("GroupNormalization", settings, x, scale, offset)[0]
-        row = (*(1 for _ in range(rank - 1)), x.shape[-1])
-        return self._standardized(x, list(range(1, rank - 1)), attributes.epsilon, scale, offset, row)
+        if self.channels_first:
+            axes, row = list(range(2, rank)), (1, x.shape[1], *(1 for _ in x.shape[2:]))
+        else:
+            axes, row = list(range(1, rank - 1)), (*(1 for _ in range(rank - 1)), x.shape[-1])
+        return self._standardized(x, axes, attributes.epsilon, scale, offset, row)
 
     def local_response_norm(self, attributes: LocalResponseNorm, x: Native) -> Native:
         a = attributes

@@ -163,6 +163,7 @@ class TorchBackend(
             operators=self.operators(),
             modes=self.modes,
             forward_mode="compile" not in self.modes,
+            second_order="compile" not in self.modes,
         )
 
     def device_of(self, native: Native) -> str:
@@ -193,8 +194,7 @@ class TorchBackend(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
     ) -> tuple[Natives, Gradients]:
         torch = self._torch
-        self.torch = Recorded(torch, "torch", self.log)
-        self.F = Recorded(torch.nn.functional, "F", self.log)
+        self._record()
         for name in sources:
             if name in operands:
                 operands[name].requires_grad_()
@@ -223,10 +223,7 @@ class TorchBackend(
             return outputs, one_at_a_time(sources, lambda name: pull(name)[0])
 
     def push(self, program: Program, operands: Natives, tangents: Natives) -> Natives:
-        self.torch, self.F = (
-            Recorded(self._torch, "torch", self.log),
-            Recorded(self._torch.nn.functional, "F", self.log),
-        )
+        self._record()
 
         def run(given: Natives) -> Natives:
             return program.run(self, {**operands, **given}, lambda _, value: value)
@@ -234,6 +231,31 @@ class TorchBackend(
         primals = {name: operands[name] for name in tangents}
         pushed: Natives = self._torch.func.jvp(run, (primals,), (tangents,))[1]
         return pushed
+
+    def pull_twice(
+        self, program: Program, operands: Natives, cotangents: Natives, directions: Natives, names: Sequence[str]
+    ) -> Natives:
+        self._record()
+        for value in (*(operands[name] for name in directions), *cotangents.values()):
+            value.requires_grad_()
+        outputs = program.run(self, operands, lambda _, value: value)
+        pulled = self._torch.autograd.grad(
+            [outputs[name] for name in cotangents],
+            [operands[name] for name in directions],
+            list(cotangents.values()),
+            create_graph=True,
+        )
+        by = {**operands, **cotangents}
+        # What the gradients do not depend on has zeros.
+        found = self._torch.autograd.grad(
+            pulled, [by[name] for name in names], list(directions.values()), materialize_grads=True
+        )
+        return dict(zip(names, found, strict=True))
+
+    def _record(self) -> None:
+        """Lets what is called from here on be written to the log."""
+        self.torch = Recorded(self._torch, "torch", self.log)
+        self.F = Recorded(self._torch.nn.functional, "F", self.log)
 
     def _run_compiled(self, program: Program, operands: Natives, sources: tuple[str, ...]) -> tuple[Natives, Natives]:
         """Runs a program through the compiler.

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from conformance.case.contract import Operand, Operator, Shapes, X, require
+from conformance.case.contract import IMAGES, Operand, Operator, Shapes, X, require
 from conformance.case.model import Shape
 
 
@@ -160,6 +160,7 @@ OPERATORS: Final = (
         attributes=BatchNorm,
         operands=(X, _MEAN, _VARIANCE, _SCALE, _OFFSET),
         shapes=batch_norm_shapes,
+        images=IMAGES,
         special=_SPREAD,
     ),
     Operator(
@@ -169,18 +170,32 @@ OPERATORS: Final = (
         outputs=("output", "mean", "variance"),
         state=("mean", "variance"),
         shapes=batch_norm_training_shapes,
+        images=IMAGES,
         special=_SPREAD,
     ),
     Operator(name="layer_norm", attributes=LayerNorm, operands=_AFFINE, shapes=layer_norm_shapes, special=_SPREAD),
-    Operator(name="group_norm", attributes=GroupNorm, operands=_AFFINE, shapes=group_norm_shapes, special=_SPREAD),
     Operator(
-        name="instance_norm", attributes=InstanceNorm, operands=_AFFINE, shapes=instance_norm_shapes, special=_SPREAD
+        name="group_norm",
+        attributes=GroupNorm,
+        operands=_AFFINE,
+        shapes=group_norm_shapes,
+        images=IMAGES,
+        special=_SPREAD,
+    ),
+    Operator(
+        name="instance_norm",
+        attributes=InstanceNorm,
+        operands=_AFFINE,
+        shapes=instance_norm_shapes,
+        images=IMAGES,
+        special=_SPREAD,
     ),
     Operator(
         name="local_response_norm",
         attributes=LocalResponseNorm,
         operands=(X,),
         shapes=local_response_norm_shapes,
+        images=IMAGES,
         special=_LOUD,
     ),
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from conformance.case.contract import Operator, Shapes, X, require, spatial
+from conformance.case.contract import IMAGES, Operator, Shapes, X, require, spatial
 from conformance.case.model import Shape
 
 
@@ -47,5 +47,7 @@ def resize_shapes(attributes: Resize, shapes: Shapes) -> dict[str, Shape]:
 
 OPERATORS: Final = (
     # Weights are fractions, so wide integers are no exact gate here.
-    Operator(name="resize2d", attributes=Resize, operands=(X,), shapes=resize_shapes, data=("normal",)),
+    Operator(
+        name="resize2d", attributes=Resize, operands=(X,), shapes=resize_shapes, images=IMAGES, data=("normal",)
+    ),
 )

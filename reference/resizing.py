@@ -32,6 +32,7 @@ where it is that close to the end of the kernel's reach.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -172,12 +173,12 @@ def magnitude(
     output = Magnitude(terms=np.asarray(float(roundings)), absolute=absolute, underflow=np.asarray(float(roundings)))
     if cotangents is not None:
         absolute = np.abs(require_shape("the cotangent of output", cotangents["output"], shape))
+        counts = [(along.errors > 0).sum(axis=0) for along in axes]
+        # No element passes through fewer roundings than these, so the errors may be shared among them.
+        fewest = prod(int(count.min()) for count in counts) + GRADIENT_ROUNDINGS
         for axis, along in enumerate(axes, start=1):
-            # No element passes through fewer roundings than these, so the errors may be shared among them.
-            absolute = _applied((np.abs(along.weights) + along.errors / GRADIENT_ROUNDINGS).T, absolute, axis)
-        terms = np.broadcast_to(
-            positions([(along.errors > 0).sum(axis=0) for along in axes]) + GRADIENT_ROUNDINGS, x.shape
-        )
+            absolute = _applied((np.abs(along.weights) + along.errors / fewest).T, absolute, axis)
+        terms = np.broadcast_to(positions(counts) + GRADIENT_ROUNDINGS, x.shape)
         gradients["x"] = Magnitude(terms=terms, absolute=absolute, underflow=terms)
     return Magnitudes(outputs={"output": output}, gradients=gradients)
 

@@ -270,7 +270,7 @@ def _resize(question: Question) -> Written | Unwritten:
         )
     if not fits:
         return Unwritten(why=f"jax.image.resize is {a.method} by the centres of pixels alone")
-    shape = Name(f"(x.shape[0], {a.size[0]}, {a.size[1]}, {x[-1]})")
+    shape = Name(f"(x.shape[0], {', '.join(map(str, a.size))}, {x[-1]})")
     call = called("jax.image.resize", _X, shape, a.method, antialias=(False, True))
     return _written(question, f"y = {call}")
 
@@ -330,7 +330,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "instance_norm": _group_norm,
-    "resize2d": _resize,
+    **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -484,10 +485,10 @@ def _local_response_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
     )
 
 
-def _resize(dice: Dice, extent: Extent, rank: int) -> Drawn:
-    x = _data(dice, extent, 2, dice.integer(1, extent.channels))
+def _resize(dice: Dice, extent: Extent, rank: int, *, axes: int) -> Drawn:
+    x = _data(dice, extent, axes, dice.integer(1, extent.channels))
     attributes = Resize(
-        size=(dice.integer(1, extent.sides[1]), dice.integer(1, extent.sides[1])),
+        size=dice.integers(axes, 1, extent.sides[axes - 1]),
         method=dice.one_of(("nearest", "linear", "cubic")),
         coordinates=dice.one_of(("half_pixel", "half_pixel", "align_corners", "asymmetric")),
         rounding=dice.one_of(("floor", "ceil", "half_up", "half_down")),
@@ -723,7 +724,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "glorot_uniform": _kernel_of_draws,
         "initialize": _initialize,
         "random_dropout": _random_dropout,
-        "resize2d": _resize,
+        **{f"resize{axes}d": partial(_resize, axes=axes) for axes in (1, 2, 3)},
         "extract_patches": _patches,
         "fold": _fold,
         "adaptive_average_pool2d": _adaptive,

@@ -527,17 +527,19 @@ def _weights(n: int, m: int, output: int, attributes: Any) -> list[tuple[int, Fr
 
 def _resize(attributes: Any, given: Mapping[str, Array]) -> Defined:
     images, *sizes, channels = given["x"].shape
-    down, across = (
+    axes = [
         [_weights(n, m, output, attributes) for output in range(m)]
         for n, m in zip(sizes, attributes.size, strict=True)
-    )
+    ]
     return (images, *attributes.size, channels), {
-        (image, i, j, channel): tuple(
-            Product((("x", (image, row, column, channel)),), by_row * by_column)
-            for row, by_row in down[i]
-            for column, by_column in across[j]
+        (image, *at, channel): tuple(
+            Product(
+                (("x", (image, *(place for place, _ in taken), channel)),),
+                prod((weight for _, weight in taken), start=ONE),
+            )
+            for taken in cartesian(*(axis[o] for axis, o in zip(axes, at, strict=True)))
         )
-        for image, i, j, channel in indices((images, *attributes.size, channels))
+        for image, *at, channel in indices((images, *attributes.size, channels))
     }
 
 
@@ -728,7 +730,7 @@ DEFINITIONS: Final[Mapping[str, Definition]] = MappingProxyType(
         "adaptive_max_pool2d": _adaptive_max_pool,
         "lp_pool2d": _lp_pool,
         "max_unpool2d": _max_unpool,
-        "resize2d": _resize,
+        **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
         "dense": _dense,
         "bias_add": _bias_add,
         "matmul": _matmul,

@@ -30,7 +30,7 @@ class JaxResizing:
     ) -> Native:
         """The operator of that name."""
 
-    def resize2d(self, attributes: Resize, x: Native) -> Native:
+    def resize1d(self, attributes: Resize, x: Native) -> Native:
         if self.own:
             if not is_native(attributes.coordinates) and attributes.coordinates != "half_pixel":
                 self.compose("jax.image.resize looks at half pixels alone")
@@ -58,10 +58,13 @@ class JaxResizing:
             return self.image.resize(x, shape, method, antialias=False)
         scale, translation = _warp(attributes, tuple(x.shape[1:-1]))
         scale, translation = self.jnp.array(scale, x.dtype), self.jnp.array(translation, x.dtype)
-        return self.image.scale_and_translate(x, shape, (1, 2), scale, translation, method, antialias=False)
+        axes = tuple(range(1, x.ndim - 1))
+        return self.image.scale_and_translate(x, shape, axes, scale, translation, method, antialias=False)
+
+    resize2d = resize3d = resize1d
 
     def _gathered(self, a: Resize, x: Native) -> Native:
-        """Rows and columns picked by index, where JAX has another rounding."""
+        """Elements of every axis picked by index, where JAX has another rounding."""
         for axis, size in enumerate(a.size, start=1):
             places = nearest_places(x.shape[axis], size, a.coordinates, a.rounding)
             x = self.jnp.take(x, self.jnp.array(places), axis=axis)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any, Final
 
@@ -40,6 +41,22 @@ class TensorFlowResizing(TensorFlowLayers):
         self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
     ) -> Native:
         """The operator of that name."""
+
+    def resize1d(self, attributes: Resize, x: Native) -> Native:
+        self.compose("tf.image.resize takes images of two axes")
+        (size,) = attributes.size
+        columns = self.tf.expand_dims(x, 2)
+        return self.tf.squeeze(self.resize2d(replace(attributes, size=(size, 1)), columns), 2)
+
+    def resize3d(self, attributes: Resize, x: Native) -> Native:
+        self.compose("tf.image.resize takes images of two axes")
+        # Slices first, with the pixels of each as a row that keeps its length; then rows and columns, slice by slice.
+        batch, slices, *sides, channels = x.shape
+        y = self.tf.reshape(x, (batch, slices, prod(sides), channels))
+        y = self.resize2d(replace(attributes, size=(attributes.size[0], prod(sides))), y)
+        y = self.tf.reshape(y, (batch * attributes.size[0], *sides, channels))
+        y = self.resize2d(replace(attributes, size=attributes.size[1:]), y)
+        return self.tf.reshape(y, (batch, *attributes.size, channels))
 
     def resize2d(self, attributes: Resize, x: Native) -> Native:
         if any(map(is_native, (attributes.method, attributes.coordinates, attributes.coefficient))):

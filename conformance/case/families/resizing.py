@@ -1,6 +1,7 @@
 """Resizing: images of another size, by interpolation."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from conformance.case.contract import Operator, Shapes, X, require, spatial
@@ -12,7 +13,7 @@ class Resize:
     """The output's size, and every convention by which elements are found and weighed.
 
     Attributes:
-        size: rows and columns of the output.
+        size: the output's spatial sizes.
         method: what an output takes: one element, or the weighted ones around it.
         coordinates: where output o of m looks in n elements: (o + 1/2) n / m - 1/2, o (n - 1) / (m - 1), or o n / m.
         rounding: of a coordinate, for nearest alone. TensorFlow, JAX and PyTorch's nearest-exact round half pixels
@@ -23,7 +24,7 @@ class Resize:
             out and the other weights are scaled to a sum of 1 (TensorFlow's half pixels, JAX).
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     method: Literal["nearest", "linear", "cubic"] = "linear"
     coordinates: Literal["half_pixel", "align_corners", "asymmetric"] = "half_pixel"
     rounding: Literal["floor", "ceil", "half_up", "half_down"] = "half_up"
@@ -31,11 +32,12 @@ class Resize:
     edge: Literal["clamp", "renormalize"] = "clamp"
 
 
-def resize_shapes(attributes: Resize, shapes: Shapes) -> dict[str, Shape]:
-    """Output (batch, *size, channels)."""
+def resize_shapes(attributes: Resize, shapes: Shapes, *, rank: int) -> dict[str, Shape]:
+    """Output (batch, *size, channels), of so many spatial axes."""
     x = shapes["x"]
-    sizes = spatial(x, 2)
-    require(all(sizes), f"x must have a pixel at least, got shape {x}")
+    sizes = spatial(x, rank)
+    require(all(sizes), f"x must have an element at least, got shape {x}")
+    require(len(attributes.size) == rank, f"size must have {rank} entries, got {attributes.size}")
     require(min(attributes.size) >= 1, f"size must be at least 1, got {attributes.size}")
     require(-1 <= attributes.coefficient <= 0, f"coefficient must be from -1 to 0, got {attributes.coefficient}")
     require(
@@ -45,7 +47,14 @@ def resize_shapes(attributes: Resize, shapes: Shapes) -> dict[str, Shape]:
     return {"output": (x[0], *attributes.size, x[-1])}
 
 
-OPERATORS: Final = (
+OPERATORS: Final = tuple(
     # Weights are fractions, so wide integers are no exact gate here.
-    Operator(name="resize2d", attributes=Resize, operands=(X,), shapes=resize_shapes, data=("normal",)),
+    Operator(
+        name=f"resize{rank}d",
+        attributes=Resize,
+        operands=(X,),
+        shapes=partial(resize_shapes, rank=rank),
+        data=("normal",),
+    )
+    for rank in (1, 2, 3)
 )

@@ -1,6 +1,6 @@
 """Other readings of resizing, patches, folds, adaptive and power pools, and unpooling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -121,8 +121,10 @@ def _pairs(job: Job) -> list[tuple[int, int]]:
     return list(zip(job.operands["x"].shape[1:-1], job.attributes.size, strict=True))
 
 
-def _through(rows: Array, columns: Array, data: Array) -> Array:
-    return np.asarray(np.einsum("in,jm,bnmc->bijc", rows, columns, data))
+def _through(matrices: Iterable[Array], data: Array) -> Array:
+    for axis, matrix in enumerate(matrices, start=1):
+        data = np.moveaxis(np.tensordot(matrix, data, axes=(1, axis)), 0, axis)
+    return data
 
 
 def _around(matrix: Array) -> Array:
@@ -131,35 +133,36 @@ def _around(matrix: Array) -> Array:
     return np.asarray(np.abs(matrix) + (there[:, 2:] | there[:, 1:-1] | there[:, :-2]))
 
 
-def _weighed(job: Job, rows: Array, columns: Array, *, gradients_alone: bool = False) -> Reading:
+def _weighed(job: Job, *matrices: Array, gradients_alone: bool = False) -> Reading:
     """Own weights, by axis, instead of the job's."""
-    # Errors of a coordinate, up to 6 times the image's side, times the kernel's slope of at most 3/2, in either axis;
+    # Errors of a coordinate, up to 6 times the image's side, times the kernel's slope of at most 3/2, in every axis;
     # as many roundings as a cubic's weight has (a hundred or so); and those of the sums.
-    terms = 18 * max(*rows.shape, *columns.shape) + 200 + rows.shape[0] * columns.shape[0]
+    longest = max(max(matrix.shape) for matrix in matrices)
+    terms = (9 * longest + 100) * len(matrices) + prod(matrix.shape[0] for matrix in matrices)
 
     def change(found: Expectations) -> Expectations:
         outputs, gradients = {}, {}
         if not gradients_alone:
             x = numbers(job.operands["x"])
-            absolute = _through(_around(rows), _around(columns), np.abs(x))
-            outputs["output"] = bounded(job, _through(rows, columns, x), terms, absolute)
+            absolute = _through(map(_around, matrices), np.abs(x))
+            outputs["output"] = bounded(job, _through(matrices, x), terms, absolute)
         if found.gradients:
             cotangent = numbers(job.cotangents["output"])
-            absolute = _through(_around(rows).T, _around(columns).T, np.abs(cotangent))
-            gradients["x"] = bounded(job, _through(rows.T, columns.T, cotangent), terms, absolute)
+            absolute = _through([_around(matrix).T for matrix in matrices], np.abs(cotangent))
+            gradients["x"] = bounded(job, _through([matrix.T for matrix in matrices], cotangent), terms, absolute)
         return replaced(found, outputs, gradients)
 
     return Reading(job=job, change=change)
 
 
 def _ratios_exchanged(job: Job) -> Reading | None:
-    (n, m), (columns, wide) = _pairs(job)
-    down, across = _ratio(job, n, m), _ratio(job, columns, wide)
-    if job.attributes.method == "nearest" or down == across:
+    pairs = _pairs(job)
+    ratios = [_ratio(job, n, m) for n, m in pairs]
+    if job.attributes.method == "nearest" or ratios == ratios[::-1]:
         return None
     if job.attributes.edge == "renormalize" and job.attributes.method == "cubic":
         return None  # the other ratio may leave the image, where no weight is left
-    return _weighed(job, _weights(job, n, m, across), _weights(job, columns, wide, down))
+    return _weighed(job, *(_weights(job, n, m, ratio) for (n, m), ratio in zip(pairs, ratios[::-1], strict=True)))
 
 
 def _smoothed(job: Job) -> Reading | None:
@@ -491,7 +494,8 @@ def _of_first_channel(job: Job) -> Reading | None:
     return Reading(job=replace(job, operands={**job.operands, "indices": first}))
 
 
-_RESIZE: Final = ("resize2d",)
+_RESIZE: Final = ("resize?d",)
+_SEVERAL_AXES: Final = ("resize2d", "resize3d")
 _PATCHES: Final = ("extract_patches", "fold")
 _WINDOWS: Final = ("extract_patches", "lp_pool2d")
 _ADAPTIVE: Final = ("adaptive_*_pool2d",)
@@ -621,7 +625,7 @@ VARIANTS: Final = (
     ),
     Variant(
         name="ratios of rows and columns exchanged",
-        operators=_RESIZE,
+        operators=_SEVERAL_AXES,
         about="Height and width are handed over as (x, y).",
         seen_by="rows and columns of different ratios",
         read=_ratios_exchanged,

@@ -324,6 +324,8 @@ def _pad(question: Question) -> Written | Unwritten:
 def _resize(question: Question) -> Written | Unwritten:
     a, sizes = question.attributes, question.shapes["x"][1:-1]
     layer = f"layers.UpSampling{len(sizes)}D"
+    if a.antialias or a.method == "area":
+        return Unwritten(why=f"{layer} takes the elements around a coordinate, not all that is covered")
     if any(m % n for n, m in zip(sizes, a.size, strict=True)):
         return Unwritten(why=f"{layer} takes whole factors")
     factors = each([m // n for n, m in zip(sizes, a.size, strict=True)])

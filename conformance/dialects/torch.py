@@ -387,6 +387,10 @@ def _resize(question: Question) -> Written | Unwritten:
             if places == taken[0]:
                 return Written(lines=(called("nn.Upsample", size=(size, None), mode=(mode, "")),))
         return Unwritten(why="nn.Upsample takes other nearest elements, in either of its modes")
+    if a.antialias or a.method == "area":
+        return Unwritten(
+            why="nn.Upsample takes the elements around a coordinate, F.interpolate alone all that is covered"
+        )
     mode = _WEIGHTED[a.method][len(sizes) - 1]
     if not mode:
         return Unwritten(why="nn.Upsample is cubic for images alone")

@@ -7,7 +7,7 @@ stands in the case's id (`conv2d/random-7-same-stride-groups`), so that deviatio
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from math import prod
@@ -495,7 +495,12 @@ def _resize(dice: Dice, extent: Extent, rank: int, *, axes: int) -> Drawn:
         coefficient=dice.one_of((-0.5, -0.75)),
         edge=dice.one_of(("clamp", "renormalize")),
     )
-    words: tuple[str, ...] = (attributes.method, attributes.coordinates)
+    if attributes.coordinates == "half_pixel" and dice.chance(4):
+        attributes = replace(attributes, method="area", cover=dice.one_of(("share", "whole")))
+    elif attributes.coordinates == "half_pixel" and attributes.method != "nearest" and dice.chance(3):
+        attributes = replace(attributes, antialias=True)
+    # A widened kernel goes by a word of its own: who has a kernel need not have it widened.
+    words: tuple[str, ...] = ("wide" * attributes.antialias + attributes.method, attributes.coordinates)
     pairs = tuple(zip(x[1:-1], attributes.size, strict=True))
     if attributes.method == "nearest":
         words = (*words, attributes.rounding)
@@ -503,8 +508,12 @@ def _resize(dice: Dice, extent: Extent, rank: int, *, axes: int) -> Drawn:
             not any(_undecided(n, m, attributes.coordinates, attributes.rounding) for n, m in pairs),
             "an output lies where the rounding of its coordinate decides",
         )
+    elif attributes.method == "area":
+        words = (*words, attributes.cover)
     elif attributes.method == "cubic":
         words = (*words, "keys" if attributes.coefficient == -0.5 else "sharper", attributes.edge)
+    elif attributes.antialias:
+        words = (*words, attributes.edge)
     if any(m > 2 * n for n, m in pairs):
         words = (*words, "more-than-double")
     return Drawn(attributes=attributes, shapes={"x": x}, features=tuple(word.replace("_", "-") for word in words))

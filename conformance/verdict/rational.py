@@ -516,13 +516,26 @@ def _weights(n: int, m: int, output: int, attributes: Any) -> list[tuple[int, Fr
     at = _coordinate(n, m, output, attributes.coordinates)
     if attributes.method == "nearest":
         return [(min(max(_to_integer(at, attributes.rounding), 0), n - 1), ONE)]
-    around = range(_to_integer(at, "floor") - 2, _to_integer(at, "floor") + 4)
-    weights = [(place, weight) for place in around if (weight := _kernel_at(at - place, attributes))]
-    if (attributes.method, attributes.edge) == ("cubic", "renormalize"):
+    if attributes.method == "area":
+        return _covered(Fraction(output * n, m), Fraction((output + 1) * n, m), attributes.cover)
+    width = max(Fraction(n, m), ONE) if attributes.antialias else ONE
+    reach = 2 * _to_integer(width, "ceil")
+    around = range(_to_integer(at, "floor") - reach, _to_integer(at, "floor") + reach + 2)
+    weights = [(place, weight) for place in around if (weight := _kernel_at((at - place) / width, attributes))]
+    if attributes.edge == "renormalize" and (attributes.antialias or attributes.method == "cubic"):
         weights = [(place, weight) for place, weight in weights if 0 <= place < n]
-        total = sum(weight for _, weight in weights)
-        return [(place, weight / total) for place, weight in weights]
-    return [(min(max(place, 0), n - 1), weight) for place, weight in weights]
+    total = sum(weight for _, weight in weights)  # 1 of a kernel that is not widened and loses nothing at the edge
+    return [(min(max(place, 0), n - 1), weight / total) for place, weight in weights]
+
+
+def _covered(begin: Fraction, end: Fraction, cover: str) -> list[tuple[int, Fraction]]:
+    """The elements with a part between two ends, and what each weighs in their mean."""
+    places = range(_to_integer(begin, "floor"), _to_integer(end, "ceil"))
+    if cover == "whole":
+        return [(place, Fraction(1, len(places))) for place in places]
+    return [
+        (place, (min(end, Fraction(place + 1)) - max(begin, Fraction(place))) / (end - begin)) for place in places
+    ]
 
 
 def _resize(attributes: Any, given: Mapping[str, Array]) -> Defined:

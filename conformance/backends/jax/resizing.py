@@ -38,6 +38,12 @@ class JaxResizing:
             shape = (x.shape[0], *attributes.size, x.shape[-1])
             return self.image.resize(x, shape, method=attributes.method)
         match attributes:
+            case Resize(method="area", cover="share"):
+                return self.image.resize(x, (x.shape[0], *attributes.size, x.shape[-1]), "area")
+            case Resize(method="area"):
+                raise NotTranslatable("JAX's area weighs an element by how much of it is covered")
+            case Resize(method="linear", antialias=True, edge="clamp"):
+                raise NotTranslatable("JAX leaves out what a widened kernel weighs beyond the edge")
             case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
                 return self.image.resize(x, (x.shape[0], *attributes.size, x.shape[-1]), "nearest")
             case Resize(method="nearest"):
@@ -46,16 +52,16 @@ class JaxResizing:
                 method = "linear"
             case Resize(coefficient=-0.5, edge="renormalize"):
                 method = "cubic"
-            case Resize(coefficient=-0.75, edge="clamp"):
+            case Resize(coefficient=-0.75, edge="clamp", antialias=False):
                 method = "cubic-pytorch"
             case _:
                 raise NotTranslatable(
-                    "JAX's cubic weights are -0.5 and renormalized, or -0.75 and clamped; asked is "
+                    "JAX's cubic weights are -0.5 and renormalized, or -0.75, clamped and never widened; asked is "
                     f"{attributes.coefficient} with {attributes.edge}"
                 )
         shape = (x.shape[0], *attributes.size, x.shape[-1])
         if attributes.coordinates == "half_pixel":
-            return self.image.resize(x, shape, method, antialias=False)
+            return self.image.resize(x, shape, method, antialias=attributes.antialias)
         scale, translation = _warp(attributes, tuple(x.shape[1:-1]))
         scale, translation = self.jnp.array(scale, x.dtype), self.jnp.array(translation, x.dtype)
         axes = tuple(range(1, x.ndim - 1))

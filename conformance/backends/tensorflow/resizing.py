@@ -59,6 +59,8 @@ class TensorFlowResizing(TensorFlowLayers):
         return self.tf.reshape(y, (batch, *attributes.size, channels))
 
     def resize2d(self, attributes: Resize, x: Native) -> Native:
+        if attributes.antialias or (not is_native(attributes.method) and attributes.method == "area"):
+            return self._spread_over(attributes, x)
         if any(map(is_native, (attributes.method, attributes.coordinates, attributes.coefficient))):
             method = translated(attributes.method, METHODS.__getitem__)
             if not is_native(attributes.coordinates) and attributes.coordinates != "half_pixel":
@@ -89,6 +91,22 @@ class TensorFlowResizing(TensorFlowLayers):
                     f"elsewhere; asked is {attributes}"
                 )
         return self.tf.cast(y, x.dtype)  # Keras's recipe: what interpolates is float32
+
+    def _spread_over(self, a: Resize, x: Native) -> Native:
+        """Of all that an output covers."""
+        match a:
+            case Resize(method="area") if is_native(a.cover) or a.cover == "share":
+                y = self.image.resize(x, a.size, method="area")
+            case Resize(method="linear", edge="renormalize"):
+                y = self.image.resize(x, a.size, method="bilinear", antialias=True)
+            case Resize(method="cubic", edge="renormalize", coefficient=-0.5):
+                y = self.image.resize(x, a.size, method="bicubic", antialias=True)
+            case _:
+                raise NotTranslatable(
+                    "TensorFlow's areas go by shares, its widened kernels leave out what is beyond the edge, and have a "
+                    f"coefficient of -0.5; asked is {a}"
+                )
+        return self.tf.cast(y, x.dtype)
 
     def _gathered(self, a: Resize, x: Native) -> Native:
         """Rows and columns picked by index."""

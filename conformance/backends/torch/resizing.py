@@ -41,6 +41,12 @@ class TorchResizing:
 
     def resize1d(self, attributes: Resize, x: Native) -> Native:
         modes = MODES[x.ndim - 3]
+        if not is_native(attributes.method) and attributes.method == "area":
+            if not is_native(attributes.cover) and attributes.cover != "whole":
+                raise NotTranslatable("torch's mode area counts an element that is covered in part as a whole")
+            return self._last(self.F.interpolate(self._first(x), size=attributes.size, mode="area"))
+        if attributes.antialias:
+            return self._smoothed(attributes, x)
         if any(map(is_native, (attributes.method, attributes.coordinates, attributes.coefficient))):
             mode = translated(attributes.method, modes.__getitem__)
             # The modes that are not said decide about coordinates, too.
@@ -72,6 +78,24 @@ class TorchResizing:
         return self._last(self.F.interpolate(self._first(x), size=attributes.size, **options))
 
     resize2d = resize3d = resize1d
+
+    def _smoothed(self, a: Resize, x: Native) -> Native:
+        """With a widened kernel."""
+        match a:
+            case Resize(method="linear", edge="renormalize"):
+                mode = "bilinear"
+            case Resize(method="cubic", coefficient=-0.5, edge="renormalize"):
+                mode = "bicubic"
+            case _:
+                mode = ""
+        if not mode or x.ndim != 4:
+            raise NotTranslatable(
+                "torch widens kernels of images alone, leaves out what is beyond the edge, and has a coefficient of "
+                f"-0.5 there; asked is {a}"
+            )
+        return self._last(
+            self.F.interpolate(self._first(x), size=a.size, mode=mode, align_corners=False, antialias=True)
+        )
 
     def _gathered(self, a: Resize, x: Native) -> Native:
         """Elements of every axis picked by index."""

@@ -211,6 +211,11 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
             vjp=element_losses.binary_cross_entropy_vjp,
             magnitude=element_losses.binary_cross_entropy_magnitude,
         ),
+        "kl_divergence": Reference(
+            forward=element_losses.kl_divergence_forward,
+            vjp=element_losses.kl_divergence_vjp,
+            magnitude=element_losses.kl_divergence_magnitude,
+        ),
         "mean_squared_error": Reference(
             forward=element_losses.mean_squared_error_forward,
             vjp=element_losses.mean_squared_error_vjp,

@@ -37,8 +37,9 @@ so that the bound is that of m roundings with larger weights, and as separable a
 computed in float32 or wider, whatever the data is; so an element gets a weight by an error of the coordinate only
 where it is that close to the end of the kernel's reach.
 
-A widened kernel is evaluated at (c - p) / r: the coordinate's error is divided by r, and the difference, the ratio, its
-reciprocal and the product round four times. The ends of an area are two coordinates, and their difference is divided.
+A widened kernel is evaluated at (c - p) / r: the coordinate's error is divided by r, and the difference, the ratio,
+its reciprocal and the product round four times. The ends of an area are two coordinates, and their difference is
+divided.
 """
 
 from collections.abc import Sequence

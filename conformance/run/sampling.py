@@ -21,7 +21,7 @@ from conformance.case.contract import NoAttributes, require
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Loss, Reduction
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss, Reduction
 from conformance.case.families.normalization import (
     BatchNorm,
     BatchNormTraining,
@@ -378,6 +378,12 @@ def _squared_error(dice: Dice, extent: Extent, rank: int) -> Drawn:
     return Drawn(attributes=Loss(reduction=dice.one_of(REDUCTIONS)), shapes={"x": x, "targets": x})
 
 
+def _divergence(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    reduction: Literal["mean", "batch_mean", "sum", "none"] = dice.one_of(("batch_mean", *REDUCTIONS))
+    return Drawn(attributes=Divergence(reduction=reduction), shapes={"x": x, "targets": x})
+
+
 def _dropout(dice: Dice, extent: Extent, rank: int) -> Drawn:
     x, keep = _any_shape(dice, extent), dice.one_of((0.5, 0.75, 0.9, 1.0))
     return Drawn(
@@ -722,6 +728,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "softmax_cross_entropy": _cross_entropy,
         "softmax_cross_entropy_dense": _dense_cross_entropy,
         "binary_cross_entropy": _binary_cross_entropy,
+        "kl_divergence": _divergence,
         "mean_squared_error": _squared_error,
         "polynomial": _spread_of(_polynomial),
         "dropout": _dropout,

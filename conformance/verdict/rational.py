@@ -774,6 +774,7 @@ IRRATIONAL: Final[Mapping[str, str]] = MappingProxyType(
         "softmax_cross_entropy": _TRANSCENDENTAL,
         "softmax_cross_entropy_dense": _TRANSCENDENTAL,
         "binary_cross_entropy": _TRANSCENDENTAL,
+        "kl_divergence": _TRANSCENDENTAL,
         "mean_squared_error": "a difference is squared, so that it is no sum of products of distinct operands",
         **dict.fromkeys(("batch_norm", "batch_norm_training", "layer_norm", "group_norm", "instance_norm"), _ROOTS),
         "adam": "the root of a mean of squares divides",

@@ -349,7 +349,7 @@ def covered32(n: int, m: int, kind: dict[str, Any], *, reciprocal: bool) -> Arra
             found = np.zeros((m, n), np.float32)
             np.add.at(found, (np.arange(m)[:, None], np.clip(p, 0, n - 1).astype(int)[None, :]), weights)
             weights = found
-    weights = weights / weights.sum(axis=1, keepdims=True, dtype=np.float32)
+    weights = np.asarray(weights / weights.sum(axis=1, keepdims=True, dtype=np.float32))
     assert weights.dtype == np.float32
     return weights
 

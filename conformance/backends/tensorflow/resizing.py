@@ -103,7 +103,7 @@ class TensorFlowResizing(TensorFlowLayers):
                 y = self.image.resize(x, a.size, method="bicubic", antialias=True)
             case _:
                 raise NotTranslatable(
-                    "TensorFlow's areas go by shares, its widened kernels leave out what is beyond the edge, and have "
+                    "TensorFlow's areas go by shares, its widened kernels leave out what is beyond the edge and have "
                     f"a coefficient of -0.5; asked is {a}"
                 )
         return self.tf.cast(y, x.dtype)

@@ -1,11 +1,12 @@
-"""Losses element by element: the binary cross-entropy from logits, and the squared error.
+"""Losses element by element: the binary cross-entropy from logits, the squared error, Kullback and Leibler's.
 
-Their mean divides by the number of elements, whatever the weights. The mean of no elements is 0 / 0, NaN.
+Their mean divides by the number of elements, whatever the weights; a "batch_mean" by the size of the first axis. The
+mean of no elements is 0 / 0, NaN.
 """
 
 import numpy as np
 
-from conformance.reference.chains import SATURATING, Chained, chained
+from conformance.reference.chains import LOGARITHM, SATURATING, Chained, chained
 from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs
 from conformance.reference.padding import InvalidShape, require_shape
 
@@ -161,11 +162,76 @@ def mean_squared_error_magnitude(
     return magnitudes
 
 
+@np.errstate(all="ignore")
+def kl_divergence_forward(*, x: Array, targets: Array, reduction: str) -> Outputs:
+    """Returns p (log p - x), and -p x's own 0 where p is 0, averaged, added or kept.
+
+    Kullback & Leibler, On information and sufficiency, 1951, with the logarithms of the approximation given.
+
+    Args:
+        x: logarithms of probabilities, any shape with at least one axis.
+        targets: p, of x's shape, not negative.
+        reduction: "mean", "batch_mean" (by the first axis), "sum" or "none".
+
+    Returns:
+        "output", of x's shape for "none" and () otherwise.
+
+    Raises:
+        InvalidShape: a shape does not fit, or the reduction is unknown.
+    """
+    _check_divergence(x, targets, reduction)
+    return _reduced(_self_information(targets) - targets * x, reduction)
+
+
+@np.errstate(all="ignore")
+def kl_divergence_vjp(cotangents: Outputs, *, x: Array, targets: Array, reduction: str) -> Gradients:
+    """Returns -p g; arguments as for `kl_divergence_forward`."""
+    _check_divergence(x, targets, reduction)
+    return {"x": -targets * _scale(cotangents, x.shape, reduction)}
+
+
+@np.errstate(all="ignore")
+def kl_divergence_magnitude(cotangents: Outputs | None, *, x: Array, targets: Array, reduction: str) -> Magnitudes:
+    """Of p log p - p x, and of p (log p - x): a logarithm, a product, a difference; in any order of the last two.
+
+    The logarithm is within its own roundings; product and difference make two more, and x passes through these alone.
+    A gradient has the cotangent's quotient, or its product with a reciprocal, and a product: three roundings, and a
+    fourth where the sum's cotangent is spread before it is divided. Any result may be flushed, before a factor.
+    """
+    _check_divergence(x, targets, reduction)
+    own, other = np.abs(_self_information(targets)), np.abs(targets * x)
+    output = _summed(
+        own + other, reduction, (LOGARITHM + 2, own), (2.0, other), underflow=3.0 * (1 + np.abs(targets))
+    )
+    magnitudes = Magnitudes(outputs={"output": output}, gradients={})
+    if cotangents is not None:
+        size = np.abs(_scale(cotangents, x.shape, reduction))
+        flushed = 3 * (1 + size) * (1 + np.abs(targets))
+        magnitudes.gradients["x"] = chained((4.0, np.abs(targets) * size), underflow=flushed)
+    return magnitudes
+
+
+def _check_divergence(x: Array, targets: Array, reduction: str) -> None:
+    _check_reduction(reduction, "batch_mean")
+    if not x.ndim:
+        raise InvalidShape("x", got="a number", required="an array of at least one axis")
+    require_shape("targets", targets, x.shape)
+
+
+def _self_information(targets: Array) -> Array:
+    """The terms p log p, whose limit at 0 is 0."""
+    return np.asarray(np.where(targets == 0, 0.0, targets * np.log(targets)))
+
+
 def _reduced(losses: Array, reduction: str) -> Outputs:
     if reduction == "none":
         return {"output": np.asarray(losses)}
-    total = losses.sum()
-    return {"output": np.asarray(total / losses.size if reduction == "mean" else total)}
+    return {"output": np.asarray(losses.sum() / _divisor(losses.shape, reduction))}
+
+
+def _divisor(shape: tuple[int, ...], reduction: str) -> int:
+    """What the sum of the losses is divided by."""
+    return {"mean": int(np.prod(shape)), "batch_mean": shape[0] if shape else 1}.get(reduction, 1)
 
 
 def _summed(sizes: Array, reduction: str, *terms: Chained, underflow: Array | float) -> Magnitude:
@@ -173,13 +239,13 @@ def _summed(sizes: Array, reduction: str, *terms: Chained, underflow: Array | fl
 
     Args:
         sizes: the absolute values of each loss's terms, which every later rounding counts on.
-        reduction: "mean", "sum" or "none".
+        reduction: "mean", "batch_mean", "sum" or "none".
         terms: of one loss.
         underflow: of one loss; each partial sum, and the mean, adds one.
     """
     if reduction == "none":
         return chained(*terms, underflow=underflow)
-    share = 1 / sizes.size if reduction == "mean" and sizes.size else 1.0
+    share = 1 / (_divisor(sizes.shape, reduction) or 1)
     summing = sizes.size + 1.0
     added: list[Chained] = [(roundings, np.sum(size) * share) for roundings, size in terms]
     return chained(
@@ -193,8 +259,7 @@ def _summed(sizes: Array, reduction: str, *terms: Chained, underflow: Array | fl
 def _scale(cotangents: Outputs, shape: tuple[int, ...], reduction: str) -> Array:
     wanted = shape if reduction == "none" else ()
     cotangent = require_shape("the cotangent of output", cotangents["output"], wanted)
-    count = int(np.prod(shape))
-    return np.broadcast_to(cotangent / count if reduction == "mean" and count else cotangent, shape)
+    return np.broadcast_to(cotangent / (_divisor(shape, reduction) or 1), shape)
 
 
 def _weights(
@@ -210,9 +275,10 @@ def _weights(
     return weight, require_shape("positive_weights", positive_weights, logits.shape[-1:])
 
 
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise InvalidShape("reduction", got=repr(reduction), required="'mean', 'sum' or 'none'")
+def _check_reduction(reduction: str, *further: str) -> None:
+    allowed = ("mean", "sum", "none", *further)
+    if reduction not in allowed:
+        raise InvalidShape("reduction", got=repr(reduction), required=f"one of {', '.join(map(repr, allowed))}")
 
 
 def _softplus(x: Array) -> Array:

@@ -94,6 +94,7 @@ _INDEXED_MAX_POOL = Reference(
 _AVERAGE_POOL = Reference(
     forward=pooling.average_pool_forward, vjp=pooling.average_pool_vjp, magnitude=pooling.average_pool_magnitude
 )
+_RESIZE = Reference(forward=resizing.forward, vjp=resizing.vjp, magnitude=resizing.magnitude)
 
 OPERATORS: Mapping[str, Reference] = MappingProxyType(
     {
@@ -217,6 +218,11 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
             vjp=element_losses.binary_cross_entropy_vjp,
             magnitude=element_losses.binary_cross_entropy_magnitude,
         ),
+        "kl_divergence": Reference(
+            forward=element_losses.kl_divergence_forward,
+            vjp=element_losses.kl_divergence_vjp,
+            magnitude=element_losses.kl_divergence_magnitude,
+        ),
         "mean_squared_error": Reference(
             forward=element_losses.mean_squared_error_forward,
             vjp=element_losses.mean_squared_error_vjp,
@@ -245,7 +251,9 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "correlate": Reference(
             forward=signal.correlate_forward, vjp=signal.correlate_vjp, magnitude=signal.correlate_magnitude
         ),
-        "resize2d": _of_rank(2, Reference(forward=resizing.forward, vjp=resizing.vjp, magnitude=resizing.magnitude)),
+        "resize1d": _of_rank(1, _RESIZE),
+        "resize2d": _of_rank(2, _RESIZE),
+        "resize3d": _of_rank(3, _RESIZE),
         "extract_patches": Reference(
             forward=patches.extract_patches_forward,
             vjp=patches.extract_patches_vjp,

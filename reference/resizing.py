@@ -14,7 +14,15 @@ coordinate; "linear" and "cubic" weigh the elements p around it by k(c - p), k t
 
 (Keys, Cubic convolution interpolation for digital image processing, 1981; he derives a = -1/2). An element beyond the
 edge is the edge's own ("clamp"), or is left out and the other weights are divided by their sum ("renormalize"). An
-image is resized along rows and columns one after the other, in either order. Nothing is smoothed before it shrinks.
+image is resized along rows and columns one after the other, in either order.
+
+Where an axis shrinks, `antialias` widens the kernel to k((c - p) m / n) over all elements that it then reaches, and
+divides the weights by their sum, which is no longer 1 by itself; at the edge it is "clamp" or "renormalize" as above.
+An axis that grows is left as it is, but for the division. (The triangle of width n / m is Pillow's, and what PyTorch,
+TensorFlow and JAX compute under that name, renormalized.)
+
+"area" is the mean over [o n / m, (o + 1) n / m]: an element weighs the share of it that lies there, or, where `cover`
+is "whole", as much as any other that has a part in it.
 
 How far an honest computation may be off. It has the coordinate in floating point, from a rounded ratio r, hence a few
 roundings of numbers of that size. JAX's formula has the most, (o + 1/2) s - t s - 1/2, with s the rounded reciprocal
@@ -28,10 +36,15 @@ side of an element; and the kernel's own roundings, by Horner's rule, come on to
 so that the bound is that of m roundings with larger weights, and as separable as the operator. Coordinates are
 computed in float32 or wider, whatever the data is; so an element gets a weight by an error of the coordinate only
 where it is that close to the end of the kernel's reach.
+
+A widened kernel is evaluated at (c - p) / r: the coordinate's error is divided by r, and the difference, the ratio,
+its reciprocal and the product round four times. The ends of an area are two coordinates, and their difference is
+divided.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -39,10 +52,11 @@ from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitu
 from conformance.reference.padding import InvalidShape, require_counts, require_shape
 from conformance.reference.sliding import positions
 
-METHODS = ("nearest", "linear", "cubic")
+METHODS = ("nearest", "linear", "cubic", "area")
 COORDINATES = ("half_pixel", "align_corners", "asymmetric")
 ROUNDINGS = ("floor", "ceil", "half_up", "half_down")
 EDGES = ("clamp", "renormalize")
+COVERS = ("share", "whole")
 
 # Of the coordinate, see above.
 COORDINATE_ROUNDINGS = 6
@@ -53,6 +67,9 @@ REACH = {"linear": 1, "cubic": 2}
 
 # a + (b - a) t has three roundings beside t's own, of |a| and |b| whatever their weights.
 LINEAR_ROUNDINGS = 4.0
+
+# Of the distance in a widened kernel, and of a share of an area, see above.
+WIDENED_ROUNDINGS = 4.0
 
 # The cubic's second derivative is largest at 0 and 1: 2 (a + 3) and 4 a + 6, at most 6.
 CURVATURE = 6.0
@@ -88,17 +105,22 @@ def forward(
     rounding: str,
     coefficient: float,
     edge: str,
+    antialias: bool = False,
+    cover: str = "share",
 ) -> Outputs:
     """Resizes.
 
     Args:
         x: (batch, *spatial, channels), one to three spatial axes without an empty one; the batch may be 0.
         size: the output's spatial sizes.
-        method: "nearest", "linear" or "cubic".
+        method: "nearest", "linear", "cubic" or "area".
         coordinates: "half_pixel", "align_corners" or "asymmetric".
         rounding: of nearest: "floor", "ceil", or to the next integer with ties "half_up" or "half_down".
         coefficient: of cubic, a, between -1 and 0.
-        edge: of cubic: "clamp" or, where no coordinate is half an element beyond the edge, "renormalize".
+        edge: of cubic and of antialias: "clamp" or, where no coordinate is half an element beyond the edge,
+            "renormalize".
+        antialias: of linear and cubic at half pixels: the kernel is widened where an axis shrinks.
+        cover: of area: "share" or "whole".
 
     Returns:
         "output", (batch, *size, channels).
@@ -106,13 +128,15 @@ def forward(
     Raises:
         InvalidShape: shapes and attributes do not fit, or an attribute is out of range.
     """
-    _check(x, size, method, coordinates, rounding, coefficient, edge)
+    _check(x, size, method, coordinates, rounding, coefficient, edge, antialias, cover)
     output = np.asarray(x, np.float64)
     for axis, (n, m) in enumerate(zip(x.shape[1:-1], size, strict=True), start=1):
         if method == "nearest":
             output = output.take(_nearest(n, m, coordinates, rounding), axis=axis)
         else:
-            output = _applied(_axis(n, m, method, coordinates, coefficient, edge).weights, output, axis)
+            output = _applied(
+                _axis(n, m, method, coordinates, coefficient, edge, antialias, cover).weights, output, axis
+            )
     return {"output": output}
 
 
@@ -126,15 +150,17 @@ def vjp(
     rounding: str,
     coefficient: float,
     edge: str,
+    antialias: bool = False,
+    cover: str = "share",
 ) -> Gradients:
     """Gives every element its cotangents times its weights; arguments and errors as for `forward`."""
-    _check(x, size, method, coordinates, rounding, coefficient, edge)
+    _check(x, size, method, coordinates, rounding, coefficient, edge, antialias, cover)
     gradient = require_shape("the cotangent of output", cotangents["output"], (x.shape[0], *size, x.shape[-1]))
     for axis, (n, m) in enumerate(zip(x.shape[1:-1], size, strict=True), start=1):
         if method == "nearest":
             weights = _chosen(n, m, coordinates, rounding)
         else:
-            weights = _axis(n, m, method, coordinates, coefficient, edge).weights
+            weights = _axis(n, m, method, coordinates, coefficient, edge, antialias, cover).weights
         gradient = _applied(weights.T, gradient, axis)
     return {"x": gradient}
 
@@ -149,9 +175,11 @@ def magnitude(
     rounding: str,
     coefficient: float,
     edge: str,
+    antialias: bool = False,
+    cover: str = "share",
 ) -> Magnitudes:
     """The bound of the module's docstring; nearest moves elements, and adds up in its gradient alone."""
-    _check(x, size, method, coordinates, rounding, coefficient, edge)
+    _check(x, size, method, coordinates, rounding, coefficient, edge, antialias, cover)
     shape = (x.shape[0], *size, x.shape[-1])
     pairs = list(zip(x.shape[1:-1], size, strict=True))
     gradients: dict[str, Magnitude] = {}
@@ -164,7 +192,7 @@ def magnitude(
             seen = np.broadcast_to(positions([one.sum(axis=0) for one in chosen]), x.shape)
             gradients["x"] = Magnitude(terms=np.maximum(seen - 1, 0), absolute=absolute, underflow=seen)
         return Magnitudes(outputs={"output": exact(np.broadcast_to(0.0, shape))}, gradients=gradients)
-    axes = [_axis(n, m, method, coordinates, coefficient, edge) for n, m in pairs]
+    axes = [_axis(n, m, method, coordinates, coefficient, edge, antialias, cover) for n, m in pairs]
     roundings = sum(along.roundings for along in axes)
     absolute = np.abs(np.asarray(x, np.float64))
     for axis, along in enumerate(axes, start=1):
@@ -172,12 +200,12 @@ def magnitude(
     output = Magnitude(terms=np.asarray(float(roundings)), absolute=absolute, underflow=np.asarray(float(roundings)))
     if cotangents is not None:
         absolute = np.abs(require_shape("the cotangent of output", cotangents["output"], shape))
+        counts = [(along.errors > 0).sum(axis=0) for along in axes]
+        # No element passes through fewer roundings than these, so the errors may be shared among them.
+        fewest = prod(int(count.min()) for count in counts) + GRADIENT_ROUNDINGS
         for axis, along in enumerate(axes, start=1):
-            # No element passes through fewer roundings than these, so the errors may be shared among them.
-            absolute = _applied((np.abs(along.weights) + along.errors / GRADIENT_ROUNDINGS).T, absolute, axis)
-        terms = np.broadcast_to(
-            positions([(along.errors > 0).sum(axis=0) for along in axes]) + GRADIENT_ROUNDINGS, x.shape
-        )
+            absolute = _applied((np.abs(along.weights) + along.errors / fewest).T, absolute, axis)
+        terms = np.broadcast_to(positions(counts) + GRADIENT_ROUNDINGS, x.shape)
         gradients["x"] = Magnitude(terms=terms, absolute=absolute, underflow=terms)
     return Magnitudes(outputs={"output": output}, gradients=gradients)
 
@@ -211,34 +239,72 @@ def _chosen(n: int, m: int, coordinates: str, rounding: str) -> Array:
     return np.asarray(_nearest(n, m, coordinates, rounding)[:, None] == np.arange(n), np.float64)
 
 
-def _axis(n: int, m: int, method: str, coordinates: str, coefficient: float, edge: str) -> _Axis:
+def _axis(
+    n: int, m: int, method: str, coordinates: str, coefficient: float, edge: str, antialias: bool, cover: str
+) -> _Axis:
+    if method == "area":
+        return _area(n, m, cover)
     above, below = _coordinates(n, m, coordinates)
-    reach = REACH[method]
+    widened = antialias and n > m
+    width = n / m if widened else 1.0
+    reach = -(-REACH[method] * n // m) if widened else REACH[method]
     places = (above // below)[:, None] + np.arange(-reach, reach + 2)
     # From the exact remainder, so that a weight loses nothing where the coordinate is large.
-    distance = np.abs((above % below / below)[:, None] - np.arange(-reach, reach + 2))
-    outputs = np.arange(m)[:, None]
-    ratio = (n - 1) / max(m - 1, 1) if coordinates == "align_corners" else n / m
-    astray = COORDINATE_ROUNDINGS * ((outputs + 1) * ratio + 0.5)
+    distance = np.abs((above % below / below)[:, None] - np.arange(-reach, reach + 2)) / width
+    astray = _astray(n, m, coordinates) / width + (WIDENED_ROUNDINGS * distance if widened else 0.0)
     if method == "linear":
         weights, off = np.maximum(1 - distance, 0.0), astray + LINEAR_ROUNDINGS
     else:
         weights, slope, evaluated = _cubic(distance, coefficient)
         off = astray * (slope + CURVATURE * COORDINATE_UNIT * astray) + evaluated
-    off = np.where(distance <= reach + COORDINATE_UNIT * astray, off, 0.0)
-    inside = (places >= 0) & (places < n)
-    if method == "cubic" and edge == "renormalize":
+    off = np.where(distance <= REACH[method] + COORDINATE_UNIT * astray, off, 0.0)
+    renormalized = edge == "renormalize" and (antialias or method == "cubic")
+    if renormalized:
+        inside = (places >= 0) & (places < n)
         weights, off = np.where(inside, weights, 0.0), np.where(inside, off, 0.0)
-        total = weights.sum(axis=1, keepdims=True)
-        weights = weights / total
-        # A quotient's relative error: those of the weights that are added, of the additions, and of the division.
-        additions = places.shape[1] * np.abs(weights).sum(axis=1, keepdims=True)
-        off = off / total + np.abs(weights) * (off.sum(axis=1, keepdims=True) / total + additions + 1)
+    if renormalized or antialias:
+        weights, off = _divided(weights, off)
     kept, errors = np.zeros((m, n)), np.zeros((m, n))
-    np.add.at(kept, (outputs, np.clip(places, 0, n - 1)), weights)
-    np.add.at(errors, (outputs, np.clip(places, 0, n - 1)), off)
+    np.add.at(kept, (np.arange(m)[:, None], np.clip(places, 0, n - 1)), weights)
+    np.add.at(errors, (np.arange(m)[:, None], np.clip(places, 0, n - 1)), off)
     # A weight is stored, multiplies, and its product is added to those of the other elements.
     return _Axis(kept, errors, places.shape[1] + 1)
+
+
+def _astray(n: int, m: int, coordinates: str) -> Array:
+    """How many unit roundoffs the coordinate of each output may be off, (outputs, 1)."""
+    ratio = (n - 1) / max(m - 1, 1) if coordinates == "align_corners" else n / m
+    return COORDINATE_ROUNDINGS * ((np.arange(m, dtype=np.float64)[:, None] + 1) * ratio + 0.5)
+
+
+def _divided(weights: Array, off: Array) -> tuple[Array, Array]:
+    """Weights over the sum of each output's, and their errors.
+
+    A quotient's relative error: those of the weights that are added, of the additions, and of the division.
+    """
+    total = weights.sum(axis=1, keepdims=True)
+    weights = weights / total
+    additions = weights.shape[1] * np.abs(weights).sum(axis=1, keepdims=True)
+    off = off / total
+    return weights, off + np.abs(weights) * (off.sum(axis=1, keepdims=True) + additions + 1)
+
+
+def _area(n: int, m: int, cover: str) -> _Axis:
+    """What lies in [o n / m, (o + 1) n / m], in whole numbers: both are multiplied by m."""
+    outputs, elements = np.arange(m, dtype=np.int64)[:, None], np.arange(n, dtype=np.int64)
+    covered = np.minimum((outputs + 1) * n, (elements + 1) * m) - np.maximum(outputs * n, elements * m)
+    if cover == "whole":
+        weights = np.where(covered > 0, 1.0, 0.0)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        # The sum of whole elements is divided by their number, or each of them is multiplied by its reciprocal.
+        return _Axis(weights, WIDENED_ROUNDINGS * weights, int((covered > 0).sum(axis=1).max()) + 1)
+    # A rounded end may take a little of an element that it should only touch; an element with no end in it is 1.
+    touched = covered >= 0
+    ends = [(elements * m <= end) & (end <= (elements + 1) * m) for end in (outputs * n, (outputs + 1) * n)]
+    weights = np.where(touched, covered / n, 0.0)
+    off = touched * (ends[0] * 1.0 + ends[1]) * _astray(n, m, "asymmetric") * m / n + WIDENED_ROUNDINGS * weights
+    # Divided by the ratio, or by the sum of the shares.
+    return _Axis(*_divided(weights, off), int(touched.sum(axis=1).max()) + 1)
 
 
 def _cubic(d: Array, a: float) -> tuple[Array, Array, Array]:
@@ -282,6 +348,8 @@ def _check(
     rounding: str,
     coefficient: float,
     edge: str,
+    antialias: bool,
+    cover: str,
 ) -> None:
     if not 3 <= x.ndim <= 5:
         raise InvalidShape("axes of x", got=x.ndim, required="3 to 5: batch, one to three spatial axes, channels")
@@ -293,6 +361,7 @@ def _check(
         ("coordinates", coordinates, COORDINATES),
         ("rounding", rounding, ROUNDINGS),
         ("edge", edge, EDGES),
+        ("cover", cover, COVERS),
     ):
         if value not in allowed:
             raise InvalidShape(name, got=repr(value), required=f"one of {', '.join(allowed)}")
@@ -300,3 +369,7 @@ def _check(
         raise InvalidShape("coefficient", got=coefficient, required="between -1 and 0")
     if (method, coordinates, edge) == ("cubic", "asymmetric", "renormalize"):
         raise InvalidShape("edge", got="renormalize with asymmetric", required="clamp: no weight may be left at all")
+    if antialias and method not in REACH:
+        raise InvalidShape("antialias", got=f"of {method}", required="a kernel that is widened: linear or cubic")
+    if (antialias or method == "area") and coordinates != "half_pixel":
+        raise InvalidShape("coordinates", got=coordinates, required="half_pixel, of which what is covered is made")

@@ -269,14 +269,16 @@ def _resize(question: Question) -> Written | Unwritten:
             for how in ((a.coordinates, a.rounding), ("half_pixel", "half_up"))
         )
         fits = taken == own
+    elif a.method == "area":
+        fits = a.cover == "share"
+    elif a.method == "linear":
+        fits = a.coordinates == "half_pixel" and (not a.antialias or a.edge == "renormalize")
     else:
-        fits = a.coordinates == "half_pixel" and (
-            a.method == "linear" or (a.coefficient, a.edge) == (-0.5, "renormalize")
-        )
+        fits = a.coordinates == "half_pixel" and (a.coefficient, a.edge) == (-0.5, "renormalize")
     if not fits:
         return Unwritten(why=f"jax.image.resize is {a.method} by the centres of pixels alone")
-    shape = Name(f"(x.shape[0], {a.size[0]}, {a.size[1]}, {x[-1]})")
-    call = called("jax.image.resize", _X, shape, a.method, antialias=(False, True))
+    shape = Name(f"(x.shape[0], {', '.join(map(str, a.size))}, {x[-1]})")
+    call = called("jax.image.resize", _X, shape, a.method, antialias=(a.antialias or a.method == "area", True))
     return _written(question, f"y = {call}")
 
 
@@ -335,7 +337,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "instance_norm": _group_norm,
-    "resize2d": _resize,
+    **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,

@@ -330,14 +330,19 @@ def _pad(question: Question) -> Written | Unwritten:
 
 def _resize(question: Question) -> Written | Unwritten:
     a, sizes = question.attributes, question.shapes["x"][1:-1]
+    layer = f"layers.UpSampling{len(sizes)}D"
+    if a.antialias or a.method == "area":
+        return Unwritten(why=f"{layer} takes the elements around a coordinate, not all that is covered")
     if any(m % n for n, m in zip(sizes, a.size, strict=True)):
-        return Unwritten(why="layers.UpSampling2D takes whole factors")
+        return Unwritten(why=f"{layer} takes whole factors")
     factors = each([m // n for n, m in zip(sizes, a.size, strict=True)])
     if a.method == "nearest":
         repeated = [tuple(o * n // m for o in range(m)) for n, m in zip(sizes, a.size, strict=True)]
         taken = [nearest_places(n, m, a.coordinates, a.rounding) for n, m in zip(sizes, a.size, strict=True)]
         if taken != repeated:
-            return Unwritten(why="layers.UpSampling2D repeats every element, which are others here")
+            return Unwritten(why=f"{layer} repeats every element, which are others here")
+    elif len(sizes) != 2:
+        return Unwritten(why=f"{layer} repeats elements, and interpolates none")
     elif a.method == "cubic":
         return Unwritten(
             why="layers.UpSampling2D has the cubic kernel of its backend, which TensorFlow reads from a table"
@@ -345,7 +350,7 @@ def _resize(question: Question) -> Written | Unwritten:
     elif a.coordinates != "half_pixel":
         return Unwritten(why="layers.UpSampling2D interpolates between the centres of pixels")
     method = {"nearest": "nearest", "linear": "bilinear"}[a.method]
-    return Written(lines=(called("layers.UpSampling2D", factors, interpolation=(method, "nearest")),))
+    return Written(lines=(called(layer, factors, interpolation=(method, "nearest")),))
 
 
 def _crop(question: Question) -> Written:
@@ -376,7 +381,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "hard_tanh": _hard_tanh,
     "prelu": _prelu,
     "pad": _pad,
-    "resize2d": _resize,
+    **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "crop": _crop,
     "flatten_channels_first": _flatten_channels_first,
     "identity": lambda question: Written(lines=("layers.Identity()",)),

@@ -157,6 +157,8 @@ GRAMMAR: Final = Grammar(
         "Identity": {},
         **{f"ZeroPadding{rank}D": {"padding": 1, "data_format": None} for rank in _RANKS},
         **{f"Cropping{rank}D": {"cropping": 1 if rank != 2 else 0, "data_format": None} for rank in _RANKS},
+        "UpSampling1D": {"size": 2},
+        "UpSampling3D": {"size": 2, "data_format": None},
         "UpSampling2D": {"size": 2, "data_format": None, "interpolation": "nearest"},
     },
 )
@@ -523,15 +525,16 @@ def _crop(call: Call, x: Shape) -> Step:
 
 
 def _upsample(call: Call, x: Shape) -> Step:
-    _rank(call, x)
-    rows, columns = (n * factor for n, factor in zip(x[1:-1], call.sizes("size", 2), strict=True))
-    method = call.word("interpolation", ("nearest", "bilinear", "bicubic"))
+    rank = _rank(call, x)
+    size = tuple(n * factor for n, factor in zip(x[1:-1], call.sizes("size", rank), strict=True))
+    method = "nearest" if rank != 2 else call.word("interpolation", ("nearest", "bilinear", "bicubic"))
     attributes = {
-        "nearest": Resize(size=(rows, columns), method="nearest", coordinates="asymmetric", rounding="floor"),
-        "bilinear": Resize(size=(rows, columns), method="linear"),
-        "bicubic": Resize(size=(rows, columns), method="cubic", edge="renormalize"),
+        "nearest": Resize(size=size, method="nearest", coordinates="asymmetric", rounding="floor"),
+        "bilinear": Resize(size=size, method="linear"),
+        "bicubic": Resize(size=size, method="cubic", edge="renormalize"),
     }[method]
-    return Step(text=call.text, questions=(Question(operator="resize2d", attributes=attributes, shapes={"x": x}),))
+    question = Question(operator=f"resize{rank}d", attributes=attributes, shapes={"x": x})
+    return Step(text=call.text, questions=(question,))
 
 
 _READERS: Final[Mapping[str, Read]] = {
@@ -558,5 +561,5 @@ _READERS: Final[Mapping[str, Read]] = {
     **dict.fromkeys(("Dropout", "SpatialDropout2D", "Identity"), _idle),
     **{f"ZeroPadding{rank}D": _pad for rank in _RANKS},
     **{f"Cropping{rank}D": _crop for rank in _RANKS},
-    "UpSampling2D": _upsample,
+    **{f"UpSampling{rank}D": _upsample for rank in (1, 2, 3)},
 }

@@ -311,6 +311,13 @@ def _group_norm(question: Question) -> Written:
 
 def _resize(question: Question) -> Written | Unwritten:
     a, sizes = question.attributes, question.shapes["x"][1:-1]
+    if a.antialias or a.method == "area":
+        own = a.cover == "share" if a.method == "area" else a.edge == "renormalize" and a.coefficient == -0.5
+        if not own:
+            return Unwritten(why="tf.image.resize weighs by shares, and renormalizes weights of -0.5 that it widens")
+        method = {"linear": "bilinear", "cubic": "bicubic", "area": "area"}[a.method]
+        call = called("tf.image.resize", _X, a.size, method=(method, "bilinear"), antialias=(a.antialias, False))
+        return _written(question, f"y = {call}")
     if a.method == "cubic":
         return Unwritten(
             why="tf.image.resize reads its cubic weights from a table, which is no cubic kernel to the last bits"

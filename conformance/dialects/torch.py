@@ -364,6 +364,13 @@ def _pad(question: Question) -> Written | Unwritten:
     return Written(lines=(called(f"nn.{_PAD_LAYERS[a.mode]}{rank}d", each(_last_first(spatial))),))
 
 
+# Modes by the number of spatial axes; images alone are resized cubically.
+_WEIGHTED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "linear": ("linear", "bilinear", "trilinear"),
+    "cubic": ("", "bicubic", ""),
+}
+
+
 def _resize(question: Question) -> Written | Unwritten:
     a, sizes = question.attributes, question.shapes["x"][1:-1]
     size = each(a.size)
@@ -380,7 +387,13 @@ def _resize(question: Question) -> Written | Unwritten:
             if places == taken[0]:
                 return Written(lines=(called("nn.Upsample", size=(size, None), mode=(mode, "")),))
         return Unwritten(why="nn.Upsample takes other nearest elements, in either of its modes")
-    mode = {"linear": "bilinear", "cubic": "bicubic"}[a.method]
+    if a.antialias or a.method == "area":
+        return Unwritten(
+            why="nn.Upsample takes the elements around a coordinate, F.interpolate alone all that is covered"
+        )
+    mode = _WEIGHTED[a.method][len(sizes) - 1]
+    if not mode:
+        return Unwritten(why="nn.Upsample is cubic for images alone")
     if a.coordinates == "asymmetric" or (a.method == "cubic" and (a.coefficient, a.edge) != (-0.75, "clamp")):
         return Unwritten(why=f"nn.Upsample has no {mode} with these coordinates, coefficient and edge")
     aligned = (a.coordinates == "align_corners", False)
@@ -423,7 +436,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "hard_tanh": _hard_tanh,
     "prelu": _prelu,
     "pad": _pad,
-    "resize2d": _resize,
+    **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,

@@ -422,29 +422,33 @@ def _pad(call: Call, x: Shape) -> Step:
     return _step(call, _padded(x, pads, _PADS.get(kind, "wrap"), value))
 
 
+# The modes that weigh elements, by the number of spatial axes.
+_WEIGHTED: Final = {1: ("linear",), 2: ("bilinear", "bicubic"), 3: ("trilinear",)}
+
+
 def _upsample(call: Call, x: Shape) -> Step:
-    require(len(x) == 4, f"it is read for (channels, height, width) alone; this has {len(x) - 2} spatial axes")
-    mode = call.word("mode", ("nearest", "nearest-exact", "bilinear", "bicubic"))
+    rank = len(x) - 2
+    require(rank in (1, 2, 3), f"it is read for one to three spatial axes; this has {rank}")
+    mode = call.word("mode", ("nearest", "nearest-exact", *_WEIGHTED[rank]))
     if (call.arguments["size"] is None) == (call.arguments["scale_factor"] is None):
         raise call.fault("size or scale_factor must be given, and not both")
     call.only("recompute_scale_factor", None, False)
     if call.arguments["size"] is not None:
-        rows, columns = call.sizes("size", 2)
+        size = call.sizes("size", rank)
     else:
-        factors = call.sizes("scale_factor", 2)
-        rows, columns = (n * factor for n, factor in zip(x[1:-1], factors, strict=True))
-    size = (rows, columns)
+        factors = call.sizes("scale_factor", rank)
+        size = tuple(n * factor for n, factor in zip(x[1:-1], factors, strict=True))
     aligned = call.arguments["align_corners"] is True
     coordinates = "align_corners" if aligned else "half_pixel"
     if mode == "nearest":
         attributes = Resize(size=size, method="nearest", coordinates="asymmetric", rounding="floor")
     elif mode == "nearest-exact":
         attributes = Resize(size=size, method="nearest")
-    elif mode == "bilinear":
+    elif mode != "bicubic":
         attributes = Resize(size=size, method="linear", coordinates=coordinates)  # type: ignore[arg-type]
     else:
         attributes = Resize(size=size, method="cubic", coordinates=coordinates, coefficient=-0.75)  # type: ignore[arg-type]
-    return _step(call, Question(operator="resize2d", attributes=attributes, shapes={"x": x}))
+    return _step(call, Question(operator=f"resize{rank}d", attributes=attributes, shapes={"x": x}))
 
 
 def _blocks(call: Call, x: Shape) -> Step:

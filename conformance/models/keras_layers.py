@@ -201,11 +201,14 @@ def _crop(layer: Any, xs: Sequence[Native]) -> Call | None:
 
 def _upsample(layer: Any, xs: Sequence[Native]) -> Call | None:
     methods: Mapping[str, Any] = {"nearest": "nearest", "bilinear": "linear"}
-    if not _last(layer) or layer.interpolation not in methods:
+    # Signals and volumes are repeated, and have no such argument.
+    interpolation = getattr(layer, "interpolation", "nearest")
+    if not _last(layer) or interpolation not in methods:
         return None
-    size = tuple(int(n) * factor for n, factor in zip(xs[0].shape[1:3], layer.size, strict=True))
-    attributes = Resize(size=(size[0], size[1]), method=methods[layer.interpolation])
-    return Call(operator="resize2d", operands={"x": xs[0]}, attributes=attributes)
+    factors = (layer.size,) if isinstance(layer.size, int) else layer.size
+    size = tuple(int(n) * factor for n, factor in zip(xs[0].shape[1:-1], factors, strict=True))
+    attributes = Resize(size=size, method=methods[interpolation])
+    return Call(operator=f"resize{len(size)}d", operands={"x": xs[0]}, attributes=attributes)
 
 
 def _leaky(layer: Any, xs: Sequence[Native]) -> Call | None:
@@ -303,7 +306,7 @@ LAYERS: Final[Mapping[str, tuple[Read, Held]]] = {
     "Concatenate": (_concat, ()),
     **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"), (_zero_pad, ())),
     **dict.fromkeys(("Cropping1D", "Cropping2D", "Cropping3D"), (_crop, ())),
-    "UpSampling2D": (_upsample, ()),
+    **dict.fromkeys(("UpSampling1D", "UpSampling2D", "UpSampling3D"), (_upsample, ())),
     "LeakyReLU": (_leaky, ()),
     "ReLU": (_relu, ()),
     "ELU": (_elu, ()),

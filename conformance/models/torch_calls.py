@@ -363,20 +363,22 @@ def _interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Call | None:
-    methods: Mapping[str, Any] = {"nearest": "nearest", "nearest-exact": "nearest", "bilinear": "linear"}
-    if input.ndim != 4 or antialias or mode not in methods:
+    weighted = {"bilinear": "linear", "trilinear": "linear"}
+    methods: Mapping[str, Any] = {"nearest": "nearest", "nearest-exact": "nearest", **weighted}
+    rank = input.ndim - 2
+    if input.ndim not in IMAGES or antialias or mode not in methods:
         return None
     if size is None:
-        factors = (scale_factor,) * 2 if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
+        factors = (scale_factor,) * rank if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
         if any(factor != int(factor) for factor in factors):
             return None  # the factor itself, and not the ratio of the sizes, may say where a pixel is looked for
         size = tuple(int(n * factor) for n, factor in zip(input.shape[2:], factors, strict=True))
-    made: dict[str, Any] = {"size": per_axis(size, 2), "method": methods[mode]}
+    made: dict[str, Any] = {"size": per_axis(size, rank), "method": methods[mode]}
     if mode == "nearest":
         made |= {"coordinates": "asymmetric", "rounding": "floor"}
     elif align_corners:
         made["coordinates"] = "align_corners"
-    return Call(operator="resize2d", operands={"x": input}, attributes=Resize(**made), images=True)
+    return Call(operator=f"resize{rank}d", operands={"x": input}, attributes=Resize(**made), images=True)
 
 
 def _pixel_shuffle(input: Native, upscale_factor: int) -> Call:  # noqa: A002

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from conformance.case.contract import NoAttributes, require
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Loss, Reduction
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss, Reduction
 from conformance.case.families.normalization import (
     BatchNorm,
     BatchNormTraining,
@@ -396,6 +397,12 @@ def _squared_error(dice: Dice, extent: Extent, rank: int) -> Drawn:
     return Drawn(attributes=Loss(reduction=dice.one_of(REDUCTIONS)), shapes={"x": x, "targets": x})
 
 
+def _divergence(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    x = _any_shape(dice, extent)
+    reduction: Literal["mean", "batch_mean", "sum", "none"] = dice.one_of(("batch_mean", *REDUCTIONS))
+    return Drawn(attributes=Divergence(reduction=reduction), shapes={"x": x, "targets": x})
+
+
 def _dropout(dice: Dice, extent: Extent, rank: int) -> Drawn:
     x, keep = _any_shape(dice, extent), dice.one_of((0.5, 0.75, 0.9, 1.0))
     return Drawn(
@@ -503,17 +510,22 @@ def _local_response_norm(dice: Dice, extent: Extent, rank: int) -> Drawn:
     )
 
 
-def _resize(dice: Dice, extent: Extent, rank: int) -> Drawn:
-    x = _data(dice, extent, 2, dice.integer(1, extent.channels))
+def _resize(dice: Dice, extent: Extent, rank: int, *, axes: int) -> Drawn:
+    x = _data(dice, extent, axes, dice.integer(1, extent.channels))
     attributes = Resize(
-        size=(dice.integer(1, extent.sides[1]), dice.integer(1, extent.sides[1])),
+        size=dice.integers(axes, 1, extent.sides[axes - 1]),
         method=dice.one_of(("nearest", "linear", "cubic")),
         coordinates=dice.one_of(("half_pixel", "half_pixel", "align_corners", "asymmetric")),
         rounding=dice.one_of(("floor", "ceil", "half_up", "half_down")),
         coefficient=dice.one_of((-0.5, -0.75)),
         edge=dice.one_of(("clamp", "renormalize")),
     )
-    words: tuple[str, ...] = (attributes.method, attributes.coordinates)
+    if attributes.coordinates == "half_pixel" and dice.chance(4):
+        attributes = replace(attributes, method="area", cover=dice.one_of(("share", "whole")))
+    elif attributes.coordinates == "half_pixel" and attributes.method != "nearest" and dice.chance(3):
+        attributes = replace(attributes, antialias=True)
+    # A widened kernel goes by a word of its own: who has a kernel need not have it widened.
+    words: tuple[str, ...] = ("wide" * attributes.antialias + attributes.method, attributes.coordinates)
     pairs = tuple(zip(x[1:-1], attributes.size, strict=True))
     if attributes.method == "nearest":
         words = (*words, attributes.rounding)
@@ -521,8 +533,12 @@ def _resize(dice: Dice, extent: Extent, rank: int) -> Drawn:
             not any(_undecided(n, m, attributes.coordinates, attributes.rounding) for n, m in pairs),
             "an output lies where the rounding of its coordinate decides",
         )
+    elif attributes.method == "area":
+        words = (*words, attributes.cover)
     elif attributes.method == "cubic":
         words = (*words, "keys" if attributes.coefficient == -0.5 else "sharper", attributes.edge)
+    elif attributes.antialias:
+        words = (*words, attributes.edge)
     if any(m > 2 * n for n, m in pairs):
         words = (*words, "more-than-double")
     return Drawn(attributes=attributes, shapes={"x": x}, features=tuple(word.replace("_", "-") for word in words))
@@ -732,6 +748,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "softmax_cross_entropy": _cross_entropy,
         "softmax_cross_entropy_dense": _dense_cross_entropy,
         "binary_cross_entropy": _binary_cross_entropy,
+        "kl_divergence": _divergence,
         "mean_squared_error": _squared_error,
         "polynomial": _spread_of(_polynomial),
         "dropout": _dropout,
@@ -743,7 +760,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "glorot_uniform": _kernel_of_draws,
         "initialize": _initialize,
         "random_dropout": _random_dropout,
-        "resize2d": _resize,
+        **{f"resize{axes}d": partial(_resize, axes=axes) for axes in (1, 2, 3)},
         "extract_patches": _patches,
         "fold": _fold,
         "adaptive_average_pool2d": _adaptive,

@@ -102,7 +102,7 @@ def single_places(n: int, m: int, coordinates: str) -> list[tuple[Fraction, floa
     return [(((o + shift) * above / below), float(np.float32(o + float(shift)) * ratio)) for o in range(m)]
 
 
-@pytest.mark.parametrize("case", cases_of("resize2d"), ids=lambda case: case.id)
+@pytest.mark.parametrize("case", cases_of("resize1d", "resize2d", "resize3d"), ids=lambda case: case.id)
 def test_no_case_of_nearest_hangs_on_a_rounding_of_the_ratio(case: Case) -> None:
     a = case.attributes
     native = {"half_pixel": "half_up", "align_corners": "half_up", "asymmetric": "floor"}
@@ -115,7 +115,9 @@ def test_no_case_of_nearest_hangs_on_a_rounding_of_the_ratio(case: Case) -> None
 
 
 OPERATORS = (
+    "resize1d",
     "resize2d",
+    "resize3d",
     "extract_patches",
     "fold",
     "adaptive_average_pool2d",

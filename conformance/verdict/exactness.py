@@ -35,7 +35,9 @@ EMULATED: Final = 8
 # sums here have fewer than 2^20 terms.
 SUM_ERROR: Final = Fraction(1, 2**32)
 # Operators whose bound weighs every term by its own number of roundings: their S is a mean of such weights.
-WEIGHED: Final = frozenset({"hard_sigmoid", "hard_swish", "leaky_relu", "prelu", "resize2d", "sgd"})
+WEIGHED: Final = frozenset(
+    {"hard_sigmoid", "hard_swish", "leaky_relu", "prelu", "resize1d", "resize2d", "resize3d", "sgd"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -522,28 +522,43 @@ def _weights(n: int, m: int, output: int, attributes: Any) -> list[tuple[int, Fr
     at = _coordinate(n, m, output, attributes.coordinates)
     if attributes.method == "nearest":
         return [(min(max(_to_integer(at, attributes.rounding), 0), n - 1), ONE)]
-    around = range(_to_integer(at, "floor") - 2, _to_integer(at, "floor") + 4)
-    weights = [(place, weight) for place in around if (weight := _kernel_at(at - place, attributes))]
-    if (attributes.method, attributes.edge) == ("cubic", "renormalize"):
+    if attributes.method == "area":
+        return _covered(Fraction(output * n, m), Fraction((output + 1) * n, m), attributes.cover)
+    width = max(Fraction(n, m), ONE) if attributes.antialias else ONE
+    reach = 2 * _to_integer(width, "ceil")
+    around = range(_to_integer(at, "floor") - reach, _to_integer(at, "floor") + reach + 2)
+    weights = [(place, weight) for place in around if (weight := _kernel_at((at - place) / width, attributes))]
+    if attributes.edge == "renormalize" and (attributes.antialias or attributes.method == "cubic"):
         weights = [(place, weight) for place, weight in weights if 0 <= place < n]
-        total = sum(weight for _, weight in weights)
-        return [(place, weight / total) for place, weight in weights]
-    return [(min(max(place, 0), n - 1), weight) for place, weight in weights]
+    total = sum(weight for _, weight in weights)  # 1 of a kernel that is not widened and loses nothing at the edge
+    return [(min(max(place, 0), n - 1), weight / total) for place, weight in weights]
+
+
+def _covered(begin: Fraction, end: Fraction, cover: str) -> list[tuple[int, Fraction]]:
+    """The elements with a part between two ends, and what each weighs in their mean."""
+    places = range(_to_integer(begin, "floor"), _to_integer(end, "ceil"))
+    if cover == "whole":
+        return [(place, Fraction(1, len(places))) for place in places]
+    return [
+        (place, (min(end, Fraction(place + 1)) - max(begin, Fraction(place))) / (end - begin)) for place in places
+    ]
 
 
 def _resize(attributes: Any, given: Mapping[str, Array]) -> Defined:
     images, *sizes, channels = given["x"].shape
-    down, across = (
+    axes = [
         [_weights(n, m, output, attributes) for output in range(m)]
         for n, m in zip(sizes, attributes.size, strict=True)
-    )
+    ]
     return (images, *attributes.size, channels), {
-        (image, i, j, channel): tuple(
-            Product((("x", (image, row, column, channel)),), by_row * by_column)
-            for row, by_row in down[i]
-            for column, by_column in across[j]
+        (image, *at, channel): tuple(
+            Product(
+                (("x", (image, *(place for place, _ in taken), channel)),),
+                prod((weight for _, weight in taken), start=ONE),
+            )
+            for taken in cartesian(*(axis[o] for axis, o in zip(axes, at, strict=True)))
         )
-        for image, i, j, channel in indices((images, *attributes.size, channels))
+        for image, *at, channel in indices((images, *attributes.size, channels))
     }
 
 
@@ -734,7 +749,7 @@ DEFINITIONS: Final[Mapping[str, Definition]] = MappingProxyType(
         "adaptive_max_pool2d": _adaptive_max_pool,
         "lp_pool2d": _lp_pool,
         "max_unpool2d": _max_unpool,
-        "resize2d": _resize,
+        **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
         "dense": _dense,
         "bias_add": _bias_add,
         "matmul": _matmul,
@@ -765,6 +780,7 @@ IRRATIONAL: Final[Mapping[str, str]] = MappingProxyType(
         "softmax_cross_entropy": _TRANSCENDENTAL,
         "softmax_cross_entropy_dense": _TRANSCENDENTAL,
         "binary_cross_entropy": _TRANSCENDENTAL,
+        "kl_divergence": _TRANSCENDENTAL,
         "mean_squared_error": "a difference is squared, so that it is no sum of products of distinct operands",
         **dict.fromkeys(("batch_norm", "batch_norm_training", "layer_norm", "group_norm", "instance_norm"), _ROOTS),
         "adam": "the root of a mean of squares divides",

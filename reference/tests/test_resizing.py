@@ -263,6 +263,135 @@ def test_the_bound_tells_a_weight_that_is_off_by_a_thousandth(method: str, coord
     assert np.median(bound) < 2.0**-13 * np.sqrt(np.mean(output**2))
 
 
+# All that an output covers ------------------------------------------------------------------------------------------
+
+SPREAD = st.sampled_from(
+    [
+        {"method": "linear", "antialias": True, "edge": "renormalize"},
+        {"method": "linear", "antialias": True, "edge": "clamp"},
+        {"method": "cubic", "antialias": True, "edge": "renormalize"},
+        {"method": "cubic", "antialias": True, "edge": "clamp", "coefficient": -0.75},
+        {"method": "area", "cover": "share"},
+        {"method": "area", "cover": "whole"},
+    ]
+)
+
+
+def spread_matrix(n: int, m: int, kind: dict[str, Any]) -> Array:
+    """The definition, in rational numbers."""
+    rows, ratio = [], Fraction(n, m)
+    for o in range(m):
+        row = [Fraction(0)] * n
+        if kind["method"] == "area":
+            for p in range(n):
+                share = max(min((o + 1) * ratio, Fraction(p + 1)) - max(o * ratio, Fraction(p)), Fraction(0))
+                row[p] = Fraction(share > 0) if kind["cover"] == "whole" else share
+        else:
+            width = max(ratio, Fraction(1))
+            at = coordinate(o, n, m, "half_pixel")
+            for p in range(floor(at - 2 * width), ceil(at + 2 * width) + 1):
+                weight = kernel((at - p) / width, kind["method"], Fraction(kind.get("coefficient", -0.5)))
+                if 0 <= p < n or kind["edge"] == "clamp":
+                    row[min(max(p, 0), n - 1)] += weight
+        rows.append([float(weight / sum(row)) for weight in row])
+    return np.array(rows)
+
+
+@settings(max_examples=150, deadline=None)
+@given(n=SIZES, m=SIZES, kind=SPREAD)
+def test_every_weight_of_what_is_covered_is_the_definition_s(n: int, m: int, kind: dict[str, Any]) -> None:
+    """As above; a sum of a few dozen weights divides."""
+    attributes = {**asked((m,), "linear", "half_pixel"), **kind}
+    got = resizing.forward(x=np.eye(n)[None], **attributes)["output"][0]
+    assert np.abs(got - spread_matrix(n, m, kind)).max() <= 128 * UNIT_ROUNDOFF_64
+    backward = resizing.vjp({"output": np.eye(m)[None]}, x=np.zeros((1, n, m)), **attributes)["x"][0]
+    np.testing.assert_array_equal(backward.T, got)
+
+
+def test_hand_worked_means() -> None:
+    """Three elements to two: 1 and half of the middle one, or both as wholes; and the triangle of width 3/2."""
+    x = np.array([6.0, 12, 30]).reshape(1, 3, 1)
+
+    def resized(**kind: Any) -> list[float]:
+        return resizing.forward(x=x, **{**asked((2,), "area", "half_pixel"), **kind})["output"].ravel().tolist()
+
+    share = resized()
+    assert np.abs(np.array(share) - [8, 24]).max() <= 32 * UNIT_ROUNDOFF_64
+    assert resized(cover="whole") == [9, 21]
+    # Coordinates 1/4 and 7/4; the weights at distances 1/4, 3/4, 7/4 are 5/6, 1/2 and 0, over 4/3.
+    widened = resized(method="linear", antialias=True, edge="renormalize")
+    assert np.abs(np.array(widened) - [(5 * 6 + 3 * 12) / 8, (3 * 12 + 5 * 30) / 8]).max() <= 64 * UNIT_ROUNDOFF_64
+    # Element -1, at the distance 5/4, is the edge's again: 1/6 more of it, over 3/2.
+    clamped = resized(method="linear", antialias=True, edge="clamp")
+    assert abs(clamped[0] - (6 * 6 + 3 * 12) / 9) <= 64 * UNIT_ROUNDOFF_64
+
+
+def covered32(n: int, m: int, kind: dict[str, Any], *, reciprocal: bool) -> Array:
+    """In single precision: by a ratio that divides, or by its reciprocal that multiplies."""
+    o, p = np.arange(m, dtype=np.float32)[:, None], np.arange(n, dtype=np.float32)
+    ratio = ONE / (np.float32(m) / np.float32(n)) if reciprocal else np.float32(n) / np.float32(m)
+    if kind["method"] == "area":
+        begin, end = o * ratio, o * ratio + ratio if reciprocal else (o + ONE) * ratio
+        weights = np.maximum(np.minimum(end, p + ONE) - np.maximum(begin, p), np.float32(0))
+        if kind["cover"] == "whole":
+            weights = np.array(
+                [[max((o + 1) * n - p * m, 0) * max((p + 1) * m - o * n, 0) > 0 for p in range(n)] for o in range(m)],
+                np.float32,
+            )
+    else:
+        reach = ceil(2 * max(n / m, 1)) + 1
+        p = np.arange(-reach, n + reach, dtype=np.float32) if kind["edge"] == "clamp" else p
+        width = np.maximum(ratio, ONE)
+        distance = np.abs((o + TINY) * ratio - TINY - p)
+        distance = distance * (ONE / width) if reciprocal else distance / width
+        weights = kernel32(distance, kind["method"], kind.get("coefficient", -0.5))
+        if kind["edge"] == "clamp":
+            found = np.zeros((m, n), np.float32)
+            np.add.at(found, (np.arange(m)[:, None], np.clip(p, 0, n - 1).astype(int)[None, :]), weights)
+            weights = found
+    weights = np.asarray(weights / weights.sum(axis=1, keepdims=True, dtype=np.float32))
+    assert weights.dtype == np.float32
+    return weights
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=st.tuples(SIZES, SIZES), columns=st.tuples(SIZES, SIZES), kind=SPREAD, seed=st.integers(0, 2**32 - 1))
+def test_single_precision_of_what_is_covered_lies_within_the_bound(
+    rows: tuple[int, int], columns: tuple[int, int], kind: dict[str, Any], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    size = (rows[1], columns[1])
+    x, cotangent = normal32(rng, (1, rows[0], columns[0], 2)), normal32(rng, (1, *size, 2))
+    attributes = {**asked(size, "linear", "half_pixel"), **kind}
+    bounds = resizing.magnitude({"output": cotangent}, x=x, **attributes)
+    output = resizing.forward(x=x, **attributes)["output"]
+    gradient = resizing.vjp({"output": cotangent}, x=x, **attributes)["x"]
+    for reciprocal in (False, True):
+        down, across = (covered32(n, m, kind, reciprocal=reciprocal) for n, m in (rows, columns))
+        computed = np.einsum("ai,bj,nijc->nabc", down, across, x.astype(np.float32))
+        assert np.all(np.abs(computed - output) <= radius(bounds.outputs["output"]))
+        pulled = np.einsum("ai,bj,nabc->nijc", down, across, cotangent.astype(np.float32))
+        assert np.all(np.abs(pulled - gradient) <= radius(bounds.gradients["x"]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        ({"method": "linear", "antialias": True, "edge": "renormalize"}, {"edge": "clamp"}),
+        ({"method": "cubic", "antialias": True, "edge": "renormalize"}, {"coefficient": -0.51}),
+        ({"method": "area", "cover": "share"}, {"cover": "whole"}),
+    ],
+)
+def test_the_bound_of_what_is_covered_tells_readings_apart(kind: dict[str, Any], other: dict[str, Any]) -> None:
+    x = normal32(np.random.default_rng(9), (2, 11, 13, 2))
+    attributes = {**asked((4, 5), "linear", "half_pixel"), **kind}
+    output = resizing.forward(x=x, **attributes)["output"]
+    bound = radius(resizing.magnitude(None, x=x, **attributes).outputs["output"])
+    read = resizing.forward(x=x, **{**attributes, **other})["output"]
+    assert (np.abs(read - output) > bound).mean() > 0.5
+    assert np.median(bound) < 2.0**-12 * np.sqrt(np.mean(output**2))
+
+
 def test_no_images_and_no_cotangents() -> None:
     x = np.zeros((0, 3, 4, 2))
     for method in resizing.METHODS:
@@ -279,7 +408,11 @@ def test_no_images_and_no_cotangents() -> None:
         ((1, 4, 4, 1), {"size": (4,)}, "size"),
         ((1, 4, 4, 1), {"size": (0, 4)}, "size"),
         ((1, 0, 4, 1), {}, "spatial sizes of x"),
-        ((1, 4, 4, 1), {"method": "area"}, "method"),
+        ((1, 4, 4, 1), {"method": "lanczos"}, "method"),
+        ((1, 4, 4, 1), {"method": "area", "coordinates": "asymmetric"}, "coordinates"),
+        ((1, 4, 4, 1), {"method": "area", "cover": "half"}, "cover"),
+        ((1, 4, 4, 1), {"method": "nearest", "antialias": True}, "antialias"),
+        ((1, 4, 4, 1), {"coordinates": "align_corners", "antialias": True}, "coordinates"),
         ((1, 4, 4, 1), {"coordinates": "corner"}, "coordinates"),
         ((1, 4, 4, 1), {"rounding": "even"}, "rounding"),
         ((1, 4, 4, 1), {"edge": "zero"}, "edge"),

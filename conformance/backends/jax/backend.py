@@ -93,7 +93,7 @@ class JaxBackend(
     )
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
         "channels_first": (
-            *("conv?d*", "max_pool?d", "average_pool?d", "resize2d"),
+            *("conv?d*", "max_pool?d", "average_pool?d", "resize?d"),
             *("batch_norm*", "group_norm", "instance_norm", "local_response_norm"),
         )
     }

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from conformance.backends.base import Native, Recorded
-from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Loss
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss
 
 
 class JaxLosses:
@@ -69,9 +69,18 @@ class JaxLosses:
             losses = self.jnp.multiply(losses, weights)
         return self._reduced(attributes.reduction, losses)
 
+    def kl_divergence(self, attributes: Divergence, x: Native, targets: Native) -> Native:
+        self.compose("JAX has no divergence of logarithms")
+        # Optax's recipe.
+        logs = self.jnp.where(self.jnp.equal(targets, 0.0), 0.0, self.jnp.log(targets))
+        losses = self.jnp.multiply(targets, self.jnp.subtract(logs, x))
+        return self._reduced(attributes.reduction, losses)
+
     def mean_squared_error(self, attributes: Loss, x: Native, targets: Native) -> Native:
         self.compose("JAX has no squared error")
         return self._reduced(attributes.reduction, self.jnp.square(self.jnp.subtract(x, targets)))
 
     def _reduced(self, reduction: str, losses: Native) -> Native:
+        if reduction == "batch_mean":
+            return self.jnp.divide(self.jnp.sum(losses), losses.shape[0])
         return losses if reduction == "none" else getattr(self.jnp, reduction)(losses)

@@ -28,13 +28,19 @@ class JaxResizing(Idiom):
     ) -> Native:
         """The operator of that name."""
 
-    def resize2d(self, attributes: Resize, x: Native) -> Native:
+    def resize1d(self, attributes: Resize, x: Native) -> Native:
         if self.own:
             if not is_native(attributes.coordinates) and attributes.coordinates != "half_pixel":
                 self.compose("jax.image.resize looks at half pixels alone")
             # Its methods go by the harness's own names; what it does before it shrinks is left to it, too.
             return self.image.resize(x, self._resized(x, attributes.size), method=attributes.method)
         match attributes:
+            case Resize(method="area", cover="share"):
+                return self.image.resize(x, self._resized(x, attributes.size), "area")
+            case Resize(method="area"):
+                raise NotTranslatable("JAX's area weighs an element by how much of it is covered")
+            case Resize(method="linear", antialias=True, edge="clamp"):
+                raise NotTranslatable("JAX leaves out what a widened kernel weighs beyond the edge")
             case Resize(method="nearest", coordinates="half_pixel", rounding="half_up"):
                 return self.image.resize(x, self._resized(x, attributes.size), "nearest")
             case Resize(method="nearest"):
@@ -43,27 +49,29 @@ class JaxResizing(Idiom):
                 method = "linear"
             case Resize(coefficient=-0.5, edge="renormalize"):
                 method = "cubic"
-            case Resize(coefficient=-0.75, edge="clamp"):
+            case Resize(coefficient=-0.75, edge="clamp", antialias=False):
                 method = "cubic-pytorch"
             case _:
                 raise NotTranslatable(
-                    "JAX's cubic weights are -0.5 and renormalized, or -0.75 and clamped; asked is "
+                    "JAX's cubic weights are -0.5 and renormalized, or -0.75, clamped and never widened; asked is "
                     f"{attributes.coefficient} with {attributes.edge}"
                 )
         shape = self._resized(x, attributes.size)
         if attributes.coordinates == "half_pixel":
-            return self.image.resize(x, shape, method, antialias=False)
+            return self.image.resize(x, shape, method, antialias=attributes.antialias)
         scale, translation = _warp(attributes, self.sizes(x))
         scale, translation = self.jnp.array(scale, x.dtype), self.jnp.array(translation, x.dtype)
-        axes = (2, 3) if self.channels_first else (1, 2)
+        axes = tuple(range(2, x.ndim) if self.channels_first else range(1, x.ndim - 1))
         return self.image.scale_and_translate(x, shape, axes, scale, translation, method, antialias=False)
+
+    resize2d = resize3d = resize1d
 
     def _resized(self, x: Native, size: Shape) -> Shape:
         """The shape of images of another size; which axes that concerns JAX sees by itself."""
         return (*x.shape[:2], *size) if self.channels_first else (x.shape[0], *size, x.shape[-1])
 
     def _gathered(self, a: Resize, x: Native) -> Native:
-        """Rows and columns picked by index, where JAX has another rounding."""
+        """Elements of every axis picked by index, where JAX has another rounding."""
         for axis, size in enumerate(a.size, start=2 if self.channels_first else 1):
             places = nearest_places(x.shape[axis], size, a.coordinates, a.rounding)
             x = self.jnp.take(x, self.jnp.array(places), axis=axis)

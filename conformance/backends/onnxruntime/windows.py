@@ -215,8 +215,10 @@ class OnnxWindows(Idiom):
             )
         )
 
-    def resize2d(self, attributes: Resize, x: Native) -> Native:
+    def resize1d(self, attributes: Resize, x: Native) -> Native:
         a = attributes
+        if not is_native(a.method) and a.method == "area":
+            raise NotTranslatable("ONNX's Resize has no areas")
         settings: dict[str, Any] = {"mode": a.method, "coordinate_transformation_mode": a.coordinates}
         if is_native(a.method):
             pass
@@ -227,6 +229,10 @@ class OnnxWindows(Idiom):
         elif a.method == "cubic":
             settings["cubic_coeff_a"] = a.coefficient
             settings["exclude_outside"] = a.edge if is_native(a.edge) else a.edge == "renormalize"
-        g = self._graph("resize2d")
+        if a.antialias:
+            settings |= {"antialias": 1, "exclude_outside": a.edge == "renormalize"}
+        g = self._graph("resize")
         sizes = g.integers("sizes", (x.shape[0], x.shape[-1], *a.size))
         return self._last(g.last(g.node("Resize", g.input("x", self._first(x)), "", "", sizes, **settings)))
+
+    resize2d = resize3d = resize1d

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from conformance.backends.base import CallLog, Native, Recorded, translated, without_native
-from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Loss
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss
 from conformance.case.job import is_native
 
 # Keras' names: its plain mean divides by the number of rows that are not masked, whatever they weigh.
@@ -101,6 +101,16 @@ class TensorFlowLosses:
             losses = self.tf.multiply(losses, weights)
         return self._reduced(attributes.reduction, losses)
 
+    def kl_divergence(self, attributes: Divergence, x: Native, targets: Native) -> Native:
+        if is_native(attributes.reduction):  # Keras' loss has a default, and takes probabilities
+            probabilities = self.tf.exp(x)
+            result = self._tf.keras.losses.KLDivergence()(targets, probabilities)
+            self.log.record("tf.keras.losses.KLDivergence()", (targets, probabilities), {}, result)
+            return result
+        self.compose("tf.nn has no divergence")
+        own = self.math.xlogy(targets, targets)
+        return self._reduced(attributes.reduction, self.tf.subtract(own, self.tf.multiply(targets, x)))
+
     def mean_squared_error(self, attributes: Loss, x: Native, targets: Native) -> Native:
         return self._reduced(attributes.reduction, self.math.squared_difference(x, targets))
 
@@ -108,4 +118,6 @@ class TensorFlowLosses:
         if is_native(reduction) or reduction == "none":
             return losses
         self.compose("tf.nn reduces no losses")
+        if reduction == "batch_mean":
+            return self.tf.divide(self.tf.reduce_sum(losses), losses.shape[0])
         return getattr(self.tf, f"reduce_{reduction}")(losses)

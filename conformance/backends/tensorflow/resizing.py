@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any, Final
 
@@ -41,7 +42,25 @@ class TensorFlowResizing(TensorFlowLayers):
     ) -> Native:
         """The operator of that name."""
 
+    def resize1d(self, attributes: Resize, x: Native) -> Native:
+        self.compose("tf.image.resize takes images of two axes")
+        (size,) = attributes.size
+        columns = self.tf.expand_dims(x, 2)
+        return self.tf.squeeze(self.resize2d(replace(attributes, size=(size, 1)), columns), 2)
+
+    def resize3d(self, attributes: Resize, x: Native) -> Native:
+        self.compose("tf.image.resize takes images of two axes")
+        # Slices first, with the pixels of each as a row that keeps its length; then rows and columns, slice by slice.
+        batch, slices, *sides, channels = x.shape
+        y = self.tf.reshape(x, (batch, slices, prod(sides), channels))
+        y = self.resize2d(replace(attributes, size=(attributes.size[0], prod(sides))), y)
+        y = self.tf.reshape(y, (batch * attributes.size[0], *sides, channels))
+        y = self.resize2d(replace(attributes, size=attributes.size[1:]), y)
+        return self.tf.reshape(y, (batch, *attributes.size, channels))
+
     def resize2d(self, attributes: Resize, x: Native) -> Native:
+        if attributes.antialias or (not is_native(attributes.method) and attributes.method == "area"):
+            return self._spread_over(attributes, x)
         if any(map(is_native, (attributes.method, attributes.coordinates, attributes.coefficient))):
             method = translated(attributes.method, METHODS.__getitem__)
             if not is_native(attributes.coordinates) and attributes.coordinates != "half_pixel":
@@ -72,6 +91,22 @@ class TensorFlowResizing(TensorFlowLayers):
                     f"elsewhere; asked is {attributes}"
                 )
         return self.tf.cast(y, x.dtype)  # Keras's recipe: what interpolates is float32
+
+    def _spread_over(self, a: Resize, x: Native) -> Native:
+        """Of all that an output covers."""
+        match a:
+            case Resize(method="area") if is_native(a.cover) or a.cover == "share":
+                y = self.image.resize(x, a.size, method="area")
+            case Resize(method="linear", edge="renormalize"):
+                y = self.image.resize(x, a.size, method="bilinear", antialias=True)
+            case Resize(method="cubic", edge="renormalize", coefficient=-0.5):
+                y = self.image.resize(x, a.size, method="bicubic", antialias=True)
+            case _:
+                raise NotTranslatable(
+                    "TensorFlow's areas go by shares, its widened kernels leave out what is beyond the edge and have "
+                    f"a coefficient of -0.5; asked is {a}"
+                )
+        return self.tf.cast(y, x.dtype)
 
     def _gathered(self, a: Resize, x: Native) -> Native:
         """Rows and columns picked by index."""

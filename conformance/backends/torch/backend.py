@@ -54,7 +54,7 @@ IMAGES: Final = (
     "instance_norm",
     "local_response_norm",
     "prelu",
-    "resize2d",
+    "resize?d",
     "extract_patches",
     "fold",
     "depth_to_space",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from conformance.backends.base import Native, Recorded
-from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Loss
+from conformance.backends.base import Native, Recorded, translated
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss
 
 
 class TorchLosses:
@@ -48,6 +48,10 @@ class TorchLosses:
         return self.F.binary_cross_entropy_with_logits(
             logits, labels, weight=weights, pos_weight=positive_weights, reduction=attributes.reduction
         )
+
+    def kl_divergence(self, attributes: Divergence, x: Native, targets: Native) -> Native:
+        reduction = translated(attributes.reduction, lambda name: name.replace("_", ""))
+        return self.F.kl_div(x, targets, reduction=reduction)
 
     def mean_squared_error(self, attributes: Loss, x: Native, targets: Native) -> Native:
         return self.F.mse_loss(x, targets, reduction=attributes.reduction)

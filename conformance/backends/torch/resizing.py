@@ -12,7 +12,12 @@ from conformance.case.geometry import Pads, nearest_places, resolve_pads
 from conformance.case.job import is_native
 from conformance.errors import NotTranslatable
 
-MODES: Final = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
+# The names of the weighted modes say how many axes they have.
+MODES: Final = (
+    {"nearest": "nearest", "linear": "linear"},
+    {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"},
+    {"nearest": "nearest", "linear": "trilinear"},
+)
 
 
 class TorchResizing:
@@ -34,9 +39,16 @@ class TorchResizing:
     def _pad(self, x: Native, pads: Pads, value: float = 0.0) -> Native:
         """With a number around the spatial axes."""
 
-    def resize2d(self, attributes: Resize, x: Native) -> Native:
+    def resize1d(self, attributes: Resize, x: Native) -> Native:
+        modes = MODES[x.ndim - 3]
+        if not is_native(attributes.method) and attributes.method == "area":
+            if not is_native(attributes.cover) and attributes.cover != "whole":
+                raise NotTranslatable("torch's mode area counts an element that is covered in part as a whole")
+            return self._last(self.F.interpolate(self._first(x), size=attributes.size, mode="area"))
+        if attributes.antialias:
+            return self._smoothed(attributes, x)
         if any(map(is_native, (attributes.method, attributes.coordinates, attributes.coefficient))):
-            mode = translated(attributes.method, MODES.__getitem__)
+            mode = translated(attributes.method, modes.__getitem__)
             # The modes that are not said decide about coordinates, too.
             aligned = translated(attributes.coordinates, lambda name: name == "align_corners")
             return self._last(
@@ -50,23 +62,43 @@ class TorchResizing:
             case Resize(method="nearest"):
                 return self._gathered(attributes, x)
             case Resize(method="linear", coordinates="half_pixel" | "align_corners" as coordinates):
-                options = {"mode": "bilinear", "align_corners": coordinates == "align_corners"}
+                options = {"mode": modes["linear"], "align_corners": coordinates == "align_corners"}
             case Resize(
                 method="cubic",
                 coordinates="half_pixel" | "align_corners" as coordinates,
                 coefficient=-0.75,
                 edge="clamp",
-            ):
+            ) if "cubic" in modes:
                 options = {"mode": "bicubic", "align_corners": coordinates == "align_corners"}
             case _:
                 raise NotTranslatable(
-                    "torch interpolates at half pixels or with aligned corners, cubically with a coefficient of "
-                    f"-0.75 and clamped edges; asked is {attributes}"
+                    "torch interpolates at half pixels or with aligned corners, images cubically with a coefficient "
+                    f"of -0.75 and clamped edges; asked is {attributes}"
                 )
         return self._last(self.F.interpolate(self._first(x), size=attributes.size, **options))
 
+    resize2d = resize3d = resize1d
+
+    def _smoothed(self, a: Resize, x: Native) -> Native:
+        """With a widened kernel."""
+        match a:
+            case Resize(method="linear", edge="renormalize"):
+                mode = "bilinear"
+            case Resize(method="cubic", coefficient=-0.5, edge="renormalize"):
+                mode = "bicubic"
+            case _:
+                mode = ""
+        if not mode or x.ndim != 4:
+            raise NotTranslatable(
+                "torch widens kernels of images alone, leaves out what is beyond the edge, and has a coefficient of "
+                f"-0.5 there; asked is {a}"
+            )
+        return self._last(
+            self.F.interpolate(self._first(x), size=a.size, mode=mode, align_corners=False, antialias=True)
+        )
+
     def _gathered(self, a: Resize, x: Native) -> Native:
-        """Rows and columns picked by index."""
+        """Elements of every axis picked by index."""
         self.compose("no mode of torch picks these elements")
         for axis, size in enumerate(a.size, start=1):
             places = nearest_places(x.shape[axis], size, a.coordinates, a.rounding)

@@ -39,6 +39,13 @@ class Loss:
     reduction: Reduction = "mean"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """As `Loss`; a batch_mean divides by the rows, as a divergence of distributions is the sum of a row."""
+
+    reduction: Literal["mean", "batch_mean", "sum", "none"] = "mean"
+
+
 def cross_entropy_shapes(attributes: CrossEntropy, shapes: Shapes) -> dict[str, Shape]:
     """Logits (batch, classes), labels (batch,), weights (classes,) -> () or (batch,)."""
     logits, labels = shapes["logits"], shapes["labels"]
@@ -76,11 +83,18 @@ def binary_cross_entropy_shapes(attributes: Loss, shapes: Shapes) -> dict[str, S
     return _reduced(attributes, logits)
 
 
-def squared_error_shapes(attributes: Loss, shapes: Shapes) -> dict[str, Shape]:
+def squared_error_shapes(attributes: Loss | Divergence, shapes: Shapes) -> dict[str, Shape]:
     """Predictions and targets of one shape -> () or that shape."""
     x, targets = shapes["x"], shapes["targets"]
     require(targets == x, f"targets must have x's shape {x}, got {targets}")
     return _reduced(attributes, x)
+
+
+def divergence_shapes(attributes: Divergence, shapes: Shapes) -> dict[str, Shape]:
+    """Logarithms and probabilities of one shape (batch, ...) -> () or that shape."""
+    x = shapes["x"]
+    require(len(x) >= 1, "x must have an axis at least, of which a batch_mean is taken")
+    return squared_error_shapes(attributes, shapes)
 
 
 def _reduced(attributes: Any, shape: Shape) -> dict[str, Shape]:
@@ -115,6 +129,14 @@ OPERATORS: Final = (
             Operand(name="positive_weights", differentiable=False, optional=True, domain="non_negative"),
         ),
         shapes=binary_cross_entropy_shapes,
+        data=("normal",),
+    ),
+    Operator(
+        # What is learned is x; the slope of p log p at 0 is infinite, and no framework's own loss is held to it.
+        name="kl_divergence",
+        attributes=Divergence,
+        operands=(Operand(name="x"), Operand(name="targets", domain="shares", differentiable=False)),
+        shapes=divergence_shapes,
         data=("normal",),
     ),
     Operator(

@@ -30,6 +30,7 @@ SPARSE: Final = "softmax_cross_entropy"
 DENSE: Final = "softmax_cross_entropy_dense"
 BINARY: Final = "binary_cross_entropy"
 SQUARED: Final = "mean_squared_error"
+DIVERGENCE: Final = "kl_divergence"
 ENTROPIES: Final = (SPARSE, DENSE)
 # Roundings of a chain of exponential, sum, quotient and logarithm, as the reference counts them for its longest.
 _CHAIN: Final = 64
@@ -57,8 +58,23 @@ def _times(job: Job, factor: float) -> Reading | None:
 
 def _reduction(job: Job, given: str, other: str) -> Reading | None:
     first = next(iter(job.operands.values()))
-    rows = first.data.size if job.operator in (BINARY, SQUARED) else first.shape[0]
+    rows = first.data.size if job.operator in (BINARY, SQUARED, DIVERGENCE) else first.shape[0]
     return reread(job, reduction=other) if job.attributes.reduction == given and rows > 1 else None
+
+
+def _entropy_left_out(job: Job) -> Reading:
+    shares = numbers(job.operands["targets"])
+    own = np.where(shares == 0, 0.0, shares * np.log(np.where(shares == 0, 1.0, shares)))
+    divisor = {"mean": own.size, "batch_mean": own.shape[0]}.get(job.attributes.reduction, 1)
+    left_out = own if job.attributes.reduction == "none" else own.sum() / max(divisor, 1)
+
+    def change(found: Expectations) -> Expectations:
+        def cross(e: Expectation) -> Expectation:
+            return Expectation(value=e.value - left_out, bound=e.bound, scale=e.scale)
+
+        return each_output(found, cross)
+
+    return Reading(job=job, change=change)
 
 
 def _labels_kept(job: Job, name: str) -> Reading | None:
@@ -319,11 +335,31 @@ def _absolute(job: Job) -> Reading:
 _REDUCTIONS: Final = (("mean", "sum"), ("sum", "mean"), ("mean", "none"), ("none", "mean"))
 _WEIGHTED: Final = "class weights that differ, and reduction mean"
 
+_DIVISORS: Final = (("mean", "batch_mean"), ("batch_mean", "mean"), ("batch_mean", "sum"), ("sum", "batch_mean"))
+
 VARIANTS: Final = (
     *(
         Variant(
             name=f"{other} for {given}",
-            operators=(DENSE, BINARY, SQUARED),
+            operators=(DIVERGENCE,),
+            about="PyTorch's mean divides by all elements, its batchmean and Keras by the rows.",
+            seen_by=f"reduction {given} over rows of several elements",
+            read=partial(_reduction, given=given, other=other),
+        )
+        for given, other in _DIVISORS
+    ),
+    Variant(
+        name="cross entropy for the divergence",
+        operators=(DIVERGENCE,),
+        about="The entropy of the targets has no gradient by x, and is left out.",
+        seen_by="targets that are neither 0 nor 1",
+        read=_entropy_left_out,
+        touches="outputs",
+    ),
+    *(
+        Variant(
+            name=f"{other} for {given}",
+            operators=(DENSE, BINARY, SQUARED, DIVERGENCE),
             about="Frameworks and layers differ in how the losses of a batch become one.",
             seen_by=f"reduction {given} over several rows",
             read=partial(_reduction, given=given, other=other),

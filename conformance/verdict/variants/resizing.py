@@ -1,6 +1,6 @@
 """Other readings of resizing, patches, folds, adaptive and power pools, and unpooling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -38,9 +38,14 @@ TABLE_STEPS: Final = 1024
 # Resizing -----------------------------------------------------------------------------------------------------------
 
 
+def _spreads(job: Job) -> bool:
+    """Whether an output is made of all that it covers, which has no coordinates but half pixels."""
+    return bool(job.attributes.antialias or job.attributes.method == "area")
+
+
 def _other_coordinates(job: Job, given: str, other: str) -> Reading | None:
     a = job.attributes
-    if a.coordinates != given:
+    if a.coordinates != given or _spreads(job):
         return None
     # Asymmetric coordinates have no weights to renormalize.
     return reread(job, coordinates=other, edge="clamp" if other == "asymmetric" else a.edge)
@@ -63,7 +68,8 @@ def _other_method(job: Job, given: str, other: str) -> Reading | None:
     a = job.attributes
     if a.method != given:
         return None
-    return Reading(job=with_attributes(job, method=other, edge="clamp" if other == "linear" else a.edge))
+    edge = a.edge if other == "cubic" or a.antialias else "clamp"
+    return Reading(job=with_attributes(job, method=other, edge=edge, antialias=a.antialias and other != "nearest"))
 
 
 def _other_coefficient(job: Job, coefficient: float) -> Reading | None:
@@ -72,7 +78,7 @@ def _other_coefficient(job: Job, coefficient: float) -> Reading | None:
 
 def _other_edge(job: Job, given: str, other: str) -> Reading | None:
     a = job.attributes
-    if (a.method, a.edge) != ("cubic", given) or a.coordinates == "asymmetric":
+    if a.edge != given or not (a.method == "cubic" or a.antialias) or a.coordinates == "asymmetric":
         return None
     return reread(job, edge=other)
 
@@ -80,7 +86,7 @@ def _other_edge(job: Job, given: str, other: str) -> Reading | None:
 def _gradient_as_nearest(job: Job) -> Reading | None:
     if not job.cotangents or job.attributes.method == "nearest":
         return None
-    nearest = with_attributes(job, method="nearest", rounding="half_up")
+    nearest = with_attributes(job, method="nearest", rounding="half_up", antialias=False)
     return Reading(job=job, pulled={"x": nearest})
 
 
@@ -90,23 +96,25 @@ def _cubic(distance: Array, a: float) -> Array:
     return np.asarray(np.where(distance < 1, inner, np.where(distance < 2, outer, 0.0)))
 
 
-def _weights(job: Job, n: int, m: int, ratio: float, *, smooth: bool = False, steps: int = 0) -> Array:
+def _weights(job: Job, n: int, m: int, ratio: float, *, steps: int = 0) -> Array:
     """(outputs, elements): what the elements of an axis weigh, by a ratio of its own.
 
-    `smooth` widens the kernel; coordinates are rounded to so many `steps` an element, where there are any.
+    Coordinates are rounded to so many `steps` an element, where there are any.
     """
     a = job.attributes
     if a.method == "nearest":
         return np.asarray(np.array(nearest_places(n, m, a.coordinates, a.rounding))[:, None] == np.arange(n), float)
     at = (np.arange(m) + 0.5) * ratio - 0.5 if a.coordinates == "half_pixel" else np.arange(m) * ratio
     at = np.rint(at * steps) / steps if steps else at
-    width = max(ratio, 1.0) if smooth else 1.0
+    width = max(ratio, 1.0) if a.antialias else 1.0
     reach = int(np.ceil((2 if a.method == "cubic" else 1) * width)) + 1
     places = np.floor(at)[:, None].astype(np.int64) + np.arange(-reach, reach + 1)
     distance = np.abs(at[:, None] - places) / width
     weights = np.maximum(1 - distance, 0.0) if a.method == "linear" else _cubic(distance, a.coefficient)
-    if smooth or (a.method == "cubic" and a.edge == "renormalize"):
+    if a.edge == "renormalize" and (a.antialias or a.method == "cubic"):
         weights = np.where((places >= 0) & (places < n), weights, 0.0)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    elif a.antialias:
         weights = weights / weights.sum(axis=1, keepdims=True)
     matrix = np.zeros((m, n))
     np.add.at(matrix, (np.arange(m)[:, None], np.clip(places, 0, n - 1)), weights)
@@ -121,8 +129,10 @@ def _pairs(job: Job) -> list[tuple[int, int]]:
     return list(zip(job.operands["x"].shape[1:-1], job.attributes.size, strict=True))
 
 
-def _through(rows: Array, columns: Array, data: Array) -> Array:
-    return np.asarray(np.einsum("in,jm,bnmc->bijc", rows, columns, data))
+def _through(matrices: Iterable[Array], data: Array) -> Array:
+    for axis, matrix in enumerate(matrices, start=1):
+        data = np.moveaxis(np.tensordot(matrix, data, axes=(1, axis)), 0, axis)
+    return data
 
 
 def _around(matrix: Array) -> Array:
@@ -131,46 +141,58 @@ def _around(matrix: Array) -> Array:
     return np.asarray(np.abs(matrix) + (there[:, 2:] | there[:, 1:-1] | there[:, :-2]))
 
 
-def _weighed(job: Job, rows: Array, columns: Array, *, gradients_alone: bool = False) -> Reading:
+def _weighed(job: Job, *matrices: Array, gradients_alone: bool = False) -> Reading:
     """Own weights, by axis, instead of the job's."""
-    # Errors of a coordinate, up to 6 times the image's side, times the kernel's slope of at most 3/2, in either axis;
+    # Errors of a coordinate, up to 6 times the image's side, times the kernel's slope of at most 3/2, in every axis;
     # as many roundings as a cubic's weight has (a hundred or so); and those of the sums.
-    terms = 18 * max(*rows.shape, *columns.shape) + 200 + rows.shape[0] * columns.shape[0]
+    longest = max(max(matrix.shape) for matrix in matrices)
+    terms = (9 * longest + 100) * len(matrices) + prod(matrix.shape[0] for matrix in matrices)
 
     def change(found: Expectations) -> Expectations:
         outputs, gradients = {}, {}
         if not gradients_alone:
             x = numbers(job.operands["x"])
-            absolute = _through(_around(rows), _around(columns), np.abs(x))
-            outputs["output"] = bounded(job, _through(rows, columns, x), terms, absolute)
+            absolute = _through(map(_around, matrices), np.abs(x))
+            outputs["output"] = bounded(job, _through(matrices, x), terms, absolute)
         if found.gradients:
             cotangent = numbers(job.cotangents["output"])
-            absolute = _through(_around(rows).T, _around(columns).T, np.abs(cotangent))
-            gradients["x"] = bounded(job, _through(rows.T, columns.T, cotangent), terms, absolute)
+            absolute = _through([_around(matrix).T for matrix in matrices], np.abs(cotangent))
+            gradients["x"] = bounded(job, _through([matrix.T for matrix in matrices], cotangent), terms, absolute)
         return replaced(found, outputs, gradients)
 
     return Reading(job=job, change=change)
 
 
 def _ratios_exchanged(job: Job) -> Reading | None:
-    (n, m), (columns, wide) = _pairs(job)
-    down, across = _ratio(job, n, m), _ratio(job, columns, wide)
-    if job.attributes.method == "nearest" or down == across:
+    pairs = _pairs(job)
+    ratios = [_ratio(job, n, m) for n, m in pairs]
+    if job.attributes.method == "nearest" or _spreads(job) or ratios == ratios[::-1]:
         return None
     if job.attributes.edge == "renormalize" and job.attributes.method == "cubic":
         return None  # the other ratio may leave the image, where no weight is left
-    return _weighed(job, _weights(job, n, m, across), _weights(job, columns, wide, down))
+    return _weighed(job, *(_weights(job, n, m, ratio) for (n, m), ratio in zip(pairs, ratios[::-1], strict=True)))
 
 
 def _smoothed(job: Job) -> Reading | None:
     a = job.attributes
-    if a.method == "nearest" or a.coordinates != "half_pixel" or all(m >= n for n, m in _pairs(job)):
+    if a.method not in ("linear", "cubic") or a.antialias or a.coordinates != "half_pixel":
         return None
-    return _weighed(job, *(_weights(job, n, m, n / m, smooth=True) for n, m in _pairs(job)))
+    if all(m >= n for n, m in _pairs(job)):
+        return None
+    return Reading(job=with_attributes(job, antialias=True, edge="renormalize"))
+
+
+def _not_smoothed(job: Job) -> Reading | None:
+    return reread(job, antialias=False) if job.attributes.antialias else None
+
+
+def _other_cover(job: Job, given: str, other: str) -> Reading | None:
+    a = job.attributes
+    return reread(job, cover=other) if (a.method, a.cover) == ("area", given) else None
 
 
 def _tabulated(job: Job) -> Reading | None:
-    if job.attributes.method != "cubic":
+    if job.attributes.method != "cubic" or job.attributes.antialias:
         return None
     exact, stepped = (
         [_weights(job, n, m, _ratio(job, n, m), steps=steps) for n, m in _pairs(job)] for steps in (0, TABLE_STEPS)
@@ -182,7 +204,7 @@ def _tabulated(job: Job) -> Reading | None:
 
 def _last_output_alone(job: Job) -> Reading | None:
     """The gradient of the last output that looks at an element, by axis, as outputs are in row-major order."""
-    if not job.cotangents:
+    if not job.cotangents or job.attributes.method == "area":
         return None
     matrices = []
     for n, m in _pairs(job):
@@ -491,7 +513,8 @@ def _of_first_channel(job: Job) -> Reading | None:
     return Reading(job=replace(job, operands={**job.operands, "indices": first}))
 
 
-_RESIZE: Final = ("resize2d",)
+_RESIZE: Final = ("resize?d",)
+_SEVERAL_AXES: Final = ("resize2d", "resize3d")
 _PATCHES: Final = ("extract_patches", "fold")
 _WINDOWS: Final = ("extract_patches", "lp_pool2d")
 _ADAPTIVE: Final = ("adaptive_*_pool2d",)
@@ -621,7 +644,7 @@ VARIANTS: Final = (
     ),
     Variant(
         name="ratios of rows and columns exchanged",
-        operators=_RESIZE,
+        operators=_SEVERAL_AXES,
         about="Height and width are handed over as (x, y).",
         seen_by="rows and columns of different ratios",
         read=_ratios_exchanged,
@@ -632,6 +655,27 @@ VARIANTS: Final = (
         about="JAX's resize and Pillow's widen the kernel by the ratio unless antialias is off.",
         seen_by="fewer rows or columns than before, half pixels",
         read=_smoothed,
+    ),
+    Variant(
+        name="not smoothed before it shrinks",
+        operators=_RESIZE,
+        about="PyTorch's and TensorFlow's resizing leaves the kernel as it is unless antialias is on.",
+        seen_by="antialias, and fewer elements along an axis than before",
+        read=_not_smoothed,
+    ),
+    Variant(
+        name="elements counted as wholes",
+        operators=_RESIZE,
+        about="PyTorch's mode area is an adaptive mean: an element that is covered in part counts like any other.",
+        seen_by="an area by shares, and a ratio that is no integer",
+        read=partial(_other_cover, given="share", other="whole"),
+    ),
+    Variant(
+        name="elements counted by shares",
+        operators=_RESIZE,
+        about="TensorFlow's and JAX's method area weighs an element by how much of it is covered.",
+        seen_by="an area of whole elements, and a ratio that is no integer",
+        read=partial(_other_cover, given="whole", other="share"),
     ),
     Variant(
         name="gradient as of nearest",

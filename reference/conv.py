@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs
+from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs, Sizes
 from conformance.reference.padding import InvalidShape, Padding, Window, require_shape, windows
 from conformance.reference.sliding import (
     correlate,
@@ -22,6 +22,9 @@ from conformance.reference.sliding import (
     scatter,
     scatter_magnitude,
 )
+
+# Elements of a cotangent that are summed at a time (128 KiB).
+ROWS = 1 << 14
 
 
 def forward(
@@ -94,12 +97,14 @@ def magnitude(
     Arguments and errors as for `forward`.
     """
     over = _windows(x, w, b, stride, dilation, groups, padding)
-    outputs = {"output": gather_magnitude(x, w, over, groups=groups, bias=b)}
+    data, kernel = Sizes(x), Sizes(w)
+    outputs = {"output": gather_magnitude(data, kernel, over, groups=groups, bias=b)}
     gradients: dict[str, Magnitude] = {}
     if cotangents is not None:
         cotangent = _cotangent(cotangents, x, w, over)
-        gradients["x"] = scatter_magnitude(cotangent, w, over, groups=groups)
-        gradients["w"] = correlate_magnitude(x, cotangent, over, groups=groups)
+        pulled = Sizes(cotangent)
+        gradients["x"] = scatter_magnitude(pulled, kernel, over, groups=groups)
+        gradients["w"] = correlate_magnitude(data, pulled, over, groups=groups)
         if b is not None:
             gradients["b"] = bias_gradient_magnitude(cotangent)
     return Magnitudes(outputs=outputs, gradients=gradients)
@@ -113,7 +118,13 @@ def bias_gradient(cotangent: Array) -> Array:
 
 def bias_gradient_magnitude(cotangent: Array) -> Magnitude:
     """Returns the magnitude of the sum over all axes but the last, each position being one term."""
-    absolute = bias_gradient(np.abs(cotangent))
+    channels = cotangent.shape[-1]
+    rows = cotangent.reshape(-1, channels)
+    # Some rows at a time: what fits into the cache is read once.
+    step = max(1, ROWS // max(channels, 1))
+    absolute = np.zeros(channels)
+    for start in range(0, len(rows), step):
+        absolute += bias_gradient(np.abs(rows[start : start + step]))
     terms = np.full(absolute.shape, float(cotangent.size // max(absolute.size, 1)))
     return Magnitude(terms=terms, absolute=absolute, underflow=terms)
 

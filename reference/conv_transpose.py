@@ -20,7 +20,7 @@ from conformance.reference.conv import (
     require_data,
     require_groups,
 )
-from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs
+from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs, Sizes
 from conformance.reference.padding import (
     InvalidShape,
     Padding,
@@ -117,12 +117,14 @@ def magnitude(
     Arguments and errors as for `forward`.
     """
     over = _windows(x, w, b, stride, dilation, groups, padding, output_padding)
-    outputs = {"output": scatter_magnitude(x, w, over, groups=groups, bias=b)}
+    data, kernel = Sizes(x), Sizes(w)
+    outputs = {"output": scatter_magnitude(data, kernel, over, groups=groups, bias=b)}
     gradients: dict[str, Magnitude] = {}
     if cotangents is not None:
         cotangent = _cotangent(cotangents, x, w, groups, over)
-        gradients["x"] = gather_magnitude(cotangent, w, over, groups=groups)
-        gradients["w"] = correlate_magnitude(cotangent, x, over, groups=groups)
+        pulled = Sizes(cotangent)
+        gradients["x"] = gather_magnitude(pulled, kernel, over, groups=groups)
+        gradients["w"] = correlate_magnitude(pulled, data, over, groups=groups)
         if b is not None:
             gradients["b"] = bias_gradient_magnitude(cotangent)
     return Magnitudes(outputs=outputs, gradients=gradients)

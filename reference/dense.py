@@ -60,7 +60,7 @@ def dense_magnitude(cotangents: Outputs | None, *, x: Array, w: Array, b: Array 
     _check_dense(x, w, b)
     rows, (inputs, units) = _rows(x), w.shape
     most = inputs + (b is not None)
-    output = absolute_sums(_product, most, rows, w, bias=b).reshape(*x.shape[:-1], units)
+    output = absolute_sums(_product, most, rows, w, count=len(rows) * units, bias=b).reshape(*x.shape[:-1], units)
     magnitudes = Magnitudes(outputs={"output": _summed(most, output)}, gradients={})
     if cotangents is not None:
         cotangent = _rows(_dense_cotangent(cotangents, x, w))

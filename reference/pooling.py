@@ -12,10 +12,12 @@ how they are computed; only the maximum's gradient has to look at the box as a w
 """
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import numpy as np
 
-from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs, exact
+from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs, absolute_values, exact
 from conformance.reference.padding import InvalidShape, Padding, Window, require_shape, windows
 from conformance.reference.sliding import positions, taps
 
@@ -91,7 +93,7 @@ def max_pool_magnitude(
     y = _maxima(x, over)
     gradients: dict[str, Magnitude] = {}
     if cotangents is not None:
-        absolute = _handed_down(np.abs(_cotangent(cotangents, x, over)), x, y, over)
+        absolute = _handed_down(absolute_values(_cotangent(cotangents, x, over), prod(window)), x, y, over)
         seen = positions([along.outputs_seeing() for along in over])
         gradients["x"] = Magnitude(
             terms=np.broadcast_to(np.maximum(seen - 1, 0), x.shape),
@@ -161,11 +163,12 @@ def average_pool_magnitude(
     Arguments and errors as for `average_pool_forward`.
     """
     over = _windows(x, window, stride, (1,) * len(window), padding, ceil_mode, empty_allowed=count_padding)
-    absolute = _means(np.abs(x), over, count_padding)
+    most = prod(window) + DIVISION_ROUNDINGS
+    absolute = _means(absolute_values(x, most), over, count_padding)
     outputs = {"output": _quotient([along.taps_inside() for along in over], absolute)}
     gradients: dict[str, Magnitude] = {}
     if cotangents is not None:
-        absolute = _spread(np.abs(_cotangent(cotangents, x, over)), over, count_padding)
+        absolute = _spread(absolute_values(_cotangent(cotangents, x, over), most), over, count_padding)
         gradients["x"] = _quotient([along.outputs_seeing() for along in over], absolute)
     return Magnitudes(outputs=outputs, gradients=gradients)
 
@@ -219,18 +222,18 @@ def _maxima(x: Array, over: Sequence[Window]) -> Array:
 def _means(x: Array, over: Sequence[Window], count_padding: bool) -> Array:
     for axis, along in enumerate(over, start=1):
         x = _reduced(x, axis, along, np.add, start=0.0)
-    return x / _divisor(over, count_padding)
+    return np.asarray(x / _divisor(over, count_padding, x.dtype))
 
 
-def _divisor(over: Sequence[Window], count_padding: bool) -> Array:
+def _divisor(over: Sequence[Window], count_padding: bool, precision: Any) -> Array:
     counts = [along.taps_padded() if count_padding else along.taps_inside() for along in over]
-    return positions(counts)
+    return positions(counts).astype(precision)
 
 
 def _reduced(x: Array, axis: int, along: Window, reduce: np.ufunc, *, start: float) -> Array:
     """Returns the windows' reduction along one axis, beginning with `start`."""
     before = (slice(None),) * axis
-    result = np.full((*x.shape[:axis], along.outputs, *x.shape[axis + 1 :]), start)
+    result = np.full((*x.shape[:axis], along.outputs, *x.shape[axis + 1 :]), start, x.dtype)
     for tap in range(along.kernel):
         outputs, inputs = along.seen_by(tap)
         part = result[(*before, outputs)]
@@ -241,10 +244,10 @@ def _reduced(x: Array, axis: int, along: Window, reduce: np.ufunc, *, start: flo
 @np.errstate(all="ignore")
 def _spread(cotangent: Array, over: Sequence[Window], count_padding: bool) -> Array:
     """Returns the adjoint of `_means`: each window's share of its cotangent, added to every element it sees."""
-    large = cotangent / _divisor(over, count_padding)
+    large = cotangent / _divisor(over, count_padding, cotangent.dtype)
     for axis, along in enumerate(over, start=1):
         before = (slice(None),) * axis
-        small, large = large, np.zeros((*large.shape[:axis], along.size, *large.shape[axis + 1 :]))
+        small, large = large, np.zeros((*large.shape[:axis], along.size, *large.shape[axis + 1 :]), large.dtype)
         for tap in range(along.kernel):
             outputs, inputs = along.seen_by(tap)
             large[(*before, inputs)] += small[(*before, outputs)]
@@ -254,7 +257,7 @@ def _spread(cotangent: Array, over: Sequence[Window], count_padding: bool) -> Ar
 @np.errstate(all="ignore")
 def _handed_down(cotangent: Array, x: Array, y: Array, over: Sequence[Window]) -> Array:
     """Returns each window's cotangent added to the first element that equals its maximum y, or is NaN as y is."""
-    gradient = np.zeros(x.shape)
+    gradient = np.zeros(x.shape, cotangent.dtype)
     waiting = np.ones(y.shape, dtype=np.bool_)
     has_nan = bool(np.isnan(y).any())
     for _, outputs, inputs in taps(over):

@@ -27,7 +27,7 @@ from math import isfinite, prod
 
 import numpy as np
 
-from conformance.reference.magnitude import Array, Magnitude, Precision, absolute_sums
+from conformance.reference.magnitude import Array, Magnitude, Precision, Sizes, absolute_sums, sizes
 from conformance.reference.padding import Window
 
 # Elements of the column matrix that are gathered at a time (1 MiB of float64): it should still lie in the
@@ -118,39 +118,51 @@ def correlate(
 
 
 def gather_magnitude(
-    large: Array, kernel: Array, over: Sequence[Window], *, groups: int, bias: Array | None = None
+    large: Array | Sizes, kernel: Array | Sizes, over: Sequence[Window], *, groups: int, bias: Array | None = None
 ) -> Magnitude:
     """Returns the magnitude of a gather: a term for each tap inside the large array and each channel of the group."""
-    terms = positions([window.taps_inside() for window in over]) * kernel.shape[-2] + (bias is not None)
+    batch, (channels, outputs) = len(sizes(large).array), sizes(kernel).array.shape[-2:]
+    terms = positions([window.taps_inside() for window in over]) * channels + (bias is not None)
     most = float(terms.max(initial=0.0))
-    return _sum_of(terms, absolute_sums(partial(gather, over=over, groups=groups), most, large, kernel, bias=bias))
+    count = batch * prod(window.outputs for window in over) * outputs
+    gathered = partial(gather, over=over, groups=groups)
+    return _sum_of(terms, absolute_sums(gathered, most, large, kernel, count=count, bias=bias))
 
 
 def scatter_magnitude(
-    small: Array, kernel: Array, over: Sequence[Window], *, groups: int, bias: Array | None = None
+    small: Array | Sizes, kernel: Array | Sizes, over: Sequence[Window], *, groups: int, bias: Array | None = None
 ) -> Magnitude:
     """Returns the magnitude of a scatter: a term for each tap that lands there and each channel of the group."""
-    channels = kernel.shape[-1] // groups
-    terms = positions([window.outputs_seeing() for window in over]) * channels + (bias is not None)
+    batch, (channels, outputs) = len(sizes(small).array), sizes(kernel).array.shape[-2:]
+    terms = positions([window.outputs_seeing() for window in over]) * (outputs // groups) + (bias is not None)
     most = float(terms.max(initial=0.0))
-    return _sum_of(terms, absolute_sums(partial(scatter, over=over, groups=groups), most, small, kernel, bias=bias))
+    count = batch * prod(window.size for window in over) * channels * groups
+    scattered = partial(scatter, over=over, groups=groups)
+    return _sum_of(terms, absolute_sums(scattered, most, small, kernel, count=count, bias=bias))
 
 
-def correlate_magnitude(large: Array, small: Array, over: Sequence[Window], *, groups: int) -> Magnitude:
+def correlate_magnitude(
+    large: Array | Sizes, small: Array | Sizes, over: Sequence[Window], *, groups: int
+) -> Magnitude:
     """Returns the magnitude of a correlate: a term for each example and each output whose tap falls inside.
 
     Terms that are zero are added without rounding, in any order. Behind a ReLU and a maximum most of them are, so
     that the bound without them is several times narrower; they are left out where that matters.
     """
     correlated = partial(correlate, over=over, groups=groups)
-    summed = large.shape[0] * prod(window.outputs for window in over)
+    one, other = sizes(large).array, sizes(small).array
+    summed = len(one) * prod(window.outputs for window in over)
     absolute = absolute_sums(correlated, float(summed), large, small)
-    nonzero = np.count_nonzero(large) * np.count_nonzero(small)
-    if summed > MANY_TERMS and MOSTLY_ZEROS * nonzero < large.size * small.size:
-        terms = correlated((large != 0).astype(np.float64), (small != 0).astype(np.float64))
+    if summed > MANY_TERMS and MOSTLY_ZEROS * _nonzero(one) * _nonzero(other) < one.size * other.size:
+        terms = correlated((one != 0).astype(np.float64), (other != 0).astype(np.float64))
     else:
-        terms = positions([window.outputs_inside() for window in over])[..., None] * large.shape[0]
+        terms = positions([window.outputs_inside() for window in over])[..., None] * len(one)
     return _sum_of(terms, absolute)
+
+
+def _nonzero(array: Array) -> int:
+    # Of booleans, which are counted ten times as fast.
+    return int(np.count_nonzero(array != 0))
 
 
 def positions(along: Sequence[Array]) -> Array:

@@ -385,3 +385,28 @@ def test_a_mean_of_padding_alone_is_zero_where_padding_counts() -> None:
         "output"
     ]
     assert got.ravel().tolist() == [0, 7, 7]
+
+
+def test_large_absolute_sums_in_float32_are_no_less_than_the_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of windows that overlap; numbers over sixty orders of magnitude, and zeros."""
+    rng = np.random.default_rng(7)
+
+    def drawn(*shape: int) -> Array:
+        return rng.normal(size=shape) * 10.0 ** rng.integers(-60, 8, shape) * rng.integers(0, 2, shape)
+
+    arguments: Configuration = {"x": drawn(2, 60, 60, 16), "window": (3, 3), "stride": (2, 1), "padding": "same"}
+    arguments |= {"ceil_mode": False}
+    cotangents = {"output": drawn(2, 30, 60, 16)}
+
+    def sums() -> list[Array]:
+        means = average_pool_magnitude(cotangents, count_padding=False, **arguments)
+        maxima = max_pool_magnitude(cotangents, dilation=(1, 1), **arguments)
+        return [means.outputs["output"].absolute, means.gradients["x"].absolute, maxima.gradients["x"].absolute]
+
+    single = sums()
+    monkeypatch.setattr("conformance.reference.magnitude.SINGLE", 1 << 60)
+    for rounded, exact in zip(single, sums(), strict=True):
+        assert rounded.dtype == np.float32
+        assert exact.dtype == np.float64
+        assert (rounded >= exact * (1 - 16 * 2.0**-53)).all()
+        assert np.allclose(rounded, exact, rtol=1e-4, atol=1e-25)

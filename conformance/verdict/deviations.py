@@ -218,6 +218,8 @@ def assess(
     to its framework was not accepted either; and a framework need not have the option that a probe asks about
     (`may_lack` both).
     """
+    if verdict.outcome is Outcome.UNSUPPORTED and is_absent(operators, check, description):
+        return Assessment(standing="expected")
     for deviation in deviations:
         if deviation.covers(case_id, target, format_name, check, description, layout):
             if deviation.states(verdict):
@@ -228,7 +230,7 @@ def assess(
         return Assessment(standing="expected")
     if verdict.outcome is Outcome.LOW_PRECISION and set(INEXACT_MODES) & set(target.modes):
         return Assessment(standing="expected")
-    if verdict.outcome is Outcome.UNSUPPORTED and (may_lack or is_absent(operators, check, description)):
+    if verdict.outcome is Outcome.UNSUPPORTED and may_lack:
         return Assessment(standing="expected")
     return Assessment(standing="unexpected")
 

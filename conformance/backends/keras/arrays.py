@@ -3,7 +3,7 @@
 from conformance.backends.base import Native
 from conformance.backends.keras.idiom import KerasIdiom, unless
 from conformance.case.contract import NoAttributes
-from conformance.case.families.arrays import Concat, Mean, Pad
+from conformance.case.families.arrays import Concat, Mean, Pad, additions, cuts
 from conformance.case.families.signals import Polynomial
 from conformance.case.job import is_native
 
@@ -12,15 +12,20 @@ class KerasArrays(KerasIdiom):
     """A part of the adapter."""
 
     def pad(self, attributes: Pad, x: Native) -> Native:
-        a = attributes
+        a, padding = attributes, attributes.padding
+        if any(min(pair) < 0 for pair in padding):
+            self.compose("Keras's pads cut nothing off")
+            starts = tuple(low for low, _ in cuts(padding))
+            kept = tuple(n - sum(cut) for n, cut in zip(x.shape, cuts(padding), strict=True))
+            x, padding = self.ops.slice(x, starts, kept), additions(padding)
         if is_native(a.mode):
-            return self.ops.pad(x, a.padding)
+            return self.ops.pad(x, padding)
         if a.mode != "constant":
-            return self.ops.pad(x, a.padding, mode=a.mode)
-        spatial = a.padding[1:-1]
-        if a.value == 0 and len(x.shape) in (3, 4, 5) and not any((*a.padding[0], *a.padding[-1])) and any(spatial):
+            return self.ops.pad(x, padding, mode=a.mode)
+        spatial = padding[1:-1]
+        if a.value == 0 and len(x.shape) in (3, 4, 5) and not any((*padding[0], *padding[-1])) and any(spatial):
             return self.zero_padded(x, spatial)
-        return self.ops.pad(x, a.padding, constant_values=a.value)
+        return self.ops.pad(x, padding, constant_values=a.value)
 
     def dense(self, attributes: NoAttributes, x: Native, w: Native, b: Native | None = None) -> Native:
         if len(x.shape) == 1:

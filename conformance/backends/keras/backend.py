@@ -52,8 +52,14 @@ class KerasBackend(
     below: ClassVar[type[Backend]]
     assembled: ClassVar[tuple[str, ...]] = ()
     module: ClassVar[str] = "keras"
-    # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
-    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "*:jvp")
+    # Initialisers draw their own numbers: they are compared by distribution, not on given draws. Its divergence takes
+    # probabilities, and clips them.
+    absent: ClassVar[tuple[str, ...]] = (
+        "glorot_uniform",
+        "max_pool?d_with_indices",
+        "resize[13]d",
+        "kl_divergence",
+    )
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
@@ -96,6 +102,8 @@ class KerasBackend(
             absent=self.absent,
             operators=self.operators(),
             stored_sums=STORED_SUMS,
+            forward_mode=False,
+            second_order=False,
         )
 
     def device_of(self, native: Native) -> str:

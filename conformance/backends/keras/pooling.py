@@ -92,7 +92,11 @@ class KerasPooling(KerasIdiom):
             x = self.ops.square(x)
         elif not a.signed:
             x = self.ops.absolute(x)
+        if a.p == 3:
+            x = self.ops.power(x, 3.0)
         sums = self.ops.multiply(self._pool("Average", a, x, "valid"), float(prod(a.window)))
+        if a.p == 3:
+            return self.ops.power(sums, 1 / 3)
         return self.ops.sqrt(sums) if a.p == 2 else sums
 
     def max_unpool2d(self, attributes: Unpool, x: Native, indices: Native) -> Native:

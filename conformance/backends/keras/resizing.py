@@ -47,6 +47,8 @@ class KerasResizing(KerasIdiom):
 
     def resize2d(self, attributes: Resize, x: Native) -> Native:
         a, sizes = attributes, tuple(x.shape[1:-1])
+        if a.antialias:
+            return self._widened(a, x)
         if any(map(is_native, (a.method, a.coordinates, a.rounding, a.coefficient, a.edge))):
             return self.image.resize(x, a.size, interpolation=translated(a.method, _INTERPOLATIONS.__getitem__))
         match a:
@@ -63,13 +65,23 @@ class KerasResizing(KerasIdiom):
                 pass
             case _:
                 raise NotTranslatable(
-                    f"Keras weighs at half pixels alone, its cubic weights are -0.5 and renormalized; asked is {a}"
+                    "Keras weighs at half pixels alone, its cubic weights are -0.5 and renormalized, and it has no "
+                    f"areas; asked is {a}"
                 )
         if not _repeats(sizes, a.size):
             return self.image.resize(x, a.size, interpolation=_INTERPOLATIONS[a.method])
         factors = tuple(m // n for m, n in zip(a.size, sizes, strict=True))
         settings = {} if a.method == "nearest" else {"interpolation": _INTERPOLATIONS[a.method]}
         return self.plain("UpSampling2D", x, factors, **settings)
+
+    def _widened(self, a: Resize, x: Native) -> Native:
+        """By kernels that are widened where the image shrinks."""
+        if a.edge != "renormalize" or (a.method == "cubic" and a.coefficient != -0.5):
+            raise NotTranslatable(
+                "Keras's widened kernels leave out what is beyond the edge and have a coefficient of -0.5; asked is "
+                f"{a}"
+            )
+        return self.image.resize(x, a.size, interpolation=_INTERPOLATIONS[a.method], antialias=True)
 
     def _gathered(self, a: Resize, x: Native) -> Native:
         """Rows and columns picked by index, where Keras has another rounding."""

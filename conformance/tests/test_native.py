@@ -261,4 +261,5 @@ def test_the_page_tells_accuracies_with_their_interval(got, expected):
     (row,) = page.seeded(trainings)
     assert (row.target, row.standing, row.margin, row.median) == ("fake", "equivalent", 0.2, 1.0)
     assert (row.low, row.difference, row.high) == (0.0, 0.0, 0.0)  # all learned all of it
-    assert [form.id for form in page.forms(trainings)] == ["training/small/one"]
+    (form,) = page.forms(trainings, {"training/small/one": "One network."})
+    assert (form.id, form.about) == ("training/small/one", "One network.")

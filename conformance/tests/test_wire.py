@@ -100,6 +100,8 @@ MESSAGES = [
     job.Built(text="net"),
     job.Stepped(loss=math.inf, outputs={"a": F32}, gradients={}, before={"a/w": F32}, after={}, seconds=0.1),
     job.Predicted(logits=F32),
+    job.TellState(),
+    job.TrainingState(step=3, tensors={"a/w": F32, "a/w/m": F32}),
     traces.LoadModel(file="/models/unet.py", function="build", weights="/models/unet.pt"),
     traces.LoadedModel(parameters=17_698),
     traces.SetParameters(parameters={"enc1/kernel": F32}),

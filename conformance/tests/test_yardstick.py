@@ -143,7 +143,7 @@ def test_the_page_shows_the_yardstick_beside_the_curves():
     assert page.HONEST in form.distances
     made = environment()
     made.filters |= {"seconds": str}
-    made.globals |= {"legend": lambda place: "", "float": float}
+    made.globals |= {"legend": lambda place: "", "query": lambda **values: "", "float": float}
     text = made.get_template("training.html.j2").render(forms=[form], seeded=())
     assert "inside, 2 times it" in text
     assert "outside from step 2, 32 times it" in text

@@ -56,8 +56,9 @@ class KerasBackend(
     # probabilities, and clips them.
     absent: ClassVar[tuple[str, ...]] = (
         "glorot_uniform",
-        "max_pool?d_with_indices",
-        "resize[13]d",
+        *(f"max_pool{rank}d_with_indices" for rank in (1, 2, 3)),
+        "resize1d",
+        "resize3d",
         "kl_divergence",
     )
 

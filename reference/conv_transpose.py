@@ -29,6 +29,7 @@ from conformance.reference.padding import (
     require_counts,
     require_pairs,
     require_shape,
+    windows,
 )
 from conformance.reference.sliding import (
     correlate,
@@ -50,6 +51,7 @@ def forward(
     groups: int,
     padding: Padding,
     output_padding: Sequence[int],
+    output_size: Sequence[int] = (),
 ) -> Outputs:
     """Places the kernel w scaled by each element of x, adds up, and adds b.
 
@@ -65,6 +67,8 @@ def forward(
             elements if that is more. Pairs (low, high): so many elements fewer at each end.
         output_padding: so many elements more at the high end, one number a spatial axis; they show the canvas, and
             zeros beyond it. Zero unless padding is explicit.
+        output_size: the output's spatial sizes, in the place of output_padding: those of an image in which the
+            convolution has as many windows as x has elements. "same" has the pads of that image.
 
     Returns:
         "output", (batch, *sizes, out).
@@ -72,7 +76,7 @@ def forward(
     Raises:
         InvalidShape: shapes and attributes do not fit each other, or no element of the canvas is left.
     """
-    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding)
+    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding, output_size)
     return {"output": scatter(x, w, over, groups=groups, bias=b)}
 
 
@@ -87,9 +91,10 @@ def vjp(
     groups: int,
     padding: Padding,
     output_padding: Sequence[int],
+    output_size: Sequence[int] = (),
 ) -> Gradients:
     """Pulls the cotangent of "output" back to x, w and (if given) b; arguments and errors as for `forward`."""
-    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding)
+    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding, output_size)
     cotangent = _cotangent(cotangents, x, w, groups, over)
     gradients = {
         "x": gather(cotangent, w, over, groups=groups),
@@ -111,12 +116,13 @@ def magnitude(
     groups: int,
     padding: Padding,
     output_padding: Sequence[int],
+    output_size: Sequence[int] = (),
 ) -> Magnitudes:
     """Every result is a sum of products: as many terms as taps land on it, one more for a bias.
 
     Arguments and errors as for `forward`.
     """
-    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding)
+    over = _windows(x, w, b, stride, dilation, groups, padding, output_padding, output_size)
     data, kernel = Sizes(x), Sizes(w)
     outputs = {"output": scatter_magnitude(data, kernel, over, groups=groups, bias=b)}
     gradients: dict[str, Magnitude] = {}
@@ -139,6 +145,7 @@ def _windows(
     groups: int,
     padding: Padding,
     output_padding: Sequence[int],
+    output_size: Sequence[int],
 ) -> tuple[Window, ...]:
     """Returns the windows of the convolution from the output to x whose gradient this is."""
     rank = require_data("x", x, kernel=w)
@@ -158,6 +165,8 @@ def _windows(
         raise InvalidShape(
             "output_padding", got=tuple(output_padding), required=f"zeros, the padding being {padding!r}"
         )
+    if len(output_size):
+        return _windows_of(output_size, x.shape[1:-1], kernel, stride, dilation, padding, output_padding)
     pairs = None if isinstance(padding, str) else require_pairs(padding, rank=rank)
     made = []
     for axis, (n, taps, step, spread) in enumerate(zip(x.shape[1:-1], kernel, stride, dilation, strict=True)):
@@ -176,6 +185,28 @@ def _windows(
             )
         made.append(Window(size, n, taps, step, spread, low, high))
     return tuple(made)
+
+
+def _windows_of(
+    output_size: Sequence[int],
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Padding,
+    output_padding: Sequence[int],
+) -> tuple[Window, ...]:
+    """Returns the windows of the convolution over an image of that size, which must be as many as x has elements."""
+    require_counts("output_size", output_size, rank=len(sizes))
+    if any(output_padding):
+        raise InvalidShape("output_padding", got=tuple(output_padding), required="zeros, output_size being given")
+    over = windows(sizes=output_size, kernel=kernel, stride=stride, dilation=dilation, padding=padding)
+    counts = tuple(window.outputs for window in over)
+    if counts != tuple(sizes):
+        raise InvalidShape(
+            "output_size", got=tuple(output_size), required=f"an image of {tuple(sizes)} windows, it has {counts}"
+        )
+    return over
 
 
 def _cotangent(cotangents: Outputs, x: Array, w: Array, groups: int, over: Sequence[Window]) -> Array:

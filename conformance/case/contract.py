@@ -33,7 +33,8 @@ LATER: Final = MappingProxyType({"later": True})
 class Grown:
     """Attributes that have grown: their text leaves out what came later while it has its default.
 
-    Numbers are seeded by the text of the question, so that older questions keep theirs.
+    Numbers are seeded by the text of the question, so that older questions keep theirs. A dataclass of them says
+    `repr=False`, or has a text of its own.
     """
 
     __slots__ = ()

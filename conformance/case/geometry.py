@@ -149,6 +149,49 @@ def transposed_crop(
     return tuple(starts), tuple(outputs)
 
 
+def sized_pads(
+    padding: Padding,
+    output_size: Sequence[int],
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[Pads, Shape]:
+    """The explicit pads and the output padding with which a transposed convolution has a size that was asked for.
+
+    The size is that of an image in which the convolution, padded so, has as many windows as there are elements.
+    SAME's pads are those of that image; pads that are explicit, and VALID's that are none, stay, and what the size
+    exceeds theirs by is output padding.
+
+    Raises:
+        ImpossibleShape: if a stride, dilation or kernel is less than 1, or the convolution has another number of
+            windows in an image of that size.
+    """
+    pads, extra = [], []
+    for axis, (m, n, k, s, d) in enumerate(zip(output_size, sizes, kernel, stride, dilation, strict=True)):
+        for name, value in (("output size", m), ("kernel size", k), ("stride", s), ("dilation", d)):
+            if value < 1:
+                raise ImpossibleShape(f"spatial axis {axis}: {name} must be at least 1, got {value}")
+        canvas = (n - 1) * s + extent(k, d)
+        if padding in ("same", "same_lower"):
+            least, most = (n - 1) * s + 1, n * s
+            total = max(canvas - m, 0)
+            low = total // 2 if padding == "same" else total - total // 2
+            high, more = total - low, max(m - canvas, 0)
+        else:
+            low, high = padding[axis] if isinstance(padding, tuple) else (0, 0)
+            least = canvas - low - high
+            most = least + s - 1
+            more = m - least
+        if not least <= m <= most:
+            raise ImpossibleShape(
+                f"spatial axis {axis}: {n} windows in strides of {s} fit into {least} to {most} elements, got {m}"
+            )
+        pads.append((low, high))
+        extra.append(more)
+    return tuple(pads), tuple(extra)
+
+
 _HALF: Final = Fraction(1, 2)
 
 

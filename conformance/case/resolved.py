@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from conformance.case.families.convolution import TransposedConvolution
+from conformance.case.families.convolution import TransposedConvolution, settled
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop
 from conformance.case.model import Case, Shape
 from conformance.case.operators import OPERATORS
@@ -29,9 +29,8 @@ def geometry_of(case: Case) -> Geometry:
     dilation: Shape = getattr(attributes, "dilation", (1,) * rank)
     stride: Shape = attributes.stride
     if isinstance(attributes, TransposedConvolution):
-        starts, outputs = transposed_crop(
-            attributes.padding, sizes, kernel, stride, dilation, attributes.output_padding
-        )
+        told = settled(attributes, sizes, kernel)
+        starts, outputs = transposed_crop(told.padding, sizes, kernel, stride, dilation, told.output_padding)
         canvas = [(n - 1) * s + extent(k, d) for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)]
         pads = tuple((low, c - low - size) for low, c, size in zip(starts, canvas, outputs, strict=True))
     else:
@@ -45,7 +44,7 @@ def question(case: Case) -> object:
     if OPERATORS[case.operator].rank and case.expect.error == "no":
         own: dict[str, Any] = {"padding": geometry_of(case).pads}
         if isinstance(attributes, TransposedConvolution):
-            own["output_padding"] = ()  # the crop tells it
+            own["output_padding"] = ()  # the crop tells it; a size that is told is another option's
         attributes = replace(attributes, **own)
     return (
         case.operator,

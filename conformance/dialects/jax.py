@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, covering_pads, extent, nearest_places, resolve_pads, transposed_crop
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.source import Name, called
@@ -81,6 +82,7 @@ def _conv(question: Question) -> Written:
 def _conv_transpose(question: Question) -> Written:
     a, x, w = question.attributes, question.shapes["x"], question.shapes["w"]
     rank, ones = len(a.stride), (1,) * len(a.stride)
+    a = settled(a, x[1:-1], w[:rank])
     starts, outputs = transposed_crop(a.padding, x[1:-1], w[:rank], a.stride, a.dilation, a.output_padding)
     spans = [extent(k, d) for k, d in zip(w[:rank], a.dilation, strict=True)]
     # Pads of the convolution that runs over the input with its strides between.

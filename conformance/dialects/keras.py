@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from conformance.case.families.arrays import additions, cuts
+from conformance.case.families.convolution import settled
 from conformance.case.geometry import extent, nearest_places, resolve_pads, transposed_crop
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.moves import Reshape, back, moved
@@ -116,6 +117,7 @@ def _conv_transpose(question: Question) -> Written | Unwritten:
         return Unwritten(why="Keras's transposed convolutions have no groups")
     if max(a.stride) > 1 < max(a.dilation):
         return _NOT_TOGETHER
+    a = settled(a, sizes, w[:rank])
     padding, output_padding, after, remark = a.padding, None, [], ""
     if padding not in ("same", "valid"):
         starts, outputs = transposed_crop(padding, sizes, w[:rank], a.stride, a.dilation, a.output_padding)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, covering_pads, extent, nearest_places, resolve_pads, transposed_crop
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.source import Name, called, each
@@ -119,6 +120,7 @@ def _joined(call: str) -> str:
 def _conv_transpose(question: Question) -> Written:
     a, x, w = question.attributes, question.shapes["x"], question.shapes["w"]
     rank, sizes = len(a.stride), x[1:-1]
+    a = settled(a, sizes, w[:rank])
     starts, outputs = transposed_crop(a.padding, sizes, w[:rank], a.stride, a.dilation, a.output_padding)
     canvas = [(n - 1) * s + extent(k, d) for n, s, k, d in zip(sizes, a.stride, w, a.dilation, strict=False)]
     after = [whole - start - size for whole, start, size in zip(canvas, starts, outputs, strict=True)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from conformance.case.families.convolution import settled
 from conformance.case.geometry import (
     Pads,
     extent,
@@ -105,6 +106,7 @@ def _conv(question: Question) -> Written:
 def _conv_transpose(question: Question) -> Written:
     a, w = question.attributes, question.shapes["w"]
     rank, sizes = len(a.stride), question.shapes["x"][1:-1]
+    a = settled(a, sizes, w[:rank])
     starts, outputs = transposed_crop(a.padding, sizes, w[:rank], a.stride, a.dilation, a.output_padding)
     padding, more, crop = [], [], []
     for n, k, s, d, start, size in zip(sizes, w[:rank], a.stride, a.dilation, starts, outputs, strict=True):

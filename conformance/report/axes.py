@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.operators import OPERATORS
 from conformance.run.store import CaseRecord
@@ -162,7 +163,8 @@ def resolve_axes(
         ImpossibleShape: if the question has no answer.
     """
     contract = OPERATORS[operator]
-    contract.shapes(contract.resolve(contract.attributes(**_tuples(attributes))), shapes)
+    asked = contract.resolve(contract.attributes(**_tuples(attributes)))
+    contract.shapes(asked, shapes)
     rank = contract.rank
     transposed = operator.endswith("_transpose")
     sizes = shapes["x"][1:-1]
@@ -170,10 +172,12 @@ def resolve_axes(
     ones = (1,) * rank
     stride = tuple(attributes["stride"]) or (kernel if "window" in attributes else ones)
     dilation = tuple(attributes.get("dilation", ())) or ones
-    more = tuple(attributes.get("output_padding", ())) or (0,) * rank
+    more = (0,) * rank
     padding = _tuples(attributes["padding"])
     ceil = bool(attributes.get("ceil_mode", False))
     if transposed:
+        told = settled(asked, sizes, kernel)
+        padding, more = told.padding, told.output_padding
         starts, counts = transposed_crop(padding, sizes, kernel, stride, dilation, more)
         pads: Pads = padding if isinstance(padding, tuple) else ((0, 0),) * rank
     else:

@@ -290,7 +290,7 @@ def _readings(question: Question) -> Iterator[Question]:
     for values in itertools.product(*options):
         given: dict[str, Any] = dict(zip(names, values, strict=True))
         if isinstance(given.get("padding"), str) and hasattr(attributes, "output_padding"):
-            given["output_padding"] = (0,) * len(attributes.output_padding)
+            given |= {"output_padding": (0,) * len(attributes.output_padding), "output_size": ()}
         other = replace(question, attributes=replace(attributes, **given))
         if other.attributes == attributes:
             continue

@@ -193,13 +193,33 @@ def _transposed(dice: Dice, extent: Extent, rank: int) -> Drawn:
     }
     if dice.chance(2):
         shapes["b"] = (outputs * groups,)
+    size: Shape = ()
+    if dice.chance(4):
+        size = _undone(dice, shapes["x"][1:-1], _spans(kernel, dilation), stride, padding)
+        more = (0,) * rank
     return Drawn(
         attributes=TransposedConvolution(
-            stride=stride, dilation=dilation, groups=groups, padding=padding, output_padding=more
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            padding=padding,
+            output_padding=more,
+            output_size=size,
         ),
         shapes=shapes,
-        features=_said(padding, stride=max(stride) > 1, dilation=max(dilation) > 1, groups=groups > 1),
+        features=_said(
+            padding, stride=max(stride) > 1, dilation=max(dilation) > 1, groups=groups > 1, sized=bool(size)
+        ),
     )
+
+
+def _undone(dice: Dice, counts: Shape, spans: Shape, stride: Shape, padding: Any) -> Shape:
+    """Sizes of an image in which a convolution has so many windows."""
+    least = [(n - 1) * s + 1 for n, s in zip(counts, stride, strict=True)]
+    if padding not in ("same", "same_lower"):
+        pads = padding if isinstance(padding, tuple) else ((0, 0),) * len(spans)
+        least = [m + span - 1 - sum(pair) for m, span, pair in zip(least, spans, pads, strict=True)]
+    return tuple(m + dice.integer(0, s - 1) for m, s in zip(least, stride, strict=True))
 
 
 def _max_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:

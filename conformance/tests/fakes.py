@@ -314,7 +314,19 @@ class Honest(Backend):
         low, sizes = [], []
         for axis, (n, reach, s) in enumerate(zip(grid.counts, grid.reach, a.stride, strict=True)):
             over = max(reach - n * s, 0)
-            if isinstance(a.padding, tuple):
+            if a.output_size:
+                check(not any(a.output_padding), f"output padding {a.output_padding} beside a size")
+                size = a.output_size[axis]
+                start, end = a.padding[axis] if isinstance(a.padding, tuple) else (0, 0)
+                if a.padding in ("same", "same_lower"):
+                    check(-(-size // s) == n, f"SAME of {size}")
+                    beyond = max(reach - size, 0)
+                    start = (beyond + (a.padding == "same_lower")) // 2
+                else:
+                    check(0 <= size - (reach - start - end) < s, f"{n} windows in {size}")
+                low.append(start)
+                sizes.append(size)
+            elif isinstance(a.padding, tuple):
                 (start, end), more = a.padding[axis], a.output_padding[axis]
                 check(0 <= more < max(s, a.dilation[axis]), f"output padding {more}")
                 check(min(start, end) >= 0, f"negative pads {a.padding}")

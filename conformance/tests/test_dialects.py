@@ -32,11 +32,17 @@ def conv(
     )
 
 
-def transposed(padding: Padding, *, stride: int = 2, kernel: int = 3, more: int = 0) -> Question:
+def transposed(
+    padding: Padding, *, stride: int = 2, kernel: int = 3, more: int = 0, size: tuple[int, ...] = ()
+) -> Question:
     return Question(
         operator="conv2d_transpose",
         attributes=TransposedConvolution(
-            stride=(stride, stride), dilation=(1, 1), padding=padding, output_padding=(more, more)
+            stride=(stride, stride),
+            dilation=(1, 1),
+            padding=padding,
+            output_padding=(more, more),
+            output_size=size,
         ),
         shapes={"x": (2, 5, 4, 3), "w": (kernel, kernel, 2, 3), "b": (2,)},
     )
@@ -65,6 +71,9 @@ QUESTIONS = (
     transposed(((1, 1), (1, 1)), more=1),
     transposed(((0, 0), (0, 0)), more=1, kernel=1),
     transposed(((2, 0), (0, 1)), stride=3, kernel=4),
+    *(transposed(p, kernel=k, size=(9, 8)) for p in (SAME, "same_lower") for k in (1, 2, 3, 4)),
+    transposed("valid", size=(12, 9)),
+    transposed(((1, 1), (0, 2)), size=(10, 7)),
     *(
         pooled(kind, padding, stride=stride, window=window)
         for kind in ("max", "average")
@@ -168,6 +177,7 @@ def test_what_dialects_write_are_operators_of_the_house() -> None:
             transposed(((1, 1), (1, 1)), more=1),
             ("layers.Conv2DTranspose(2, 3, strides=2)", "layers.Cropping2D(((1, 0), (1, 0)))"),
         ),
+        ("torch", transposed(SAME, size=(9, 7)), ("nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1)",)),
         ("keras", transposed(SAME), ('layers.Conv2DTranspose(2, 3, strides=2, padding="same")',)),
         ("tf", pooled("max", SAME), ('y = tf.nn.max_pool2d(x, 3, 2, "SAME")',)),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
+from conformance.case.geometry import Pads, extent, resolve_pads, sized_pads, transposed_crop, window_count
 from conformance.errors import ImpossibleShape
 from conformance.reference import conv_transpose
 from conformance.reference.padding import InvalidShape, windows
@@ -167,4 +167,48 @@ def test_a_transposed_convolution_is_the_mirror_of_the_convolution_that_it_undoe
 def test_impossible_crops_say_why(padding: Any, more: tuple[int], told: str) -> None:
     with pytest.raises(ImpossibleShape) as caught:
         transposed_crop(padding, (2,), (3,), (2,), (1,), more)
+    assert told in str(caught.value)
+
+
+@given(sizes, kernels, steps, steps, paddings, st.integers(1, 40))
+@example(3, 3, 2, 1, "same", 5)
+@example(3, 1, 4, 1, "same_lower", 10)
+def test_a_told_size_is_that_of_an_image_with_so_many_windows(
+    n: int, k: int, s: int, d: int, padding: Any, m: int
+) -> None:
+    x = np.zeros((1, n, 1))
+    x[0, n // 2] = 1
+    question: Any = {
+        "x": x,
+        "w": np.arange(1.0, k + 1).reshape(k, 1, 1),
+        "stride": (s,),
+        "dilation": (d,),
+        "groups": 1,
+    }
+    try:
+        pads, more = sized_pads(padding, (m,), (n,), (k,), (s,), (d,))
+    except ImpossibleShape:
+        with pytest.raises(InvalidShape):
+            conv_transpose.forward(**question, padding=padding, output_padding=(0,), output_size=(m,))
+        return
+    told = conv_transpose.forward(**question, padding=padding, output_padding=(0,), output_size=(m,))["output"]
+    assert told.shape[1] == m
+    settled = conv_transpose.forward(**question, padding=pads, output_padding=more)["output"]
+    np.testing.assert_array_equal(told, settled)
+    assert transposed_crop(pads, (n,), (k,), (s,), (d,), more)[1] == (m,)
+
+
+@pytest.mark.parametrize(
+    ("padding", "size", "stride", "told"),
+    [
+        ("same", 2, 2, "spatial axis 0: 2 windows in strides of 2 fit into 3 to 4 elements, got 2"),
+        ("valid", 7, 2, "2 windows in strides of 2 fit into 5 to 6 elements, got 7"),
+        (((1, 1),), 5, 2, "2 windows in strides of 2 fit into 3 to 4 elements, got 5"),
+        ("same", 0, 2, "spatial axis 0: output size must be at least 1, got 0"),
+        ("same", 3, 0, "spatial axis 0: stride must be at least 1, got 0"),
+    ],
+)
+def test_impossible_sizes_say_why(padding: Any, size: int, stride: int, told: str) -> None:
+    with pytest.raises(ImpossibleShape) as caught:
+        sized_pads(padding, (size,), (2,), (3,), (stride,), (1,))
     assert told in str(caught.value)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conformance.case.contract import NoAttributes
-from conformance.case.families.convolution import Convolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy
 from conformance.case.families.normalization import BatchNorm
 from conformance.case.families.pooling import MaxPool
@@ -324,3 +324,6 @@ def test_shares_sum_to_exactly_1_in_every_format(format_name: FormatName, classe
 def test_attributes_that_grew_keep_the_text_that_seeds_numbers() -> None:
     assert repr(CrossEntropy()) == "CrossEntropy(reduction='mean')"
     assert repr(CrossEntropy(reduction="sum", smoothing=0.1)) == "CrossEntropy(reduction='sum', smoothing=0.1)"
+    transposed = "TransposedConvolution(stride=(), dilation=(), groups=1, padding='valid', output_padding=()"
+    assert repr(TransposedConvolution()) == f"{transposed})"
+    assert repr(TransposedConvolution(output_size=(5,))) == f"{transposed}, output_size=(5,))"

@@ -13,6 +13,7 @@ from conformance.backends.keras.on_torch import KerasOnTorch
 from conformance.backends.onnxruntime.backend import OnnxRuntimeBackend
 from conformance.backends.tensorflow.backend import TensorFlowBackend
 from conformance.backends.torch.backend import TorchBackend
+from conformance.case.contract import Grown
 from conformance.case.operators import OPERATORS
 from conformance.reference.operators import LAWS
 from conformance.reference.operators import OPERATORS as REFERENCE
@@ -48,6 +49,13 @@ def test_a_partial_adapter_takes_attributes_and_operands_by_name_too() -> None:
     for name in names:
         parameters = list(inspect.signature(getattr(OnnxRuntimeBackend, name)).parameters)
         assert parameters == ["self", "attributes", *(operand.name for operand in OPERATORS[name].operands)]
+
+
+@pytest.mark.parametrize("name", OPERATED)
+def test_what_came_later_is_left_out_of_the_text_that_seeds_numbers(name: str) -> None:
+    kind = OPERATORS[name].attributes
+    later = [field.name for field in fields(kind) if "later" in field.metadata]
+    assert not later or (issubclass(kind, Grown) and kind.__repr__ is Grown.__repr__)
 
 
 @pytest.mark.parametrize("name", OPERATED)

@@ -677,6 +677,17 @@ def test_drawing_of_a_transposed_convolution_tells_the_crop() -> None:
     assert drawing.lines[1][1:] == ("canvas (2 - 1) x 3 + 3 = 6; SAME keeps 2 x 3 = 6, from 0", "")
 
 
+def test_drawing_of_a_size_that_is_told_has_its_pads() -> None:
+    attributes = {"stride": (2, 2), "dilation": (1, 1), "padding": "same", "output_padding": (0, 0)}
+    shapes = {"x": (1, 2, 2, 1), "w": (3, 1, 1, 1)}
+    rows, columns = resolve_axes("conv2d_transpose", {**attributes, "output_size": (3, 4)}, shapes)
+    assert (rows.formula, rows.remark) == (
+        "canvas (2 - 1) x 2 + 3 = 5; 5 - 1 - 1 = 3",
+        "cropped: 1 at the low end, 1 at the high end",
+    )
+    assert columns.formula == "canvas (2 - 1) x 2 + 1 = 3; 3 - 0 - 0 + 1 = 4"
+
+
 def test_a_ceil_that_takes_no_window_in_the_high_pad_says_so() -> None:
     attributes = {"window": (2,), "stride": (3,), "dilation": (1,), "padding": ((1, 1),), "ceil_mode": True}
     (axis,) = resolve_axes("max_pool1d", attributes, {"x": (1, 3, 1)})

@@ -36,12 +36,19 @@ def drawn(seed: int) -> Case:
             return case(f"conv{rank}d", convolution, inputs=inputs)
         case 1:
             more = tuple(dice.randrange(max(pair)) for pair in zip(stride, dilation, strict=True))
+            told = dice.random() < 0.3
+            same = padding in ("same", "same_lower")
+            least = [
+                (n - 1) * s + 1 + (0 if same else (k - 1) * d - (sum(pair) if padding is pads else 0))
+                for n, s, k, d, pair in zip(sizes, stride, kernel, dilation, pads, strict=True)
+            ]
             transposed = TransposedConvolution(
                 stride=stride,
                 dilation=dilation,
                 groups=groups,
                 padding=padding,
-                output_padding=more if isinstance(padding, tuple) else (),
+                output_padding=more if isinstance(padding, tuple) and not told else (),
+                output_size=tuple(m + dice.randrange(s) for m, s in zip(least, stride, strict=True)) if told else (),
             )
             inputs = {"x": (*x, 2 * groups), "w": (*kernel, 2, 2 * groups)}
             return case(f"conv{rank}d_transpose", transposed, inputs=inputs)

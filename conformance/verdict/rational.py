@@ -219,7 +219,12 @@ def _transposed(attributes: Any, given: Mapping[str, Array]) -> Defined:
     ):
         span = (k - 1) * d + 1
         canvas = (n - 1) * s + span
-        if isinstance(attributes.padding, str):
+        if attributes.output_size:
+            # Where a convolution of the image that was asked for has its windows.
+            size, kept = attributes.output_size[place], attributes.padding
+            starts.append(_named_pads(size, span, s, kept)[0] if isinstance(kept, str) else kept[place][0])
+            sizes.append(size)
+        elif isinstance(attributes.padding, str):
             # Where a convolution of n s elements with this stride has its windows; VALID keeps all of the canvas.
             starts.append(_named_pads(n * s, span, s, attributes.padding)[0])
             sizes.append(max(n * s, canvas) if attributes.padding == "valid" else n * s)

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from conformance.case.families.convolution import settled
 from conformance.case.geometry import resolve_pads, transposed_crop
 from conformance.case.job import Job
 from conformance.case.model import Shape
@@ -327,6 +328,7 @@ def _windows(job: Job) -> list[list[tuple[int, int, int]]]:
     a, sizes, kernel = job.attributes, sizes_of(job), kernel_of(job)
     dilation = getattr(a, "dilation", (1,) * len(kernel))
     if "transpose" in job.operator:
+        a = settled(a, sizes, kernel)
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, dilation, a.output_padding)
         return [
             [(i * s + t * d - start, t, i) for i, t in product(range(n), range(k)) if 0 <= i * s + t * d - start < m]

@@ -23,7 +23,14 @@ def shown(configuration: Configuration) -> list[range]:
     ranges = []
     for axis, (n, k, s, d) in enumerate(zip(*(configuration[name] for name in AXES), strict=True)):
         span = (k - 1) * d + 1
-        if padding == "valid":
+        if configuration.get("output_size"):
+            # The image whose windows begin at every s-th place: so far they reach beyond it, SAME pads it.
+            m = configuration["output_size"][axis]
+            beyond = max((n - 1) * s + span - m, 0)
+            same = {"valid": 0, "same": beyond // 2, "same_lower": beyond - beyond // 2}
+            low = same[padding] if isinstance(padding, str) else padding[axis][0]
+            ranges.append(range(low, low + m))
+        elif padding == "valid":
             ranges.append(range(n * s + max(span - s, 0)))
         elif isinstance(padding, str):
             cropped = max(span - s, 0)
@@ -62,8 +69,8 @@ def products_of(configuration: Configuration) -> Products:
 
 
 def attributes_of(configuration: Configuration) -> dict[str, Any]:
-    names = ("stride", "dilation", "groups", "padding", "output_padding")
-    return {name: configuration[name] for name in names}
+    names = ("stride", "dilation", "groups", "padding", "output_padding", "output_size")
+    return {name: configuration[name] for name in names if name in configuration}
 
 
 @st.composite
@@ -83,6 +90,13 @@ def configurations(draw: Callable[..., Any]) -> Configuration:
         kernel.append(k)
         stride.append(s)
         dilation.append(d)
+    told = []
+    if draw(st.integers(0, 2)) == 0:
+        extra = [0] * rank
+        for n, k, s, d, pair in zip(sizes, kernel, stride, dilation, pads, strict=True):
+            same = named in ("same", "same_lower")
+            reach = 0 if same else (k - 1) * d - (0 if named else sum(pair))
+            told.append((n - 1) * s + 1 + reach + draw(st.integers(0, s - 1)))
     return {
         "batch": draw(st.sampled_from([1, 2, 2, 2, 0])),
         "sizes": tuple(sizes),
@@ -91,6 +105,7 @@ def configurations(draw: Callable[..., Any]) -> Configuration:
         "dilation": tuple(dilation),
         "padding": named or tuple(pads),
         "output_padding": tuple(extra),
+        "output_size": tuple(told),
         "groups": draw(few),
         "inputs": draw(st.integers(1, 2)),
         "outputs": draw(st.integers(1, 2)),
@@ -193,6 +208,24 @@ def test_hand_worked_crops() -> None:
         assert got["output"].ravel().tolist() == expected, (padding, output_padding)
 
 
+def test_hand_worked_sizes_that_are_told() -> None:
+    """Of the canvas 1 10 102 20 200 three elements have two windows of "same" in strides of two, and so have four."""
+    x, w = np.array([1.0, 2]).reshape(1, 2, 1), np.array([1.0, 10, 100]).reshape(3, 1, 1)
+    for padding, expected in (
+        ("same", [10, 102, 20]),
+        ("same", [1, 10, 102, 20]),
+        ("same_lower", [10, 102, 20]),
+        ("same_lower", [10, 102, 20, 200]),
+        ("valid", [1, 10, 102, 20, 200]),
+        ("valid", [1, 10, 102, 20, 200, 0]),
+        (((1, 1),), [10, 102, 20]),
+        (((1, 1),), [10, 102, 20, 200]),
+    ):
+        given = {"stride": (2,), "dilation": (1,), "groups": 1, "padding": padding, "output_padding": (0,)}
+        got = conv_transpose.forward(x=x, w=w, **given, output_size=(len(expected),))  # type: ignore[arg-type]
+        assert got["output"].ravel().tolist() == expected, padding
+
+
 def test_hand_worked_stride_beyond_the_kernel() -> None:
     """One tap, stride 3: the canvas ends at the last element; zeros fill up "same" and "valid" to n * stride."""
     x, w = np.array([1.0, 2]).reshape(1, 2, 1), np.array([5.0]).reshape(1, 1, 1)
@@ -218,7 +251,7 @@ def test_it_is_the_adjoint_of_convolution(configuration: Configuration, seed: in
     )
     placed = conv_transpose.forward(x=x, w=w, **attributes)["output"]
     y = integers(rng, placed.shape)
-    del attributes["output_padding"]
+    del attributes["output_padding"], attributes["output_size"]
     if not isinstance(padding, str):
         # Where the output ends short of the canvas, the convolution needs the missing part back, as zeros.
         needed = [
@@ -316,6 +349,12 @@ def test_large_arrays_are_computed_as_their_small_parts_are(
         ({"padding": "same", "output_padding": (1, 0)}, "output_padding"),
         ({"output_padding": (-1, 0)}, "output_padding"),
         ({"output_padding": (0,)}, "output_padding"),
+        ({"output_size": (7, 8)}, r"output_size: .*\(5, 5\) windows, it has \(5, 6\)"),
+        ({"output_size": (6, 7)}, "output_size"),
+        ({"output_size": (7, 7, 7)}, "output_size"),
+        ({"output_size": (7, 0)}, "output_size"),
+        ({"output_size": (8, 7), "stride": (2, 1), "padding": "same"}, "output_size"),
+        ({"output_size": (7, 7), "output_padding": (1, 0), "stride": (2, 2)}, "output_padding"),
     ],
 )
 def test_impossible_questions_are_refused(change: dict[str, Any], message: str) -> None:

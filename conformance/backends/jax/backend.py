@@ -39,7 +39,7 @@ from conformance.backends.jax.sampling import JaxSampling
 from conformance.backends.jax.steps import JaxSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad, additions, cuts
-from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution, settled
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
@@ -388,6 +388,9 @@ class JaxBackend(
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
         rank = len(a.stride)
+        if a.output_size:
+            self.compose("JAX's transposed convolutions are not told a size")
+            a = settled(a, self.sizes(x), tuple(w.shape[:rank]))
         padding: Any = self._padding(a.padding)
         if self.own:
             # JAX's default takes the kernel as it lies, (in, out), and does not flip it.

@@ -2,7 +2,7 @@
 
 from conformance.backends.base import Native
 from conformance.backends.keras.idiom import KerasIdiom, unless
-from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution, settled
 from conformance.case.geometry import extent, resolve_pads, transposed_crop
 
 
@@ -47,6 +47,9 @@ class KerasConvolution(KerasIdiom):
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
         rank = len(a.stride)
         sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
+        if a.output_size:
+            self.compose("Keras's transposed convolutions are told output padding, and no size")
+            a = settled(a, sizes, kernel)
         if a.padding in ("same", "valid"):
             return self._transposed(a, x, w, b, str(a.padding), None)
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)

@@ -9,7 +9,7 @@ import numpy as np
 from conformance.backends.base import Idiom, Native, Natives, Recorded
 from conformance.backends.onnxruntime.graph import Graph
 from conformance.case.contract import NoAttributes
-from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution, settled
 from conformance.case.families.pooling import AveragePool, IndexedMaxPool, MaxPool, index_weights
 from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import Fold, LpPool, Unpool
@@ -70,8 +70,12 @@ class OnnxWindows(Idiom):
         self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
     ) -> Native:
         a = attributes
+        if a.output_size and isinstance(a.padding, tuple):
+            self.compose("ONNX takes pads or an output shape")
+            a = settled(a, tuple(x.shape[1:-1]), tuple(w.shape[: len(a.stride)]))
         output_padding = a.output_padding
-        if not is_native(a.padding) and a.padding == "valid" and not self.own:
+        size = {"output_shape": a.output_size} if a.output_size else {}
+        if not size and not is_native(a.padding) and a.padding == "valid" and not self.own:
             # The output has a stride's length for every input, even where the kernel is shorter.
             output_padding = tuple(
                 max(s - extent(k, d), 0) for s, k, d in zip(a.stride, w.shape, a.dilation, strict=False)
@@ -85,6 +89,7 @@ class OnnxWindows(Idiom):
             dilations=a.dilation,
             group=a.groups,
             output_padding=output_padding,
+            **size,
             **padding_attributes(a.padding),
         )
 

@@ -35,7 +35,7 @@ from conformance.backends.tensorflow.sampling import TensorFlowSampling
 from conformance.backends.tensorflow.steps import TensorFlowSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad, additions, cuts
-from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution, settled
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
@@ -381,11 +381,33 @@ class TensorFlowBackend(
 
     conv2d = conv3d = conv1d
 
+    def _of_size(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        """A transposed convolution of the size that was asked for, which TensorFlow is told in any case."""
+        rank = len(a.stride)
+        padding: Any = a.padding
+        if isinstance(padding, str):
+            padding = padding.upper()
+        elif not is_native(padding):
+            padding = self.whole((0, 0), padding)
+        function = getattr(self.nn, f"conv{rank}d_transpose")
+
+        def conv(x: Native, w: Native) -> Native:
+            whole = self._shape(x.shape[0], a.output_size, w.shape[-2])
+            settings = {"padding": padding, "dilations": a.dilation, **self._format(rank)}
+            return function(x, w, whole, a.stride, **settings)
+
+        return self._biased(self._grouped(a.groups, x, w, conv), b)
+
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        rank = len(a.stride)
+        if a.output_size and (
+            is_native(a.padding) or a.padding in ("same", "valid") or (rank == 2 and isinstance(a.padding, tuple))
+        ):
+            return self._of_size(a, x, w, b)
         if a.padding != "same" and (a.padding != "valid" or set(a.stride) != {1}):
             self.compose("TensorFlow is told the size of the output")
-        rank = len(a.stride)
         sizes, kernel = self.sizes(x), tuple(w.shape[:rank])
+        a = settled(a, sizes, kernel)
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
         canvas = tuple(
             (n - 1) * s + extent(k, d) for n, s, k, d in zip(sizes, a.stride, kernel, a.dilation, strict=True)

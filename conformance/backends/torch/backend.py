@@ -4,6 +4,7 @@ import contextlib
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -34,7 +35,7 @@ from conformance.backends.torch.sampling import TorchSampling
 from conformance.backends.torch.steps import TorchSteps
 from conformance.case.contract import NoAttributes
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
-from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.convolution import Convolution, TransposedConvolution, settled
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.geometry import Pads, covering_pads, extent, resolve_pads, transposed_crop
@@ -377,11 +378,22 @@ class TorchBackend(
                 dilation=a.dilation,
             )
 
+        if a.output_size and (is_native(a.padding) or a.padding == "valid"):
+            a = replace(a, padding=((0, 0),) * rank)
         if isinstance(a.padding, tuple) and all(low == high for low, high in a.padding):
-            return self._last(conv(tuple(low for low, _ in a.padding), a.output_padding))
+            more = a.output_padding
+            if a.output_size:  # as `output_size` of torch's layers becomes output padding
+                more = tuple(
+                    m - (n - 1) * s - extent(k, d) + low + high
+                    for m, n, s, k, d, (low, high) in zip(
+                        a.output_size, sizes, a.stride, kernel, a.dilation, a.padding, strict=True
+                    )
+                )
+            return self._last(conv(tuple(low for low, _ in a.padding), more))
         if self.own and a.padding == "valid":
             return self._last(conv((0,) * rank, a.output_padding))  # torch's own size without padding
         self.compose("torch's transposed convolutions have no SAME, and crop both ends alike")
+        a = settled(a, sizes, kernel)
         # What torch crops from both ends alike, then a slice of it.
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
         canvas = tuple(

@@ -3,13 +3,16 @@
 Kernels are `(*spatial, in / groups, out)`, transposed kernels `(*spatial, out / groups, in)`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from conformance.case.contract import (
     IMAGES,
+    LATER,
     LINEAR,
     B,
+    Grown,
     Operator,
     Shapes,
     Spatial,
@@ -21,7 +24,7 @@ from conformance.case.contract import (
     require,
     spatial,
 )
-from conformance.case.geometry import resolve_pads, transposed_crop, window_count
+from conformance.case.geometry import resolve_pads, sized_pads, transposed_crop, window_count
 from conformance.case.model import Shape
 
 
@@ -35,15 +38,34 @@ class Convolution:
     padding: SpatialPadding = "valid"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransposedConvolution:
-    """conv1d_transpose, conv2d_transpose, conv3d_transpose. Output padding goes with explicit pads alone."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class TransposedConvolution(Grown):
+    """conv1d_transpose, conv2d_transpose, conv3d_transpose. Output padding goes with explicit pads alone.
+
+    Where `output_size` is given, one number for every spatial axis, it decides among the sizes whose convolution
+    gives x's: what SAME crops, or what output padding there is. It does not go with output padding.
+    """
 
     stride: Spatial = ()
     dilation: Spatial = ()
     groups: int = 1
     padding: SpatialPadding = "valid"
     output_padding: Spatial = ()
+    output_size: tuple[int, ...] = field(default=(), metadata=LATER)
+
+
+def settled(a: TransposedConvolution, sizes: Sequence[int], kernel: Sequence[int]) -> TransposedConvolution:
+    """The same with explicit pads and output padding in the place of an output size; as it is where none is given.
+
+    Raises:
+        ImpossibleShape: if the convolution of an image of that size does not give an x of these sizes.
+    """
+    if not a.output_size:
+        return a
+    require(len(a.output_size) == len(sizes), f"output_size must have {len(sizes)} entries, got {a.output_size}")
+    require(not any(a.output_padding), f"an output size tells the output padding, got {a.output_padding} beside it")
+    pads, more = sized_pads(a.padding, a.output_size, sizes, kernel, a.stride, a.dilation)
+    return replace(a, padding=pads, output_padding=more, output_size=())
 
 
 def _channels(x: Shape, w: Shape, groups: int, *, transposed: bool) -> int:
@@ -84,9 +106,8 @@ def transposed_shapes(attributes: TransposedConvolution, shapes: Shapes) -> dict
     channels = _channels(x, w, attributes.groups, transposed=True)
     check_bias(shapes, channels)
     check_padding(attributes, rank)
-    _, outputs = transposed_crop(
-        attributes.padding, sizes, w[:rank], attributes.stride, attributes.dilation, attributes.output_padding
-    )
+    a = settled(attributes, sizes, w[:rank])
+    _, outputs = transposed_crop(a.padding, sizes, w[:rank], a.stride, a.dilation, a.output_padding)
     return {"output": (x[0], *outputs, channels)}
 
 

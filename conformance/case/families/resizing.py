@@ -8,7 +8,7 @@ from conformance.case.contract import IMAGES, LATER, Grown, Operator, Shapes, X,
 from conformance.case.model import Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Resize(Grown):
     """The output's size, and every convention by which elements are found and weighed.
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.case.families.convolution import TransposedConvolution
+from conformance.case.families.convolution import TransposedConvolution, settled
 from conformance.case.geometry import Pads, resolve_pads, transposed_crop
 from conformance.case.job import Job, Tensor
 from conformance.case.model import FormatName, Shape
@@ -347,9 +347,16 @@ def dilation_of(job: Job) -> Shape:
     return dilation
 
 
+def settled_job(job: Job) -> Job:
+    """A job with pads and output padding in the place of an output size."""
+    if not isinstance(job.attributes, TransposedConvolution) or not job.attributes.output_size:
+        return job
+    return replace(job, attributes=settled(job.attributes, sizes_of(job), kernel_of(job)))
+
+
 def pads_of(job: Job) -> Pads:
     """The pads of a job, or what a transposed convolution crops, resolved."""
-    a, sizes, kernel, dilation = job.attributes, sizes_of(job), kernel_of(job), dilation_of(job)
+    a, sizes, kernel, dilation = settled_job(job).attributes, sizes_of(job), kernel_of(job), dilation_of(job)
     if not isinstance(a, TransposedConvolution):
         return resolve_pads(a.padding, sizes, kernel, a.stride, dilation)
     starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, dilation, a.output_padding)
@@ -368,4 +375,4 @@ def repadded(job: Job, pads: Pads, **changes: Any) -> Reading | None:
         return None
     if min((min(pair) for pair in pads), default=0) < 0:
         return None
-    return Reading(job=with_attributes(job, padding=pads, **changes))
+    return Reading(job=with_attributes(settled_job(job), padding=pads, **changes))

@@ -31,6 +31,7 @@ from conformance.verdict.variants.reading import (
     rank_of,
     repadded,
     reread,
+    settled_job,
     sizes_of,
     with_attributes,
     with_operand,
@@ -66,7 +67,7 @@ def _low_pads_at_both_ends(job: Job) -> Reading | None:
 
 def _without_output_padding(job: Job) -> dict[str, tuple[int, ...]]:
     """Nothing for what has none: `changes` that are none leave `repadded` to compare the pads."""
-    more = getattr(job.attributes, "output_padding", ())
+    more = getattr(settled_job(job).attributes, "output_padding", ())
     return {"output_padding": (0,) * len(more)} if any(more) else {}
 
 
@@ -200,6 +201,7 @@ def _stride_is_the_window(job: Job) -> Reading | None:
 
 
 def _output_padding_low(job: Job) -> Reading | None:
+    job = settled_job(job)
     more, pads = job.attributes.output_padding, job.attributes.padding
     if not any(more) or any(low < m for (low, _), m in zip(pads, more, strict=True)):
         return None
@@ -209,6 +211,7 @@ def _output_padding_low(job: Job) -> Reading | None:
 
 def _crop_from_the_end(job: Job) -> Reading | None:
     """SAME's crop: what is cut off in all is split evenly, and the odd row comes off the end."""
+    job = settled_job(job)
     if not isinstance(job.attributes.padding, tuple):
         return None
     crops = [
@@ -232,8 +235,24 @@ def _as_same(job: Job) -> Reading | None:
 
 
 def _output_padding_ignored(job: Job) -> Reading | None:
+    job = settled_job(job)
     more = job.attributes.output_padding
     return reread(job, output_padding=(0,) * len(more))
+
+
+def _told_size_ignored(job: Job) -> Reading | None:
+    return reread(job, output_size=())
+
+
+def _usual_crop(job: Job) -> Reading | None:
+    """SAME's first elements of the size that is told, from where the usual size begins."""
+    if not job.attributes.output_size or job.attributes.padding not in NAMED:
+        return None
+    usual = pads_of(with_attributes(job, output_size=()))
+    crops = settled_job(job).attributes.padding
+    return repadded(
+        job, tuple((begin, low + high - begin) for (begin, _), (low, high) in zip(usual, crops, strict=True))
+    )
 
 
 def _whole_canvas(job: Job) -> Reading | None:
@@ -487,6 +506,20 @@ VARIANTS: Final = (
         about="The output size that was asked for does not reach the kernel.",
         seen_by="output padding",
         read=_output_padding_ignored,
+    ),
+    Variant(
+        name="told size ignored",
+        operators=TRANSPOSED,
+        about="A layer's own size stands where another was told when it was called.",
+        seen_by="an output size that is not the usual one",
+        read=_told_size_ignored,
+    ),
+    Variant(
+        name="told size cut from the usual one",
+        operators=TRANSPOSED,
+        about="SAME is computed at stride times the input, and its first elements are kept.",
+        seen_by="SAME with an output size below the stride times the input, and an overlap",
+        read=_usual_crop,
     ),
     Variant(
         name="transposed VALID of the canvas's size",

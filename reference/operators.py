@@ -7,6 +7,7 @@ from typing import Any
 
 from conformance.reference import (
     activations,
+    adagrad,
     adaptive,
     blocks,
     conv,
@@ -241,6 +242,7 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
         "rmsprop": Reference(
             forward=updates.rmsprop_forward, vjp=updates.rmsprop_vjp, magnitude=updates.rmsprop_magnitude
         ),
+        "adagrad": Reference(forward=adagrad.forward, vjp=adagrad.vjp, magnitude=adagrad.magnitude),
         "adamw": Reference(forward=updates.adamw_forward, vjp=updates.adamw_vjp, magnitude=updates.adamw_magnitude),
         "glorot_uniform": Reference(
             forward=initializers.forward, vjp=initializers.vjp, magnitude=initializers.magnitude

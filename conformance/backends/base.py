@@ -85,6 +85,7 @@ class Mode:
         environment: variables that the framework reads when it is imported.
         costly: one question takes seconds, so that only a few are asked below the tier `full`.
         trains: trainings are driven so, too; else they are not asked.
+        lacks: operators (globs) that there are not in it; a partial backend is not asked about them.
     """
 
     about: str
@@ -93,6 +94,7 @@ class Mode:
     environment: Mapping[str, str] = field(default_factory=dict)
     costly: bool = False
     trains: bool = True
+    lacks: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

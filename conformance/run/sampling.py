@@ -34,7 +34,7 @@ from conformance.case.families.pooling import AveragePool, Indexed, IndexedMaxPo
 from conformance.case.families.resizing import Resize
 from conformance.case.families.sampling import Initialize, RandomDropout
 from conformance.case.families.signals import Polynomial, Signal
-from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
+from conformance.case.families.steps import Adagrad, Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Order, Patches, Unpool, patch_shapes
 from conformance.case.model import Case, Fill, FormatName, Shape, TensorSpec, Values, Where
 from conformance.case.operators import OPERATORS
@@ -694,6 +694,18 @@ def _rmsprop(dice: Dice, extent: Extent, rank: int) -> Drawn:
     )
 
 
+def _adagrad(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    shape, first = _any_shape(dice, extent), dice.chance(3)
+    a = Adagrad(
+        learning_rate=dice.one_of((0.125, 0.01)),
+        epsilon=dice.one_of((1e-7, 1e-3)),
+        epsilon_inside=dice.chance(2),
+        initial=dice.one_of((0.0, 0.125)) if first else 0.0,
+    )
+    slots = ("parameter", "gradient", *(() if first else ("v",)))
+    return Drawn(attributes=a, shapes=dict.fromkeys(slots, shape), features=_set(first=first))
+
+
 def _adamw(dice: Dice) -> AdamW:
     return AdamW(step=dice.integer(1, 9), epsilon_hat=dice.chance(2), weight_decay=dice.one_of((0.125, 0.004)))
 
@@ -775,6 +787,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "sgd": _update(_sgd, "parameter", "gradient"),
         "sgd_momentum": _update(_momentum, "parameter", "gradient", "velocity"),
         "rmsprop": _rmsprop,
+        "adagrad": _adagrad,
         "adam": _update(_adam, "parameter", "gradient", "m", "v"),
         "adamw": _update(_adamw, "parameter", "gradient", "m", "v"),
         "glorot_uniform": _kernel_of_draws,

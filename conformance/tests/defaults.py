@@ -10,7 +10,7 @@ from conformance.case.families.losses import CrossEntropy
 from conformance.case.families.normalization import BatchNorm, BatchNormTraining, LocalResponseNorm
 from conformance.case.families.resizing import Resize
 from conformance.case.families.sampling import Initialize
-from conformance.case.families.steps import Momentum, RmsProp
+from conformance.case.families.steps import Adagrad, Momentum, RmsProp
 from conformance.case.job import is_native
 from conformance.tests.drawing import DrawsHonestly
 from conformance.tests.fakes import Honest, check, stored
@@ -35,6 +35,7 @@ class HasDefaults(Honest):
     half_pixels: ClassVar[bool] = False
     velocity_of_steps: ClassVar[bool] = False
     epsilon_under_root: ClassVar[bool] = False
+    initial: ClassVar[float] = 0.0
     ignores: ClassVar[bool] = True
 
     def batch_norm(self, attributes: BatchNorm, x: Native, mean: Native, variance: Native) -> Native:
@@ -94,6 +95,14 @@ class HasDefaults(Honest):
         a = attributes
         p, g, square = (each.numbers.astype(np.float64) for each in (parameter, gradient, v))
         square = a.rho * square + (1 - a.rho) * g**2
+        divisor = np.sqrt(square + a.epsilon) if self.epsilon_under_root else np.sqrt(square) + a.epsilon
+        moved = p - a.learning_rate * g / divisor
+        return {"parameter": stored(moved, parameter.format), "v": stored(square, parameter.format)}
+
+    def adagrad(self, attributes: Adagrad, parameter: Native, gradient: Native) -> Natives:
+        a = attributes
+        p, g = (each.numbers.astype(np.float64) for each in (parameter, gradient))
+        square = chosen(a.initial, self.initial) + g**2
         divisor = np.sqrt(square + a.epsilon) if self.epsilon_under_root else np.sqrt(square) + a.epsilon
         moved = p - a.learning_rate * g / divisor
         return {"parameter": stored(moved, parameter.format), "v": stored(square, parameter.format)}
@@ -162,9 +171,15 @@ class VelocityOfSteps(HasDefaults):
 
 
 class EpsilonUnderRoot(HasDefaults):
-    """RMSprop adds epsilon to the mean square."""
+    """RMSprop and Adagrad add epsilon to the squares."""
 
     epsilon_under_root: ClassVar[bool] = True
+
+
+class SumOfKeras(HasDefaults):
+    """Adagrad's sum of squares starts at 0.1."""
+
+    initial: ClassVar[float] = 0.1
 
 
 class IgnoresNoLabel(HasDefaults):

@@ -63,6 +63,10 @@ def outputs_of(name: str) -> Case:
             {defaults.HasDefaults: "to the root", defaults.EpsilonUnderRoot: "under the root"},
         ),
         (
+            "optimizers/first-sum-of-adagrad",
+            {defaults.HasDefaults: "0", defaults.SumOfKeras: "0.1"},
+        ),
+        (
             "losses/ignored-label",
             {defaults.HasDefaults: "-100 does not count", defaults.IgnoresNoLabel: "-100 is no label"},
         ),

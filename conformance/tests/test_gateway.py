@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conformance.case.contract import NoAttributes
+from conformance.case.families.arrays import Mean
 from conformance.case.families.signals import Signal
 from conformance.case.job import Crashed, Job, Outputs, Refused, Target, Tensor, TimedOut, Unsupported
 from conformance.errors import BackendMissing, UnknownBackend, WorkerFailed
@@ -185,6 +186,14 @@ def test_a_partial_backend_is_asked_for_what_it_covers() -> None:
     assert not covers(scipy, CHAIN)
     assert covers(Target(backend="torch"), CONV)
     assert covers(Target(backend="unheard-of"), CONV)
+
+
+def test_a_partial_backend_is_not_asked_for_what_its_mode_lacks() -> None:
+    mean = case("mean", Mean(axes=(0,)), inputs={"x": (4, 2)})
+    assert covers(Target.parse("onnxruntime"), mean)
+    assert not covers(Target.parse("onnxruntime+opset11"), mean)
+    assert covers(Target.parse("onnxruntime+unoptimised"), mean)
+    assert covers(Target.parse("onnxruntime+opset11"), CONV)
 
 
 # In another interpreter --------------------------------------------------------------------------------------------

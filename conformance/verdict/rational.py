@@ -791,6 +791,7 @@ IRRATIONAL: Final[Mapping[str, str]] = MappingProxyType(
         "adam": "the root of a mean of squares divides",
         "adamw": "the root of a mean of squares divides",
         "rmsprop": "the root of a mean of squares divides",
+        "adagrad": "the root of a sum of squares divides",
         **{f"max_pool{rank}d_with_indices": "its second output counts places" for rank in (1, 2, 3)},
         "sgd_momentum": "it has two outputs, where a definition has one",
         "initialize": "a sample has no definition",

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
@@ -97,11 +98,15 @@ def installed_backends() -> tuple[str, ...]:
 
 
 def covers(target: Target, case: Case) -> bool:
-    """Whether a case is asked of a target at all: a partial backend has chosen its operators."""
+    """Whether a case is asked of a target at all: a partial backend and its modes have chosen operators."""
     adapter = find_adapter(target.backend)
     if adapter is None or not adapter.partial:
         return True
-    return set(operators_of(case.operator, case.attributes)) <= set(adapter.operators())
+    operators = set(operators_of(case.operator, case.attributes))
+    lacks = [glob for mode in target.modes if mode in adapter.offers for glob in adapter.offers[mode].lacks]
+    return operators <= set(adapter.operators()) and not any(
+        fnmatchcase(operator, glob) for operator in operators for glob in lacks
+    )
 
 
 def layout_of(target: Target, case: Case, layout: Layout) -> Layout | None:

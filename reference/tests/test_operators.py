@@ -43,7 +43,7 @@ def test_all_operators_are_there() -> None:
         "max_unpool2d",
         *("softmax_cross_entropy_dense", "binary_cross_entropy", "mean_squared_error"),
         "kl_divergence",
-        *("sgd_momentum", "rmsprop", "adamw"),
+        *("sgd_momentum", "rmsprop", "adagrad", "adamw"),
         *("dropout", "sgd", "adam", "glorot_uniform", "convolve", "correlate", "polynomial"),
     }
     assert OPERATORS.keys() == ranked | others

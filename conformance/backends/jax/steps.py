@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from conformance.backends.base import CallLog, Native, Natives, Recorded, translated, without_native
-from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
+from conformance.case.families.steps import Adagrad, Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 from conformance.case.job import is_native
 from conformance.errors import NotTranslatable
 
@@ -139,3 +139,39 @@ class JaxSteps:
         if velocity is None or a.velocity_of == "gradients":
             step = jnp.multiply(step, a.learning_rate)
         return {"parameter": jnp.subtract(parameter, step), **made}
+
+    def adagrad(self, attributes: Adagrad, parameter: Native, gradient: Native, v: Native | None = None) -> Natives:
+        a, jnp = attributes, self.jnp
+        if is_native(a.learning_rate):
+            raise NotTranslatable("no default: JAX's adagrad needs its step size")
+        settings = {"step_size": a.learning_rate, "momentum": 0.0}
+        without_epsilon = is_native(a.epsilon) or a.epsilon == 0
+        if not without_epsilon:
+            self.compose("JAX's adagrad has no epsilon")
+        if v is not None:
+            state = (parameter, v, jnp.zeros_like(parameter))
+        elif is_native(a.initial) or a.initial == 0:
+            state = self._started("adagrad", settings, parameter)
+        else:
+            self.compose("JAX's adagrad starts from 0")
+            state = (parameter, jnp.full_like(parameter, a.initial), jnp.zeros_like(parameter))
+        if without_epsilon:
+            moved, square, _ = self._step("adagrad", settings, 0, gradient, state)
+            return {"parameter": moved, "v": square}
+        square = jnp.add(state[1], jnp.square(gradient))
+        inside = not is_native(a.epsilon_inside) and a.epsilon_inside
+        divisor = jnp.sqrt(jnp.add(square, a.epsilon)) if inside else jnp.add(jnp.sqrt(square), a.epsilon)
+        step = jnp.divide(gradient, divisor)
+        return {"parameter": jnp.subtract(parameter, jnp.multiply(step, a.learning_rate)), "v": square}
+
+    def _started(self, name: str, settings: Mapping[str, float], parameter: Native) -> tuple[Native, ...]:
+        """What an optimizer of `jax.example_libraries.optimizers` keeps before its first step."""
+        library = self._jax.example_libraries.optimizers
+        init, _, _ = getattr(library, name)(**settings)
+        state: tuple[Native, ...] = library.unpack_optimizer_state(init(parameter)).subtree
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        self.log.write(f"init, _, _ = optimizers.{name}({given})")
+        self.log.write("first = optimizers.unpack_optimizer_state(init({})).subtree", parameter)
+        for place, kept in enumerate(state[1:], 1):
+            self.log.name(kept, f"first[{place}]")
+        return state

@@ -138,7 +138,7 @@ class KerasBackend(
         return self._held.get(id(value), value)
 
     def update(
-        self, optimizer: Any, parameter: Native, gradient: Native, step: int, slots: Mapping[str, Native]
+        self, optimizer: Any, parameter: Native, gradient: Native, step: int, slots: Mapping[str, Native | None]
     ) -> Natives:
         # Copied: on PyTorch a variable would be the very tensor that it is made of, and change it.
         variable = self.keras.Variable(self.keras.ops.copy(parameter), dtype=self.dtype_of(parameter))
@@ -152,8 +152,9 @@ class KerasBackend(
         self.log.write(f"{name}.iterations.assign({step - 1})")
         found = {place: getattr(optimizer, place)[0] for place in slots}
         for place, value in slots.items():
-            found[place].assign(value)
-            self.log.write(f"{name}.{place}[0].assign({{}})", value)
+            if value is not None:
+                found[place].assign(value)
+                self.log.write(f"{name}.{place}[0].assign({{}})", value)
         optimizer.apply([gradient], [variable])
         self.log.write(f"{name}.apply([{{}}], [variable])", gradient)
         updated = {"parameter": variable.value}

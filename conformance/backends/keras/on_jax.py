@@ -66,7 +66,7 @@ class KerasOnJax(KerasBackend):
         return Called(result[0], state)
 
     def update(
-        self, optimizer: Any, parameter: Native, gradient: Native, step: int, slots: Mapping[str, Native]
+        self, optimizer: Any, parameter: Native, gradient: Native, step: int, slots: Mapping[str, Native | None]
     ) -> Natives:
         dtype, name = self.dtype_of(parameter), self.log.called(optimizer)
         variable = self.keras.Variable(self.keras.ops.zeros(parameter.shape, dtype), dtype=dtype)
@@ -80,8 +80,9 @@ class KerasOnJax(KerasBackend):
         state[0] = self.keras.ops.cast(step - 1, self.dtype_of(state[0]))
         self.log.write(f"state[0] = keras.ops.cast({step - 1}, state[0].dtype)")
         for place, value in slots.items():
-            state[places[place]] = value
-            self.log.write(f"state[{places[place]}] = {{}}", value)
+            if value is not None:
+                state[places[place]] = value
+                self.log.write(f"state[{places[place]}] = {{}}", value)
         parameters, state = optimizer.stateless_apply(state, [gradient], [parameter])
         self.log.write(f"parameters, state = {name}.stateless_apply(state, [{{}}], [{{}}])", gradient, parameter)
         self.log.name(parameters[0], "parameters[0]")

@@ -9,7 +9,7 @@ from typing import Any
 
 from conformance.backends.base import Native, Natives, translated
 from conformance.backends.keras.idiom import KerasIdiom
-from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
+from conformance.case.families.steps import Adagrad, Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 from conformance.case.job import is_native
 
 
@@ -18,9 +18,12 @@ class KerasSteps(KerasIdiom):
 
     @abstractmethod
     def update(
-        self, optimizer: Any, parameter: Native, gradient: Native, step: int, slots: Mapping[str, Native]
+        self, optimizer: Any, parameter: Native, gradient: Native, step: int, slots: Mapping[str, Native | None]
     ) -> Natives:
-        """One step of an optimizer whose slots, by the name of its list of them, hold what is given."""
+        """One step of an optimizer whose slots, by the name of its list of them, hold what is given.
+
+        A slot of None is left as the optimizer makes it, and told like the others.
+        """
 
     @contextmanager
     def floating(self, parameter: Native) -> Iterator[None]:
@@ -51,14 +54,14 @@ class KerasSteps(KerasIdiom):
             settings: its arguments.
             parameter: the variable's value.
             gradient: the variable's.
-            slots: by output, the name of the optimizer's list of slots, and what stands in its only one, if any.
+            slots: by output, the name of the optimizer's list of slots, and what stands in its only one; None leaves
+                it as the optimizer makes it.
             step: counted from 1.
         """
-        present = {output: (place, value) for output, (place, value) in slots.items() if value is not None}
         with self.floating(parameter):
             optimizer = getattr(self.optimizers, kind)(**settings)
-            found = self.update(optimizer, parameter, gradient, step, dict(present.values()))
-        return {"parameter": found["parameter"], **{output: found[place] for output, (place, _) in present.items()}}
+            found = self.update(optimizer, parameter, gradient, step, dict(slots.values()))
+        return {"parameter": found["parameter"], **{output: found[place] for output, (place, _) in slots.items()}}
 
     def dropout(self, attributes: Dropout, x: Native, mask: Native) -> Native:
         self.compose("Keras's dropout draws its own mask")
@@ -138,7 +141,8 @@ class KerasSteps(KerasIdiom):
             "centered": mean is not None,
         }
         slots = {"v": ("_velocities", v), "mean": ("_average_gradients", mean), "velocity": ("_momentums", velocity)}
-        return self._updated("RMSprop", settings, parameter, gradient, slots)
+        present = {output: (place, value) for output, (place, value) in slots.items() if value is not None}
+        return self._updated("RMSprop", settings, parameter, gradient, present)
 
     def _rmsprop(
         self,
@@ -171,3 +175,18 @@ class KerasSteps(KerasIdiom):
         if velocity is None or a.velocity_of == "gradients":
             step = ops.multiply(step, a.learning_rate)
         return {"parameter": ops.subtract(parameter, step), **made}
+
+    def adagrad(self, attributes: Adagrad, parameter: Native, gradient: Native, v: Native | None = None) -> Natives:
+        a, ops = attributes, self.ops
+        if is_native(a.epsilon_inside) or a.epsilon_inside:
+            settings = {
+                "learning_rate": a.learning_rate,
+                "initial_accumulator_value": a.initial,
+                "epsilon": a.epsilon,
+            }
+            return self._updated("Adagrad", settings, parameter, gradient, {"v": ("_accumulators", v)})
+        self.compose("Keras's Adagrad adds epsilon inside the root")
+        v = ops.full_like(parameter, a.initial) if v is None else v
+        square = ops.add(v, ops.square(gradient))
+        step = ops.divide(gradient, ops.add(ops.sqrt(square), a.epsilon))
+        return {"parameter": ops.subtract(parameter, ops.multiply(step, a.learning_rate)), "v": square}

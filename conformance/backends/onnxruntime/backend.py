@@ -1,13 +1,15 @@
 """ONNX Runtime: every question is a model of one node, or of the few that an exporter writes. It has no gradients."""
 
 import platform
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
 
-from conformance.backends.base import Backend, Gradients, Native, Natives, Program, cpu_flags
+from conformance.backends.base import Backend, Gradients, Mode, Native, Natives, Program, cpu_flags
 from conformance.backends.onnxruntime.activations import OnnxActivations
-from conformance.backends.onnxruntime.graph import OPSET, Graph, Onnx
+from conformance.backends.onnxruntime.graph import ELEVEN, PRESENT, Graph, Onnx
 from conformance.backends.onnxruntime.normalization import OnnxNormalization
 from conformance.backends.onnxruntime.windows import OnnxWindows
 from conformance.case.contract import NoAttributes
@@ -18,15 +20,30 @@ from conformance.case.job import Description, Tensor, Unsupported, is_native
 from conformance.errors import NotTranslatable
 
 _UNOPTIMISED = "unoptimised"
+_ELEVEN = "opset11"
+# What opset 11 has no node for, has with other inputs or attributes, or (Clip) has in ONNX Runtime for float32 alone.
+_AFTER_ELEVEN = (
+    *("gelu", "silu", "mish", "hard_swish", "relu6", "hard_tanh"),
+    *("average_pool?d", "lp_pool2d", "fold", "resize?d", "mean"),
+    *("batch_norm_training", "layer_norm", "group_norm", "softmax_cross_entropy"),
+)
 
 
 class OnnxRuntimeBackend(OnnxActivations, OnnxNormalization, OnnxWindows, Backend):
-    """Sessions on the CPU, with one thread and all graph optimisations, or none in the mode `unoptimised`."""
+    """Sessions on the CPU, with one thread and all graph optimisations, or none in the mode `unoptimised`.
+
+    The mode `opset11` writes the same models in ONNX's opset 11, as far as it has their nodes: what an older exporter
+    wrote with the same words.
+    """
 
     module: ClassVar[str] = "onnxruntime"
     install: ClassVar[str] = 'pip install "onnxruntime>=1.32,<1.33" "onnx>=1.20"'
     absent: ClassVar[tuple[str, ...]] = ("*:gradients",)
     partial: ClassVar[bool] = True
+    offers: ClassVar[Mapping[str, Mode]] = {
+        _UNOPTIMISED: Mode(about="no graph optimisations", trains=False),
+        _ELEVEN: Mode(about="models in opset 11, as far as it has their nodes", trains=False, lacks=_AFTER_ELEVEN),
+    }
     prelude: ClassVar[tuple[str, ...]] = (
         "from onnx import helper",
         "from onnx import numpy_helper",
@@ -41,17 +58,16 @@ class OnnxRuntimeBackend(OnnxActivations, OnnxNormalization, OnnxWindows, Backen
         import onnxruntime
 
         self._onnx, self._runtime = onnx, onnxruntime
-        for mode in modes:
-            if mode != _UNOPTIMISED:
-                raise NotTranslatable(f"ONNX Runtime has no mode {mode!r} here, only {_UNOPTIMISED!r}")
         if device != "cpu":
             raise NotTranslatable(f"ONNX Runtime has no device {device!r} here")
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = 1
-        if modes:
+        self._opset = ELEVEN if _ELEVEN in modes else PRESENT
+        if _UNOPTIMISED in modes:
             self._options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
     def describe(self) -> Description:
+        lacking = [glob for mode in self.modes for glob in self.offers[mode].lacks]
         return Description(
             backend="onnxruntime",
             versions={
@@ -63,13 +79,15 @@ class OnnxRuntimeBackend(OnnxActivations, OnnxNormalization, OnnxWindows, Backen
             device=f"{self.device} ({platform.machine()}, CPUExecutionProvider)",
             cpu_features=cpu_flags(),
             switches={
-                "opset": str(OPSET),
+                "opset": str(self._opset.number),
                 "threads": "1",
-                "graph optimisations": "none" if self.modes else "all",
+                "graph optimisations": "none" if _UNOPTIMISED in self.modes else "all",
             },
             accumulators=(("*", "float16", "outputs", "float32"),),
-            absent=self.absent,
-            operators=self.operators(),
+            absent=(*self.absent, *lacking),
+            operators=tuple(
+                name for name in self.operators() if not any(fnmatchcase(name, glob) for glob in lacking)
+            ),
         )
 
     def put(self, tensor: Tensor) -> Native:
@@ -84,9 +102,9 @@ class OnnxRuntimeBackend(OnnxActivations, OnnxNormalization, OnnxWindows, Backen
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
     ) -> tuple[Natives, Gradients]:
-        self.onnx = Onnx(self._onnx, self._runtime, self._options, self.log)
+        self.onnx = Onnx(self._onnx, self._runtime, self._options, self.log, self._opset)
         self.np = self.onnx.np
-        if self.modes:
+        if _UNOPTIMISED in self.modes:
             self.log.write("options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL")
         outputs = program.run(self, operands, lambda _, value: value)
         return outputs, {name: Unsupported(reason="ONNX Runtime's inference has no gradients") for name in sources}

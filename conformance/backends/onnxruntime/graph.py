@@ -1,35 +1,64 @@
 """A model of ONNX, written node by node with `onnx.helper`, and run with ONNX Runtime."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conformance.backends.base import CallLog, Native, Recorded
+from conformance.errors import NotTranslatable
 
-# The first opset with Swish; every model is written in it.
-OPSET: Final = 24
-# The file format that goes with this opset.
-IR_VERSION: Final = 11
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opset:
+    """A version of ONNX's operators, and of the file format that came with it."""
+
+    number: int
+    ir_version: int
+
+
+# The first one with Swish.
+PRESENT: Final = Opset(number=24, ir_version=11)
+# Its softmax makes one row of an axis and all that follow it, as up to 12; many published models are written in it.
+ELEVEN: Final = Opset(number=11, ir_version=6)
 
 
 class Onnx:
     """The modules that models are written and run with, recorded in one log."""
 
-    def __init__(self, onnx: Any, runtime: Any, options: Any, log: CallLog) -> None:
-        """Speaks to the modules `onnx` and `onnxruntime`; the sessions get these options."""
+    def __init__(self, onnx: Any, runtime: Any, options: Any, log: CallLog, opset: Opset) -> None:
+        """Speaks to the modules `onnx` and `onnxruntime`; the sessions get these options, the models this opset."""
         self.helper = Recorded(onnx.helper, "helper", log)
         self.numpy_helper = Recorded(onnx.numpy_helper, "numpy_helper", log)
         self.runtime = Recorded(runtime, "ort", log)
         self.np = Recorded(np, "np", log)
         self.options = options
         self.log = log
+        self.opset = opset
+        self._schemas = onnx.defs
         log.name(options, "options")
 
     def element_type(self, dtype: np.dtype[Any]) -> int:
         """The number that ONNX has for a type of NumPy."""
         return int(self.helper.unrecorded.np_dtype_to_tensor_dtype(dtype))
+
+    def require(self, kind: str, inputs: int, attributes: Sequence[str]) -> None:
+        """Refuses a node that the opset has not, with so many inputs and these attributes.
+
+        Raises:
+            NotTranslatable: with what it lacks.
+        """
+        opset = self.opset.number
+        if not self._schemas.has(kind, opset):
+            raise NotTranslatable(f"ONNX's opset {opset} has no {kind}")
+        schema = self._schemas.get_schema(kind, opset)
+        if inputs > schema.max_input:
+            raise NotTranslatable(f"{kind} takes {schema.max_input} inputs in ONNX's opset {opset}, not {inputs}")
+        lacking = sorted(set(attributes) - set(schema.attributes))
+        if lacking:
+            raise NotTranslatable(f"{kind} has no {', '.join(lacking)} in ONNX's opset {opset}")
 
 
 class Graph:
@@ -73,6 +102,7 @@ class Graph:
 
     def nodes(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
         """One operator of ONNX with so many outputs."""
+        self._onnx.require(kind, len(inputs), list(attributes))
         names = [f"{kind}_{len(self._nodes)}" + (f"_{place}" if place else "") for place in range(outputs)]
         self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), names, **attributes))
         return names
@@ -82,8 +112,9 @@ class Graph:
         helper, log = self._onnx.helper, self._onnx.log
         told = [helper.make_empty_tensor_value_info(name) for name in outputs]
         graph = helper.make_graph(self._nodes, self._name, self._inputs, told, self._initializers)
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        opset = self._onnx.opset
+        opsets = [helper.make_opsetid("", opset.number)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=opset.ir_version)
         written = Recorded(model, log.called(model), log).SerializeToString()
         session = self._onnx.runtime.InferenceSession(written, self._onnx.options, providers=["CPUExecutionProvider"])
         results: list[NDArray[np.generic]] = Recorded(session, log.called(session), log).run(None, self._fed)

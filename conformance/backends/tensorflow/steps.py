@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from conformance.backends.base import CallLog, Native, Natives, Recorded, without_native
-from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
+from conformance.case.families.steps import Adagrad, Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 from conformance.case.job import is_native
 
 
@@ -94,7 +94,7 @@ class TensorFlowSteps:
         settings: Mapping[str, Any],
         parameter: Native,
         gradient: Native,
-        slots: Mapping[str, tuple[str, Native]] = MappingProxyType({}),
+        slots: Mapping[str, tuple[str, Native | None]] = MappingProxyType({}),
         *,
         step: int = 1,
     ) -> Natives:
@@ -105,7 +105,8 @@ class TensorFlowSteps:
             settings: its arguments; those that are left to the framework are left out.
             parameter: the variable's value.
             gradient: the variable's.
-            slots: by output, the optimizer's list of slots, and what stands in its only one.
+            slots: by output, the optimizer's list of slots, and what stands in its only one; None leaves it as the
+                optimizer makes it.
             step: counted from 1.
         """
         tf, given = self._tf, without_native(settings)
@@ -118,8 +119,9 @@ class TensorFlowSteps:
         self.log.write("optimizer.build([variable])")
         found = {key: getattr(optimizer, place)[0] for key, (place, _) in slots.items()}
         for key, (place, value) in slots.items():
-            found[key].assign(value)
-            self.log.write(f"optimizer.{place}[0].assign({{}})", value)
+            if value is not None:
+                found[key].assign(value)
+                self.log.write(f"optimizer.{place}[0].assign({{}})", value)
         optimizer.iterations.assign(step - 1)
         self.log.write(f"optimizer.iterations.assign({step - 1})")
         optimizer.apply([gradient], [variable])
@@ -287,3 +289,23 @@ class TensorFlowSteps:
         if velocity is None or a.velocity_of == "gradients":
             step = tf.multiply(step, a.learning_rate)
         return {"parameter": tf.subtract(parameter, step), **made}
+
+    def adagrad(self, attributes: Adagrad, parameter: Native, gradient: Native, v: Native | None = None) -> Natives:
+        a, tf = attributes, self.tf
+        if self.own:
+            return self._keras_adagrad(a, parameter, gradient, v)
+        v = tf.constant(a.initial, parameter.dtype, parameter.shape) if v is None else v
+        if not a.epsilon_inside:
+            slots, settings = {"var": parameter, "accum": v}, {"lr": a.learning_rate, "epsilon": a.epsilon}
+            results = self._applied("ResourceApplyAdagradV2", slots, settings, gradient, {})
+            return {"parameter": results["var"], "v": results["accum"]}
+        self.compose("TensorFlow's kernel adds epsilon outside the root")
+        square = tf.add(v, tf.square(gradient))
+        step = tf.divide(gradient, tf.sqrt(tf.add(square, a.epsilon)))
+        return {"parameter": tf.subtract(parameter, tf.multiply(step, a.learning_rate)), "v": square}
+
+    def _keras_adagrad(self, a: Adagrad, parameter: Native, gradient: Native, v: Native | None) -> Natives:
+        if not is_native(a.epsilon_inside) and not a.epsilon_inside:
+            self.compose("Keras adds epsilon inside the root")
+        settings = {"learning_rate": a.learning_rate, "initial_accumulator_value": a.initial, "epsilon": a.epsilon}
+        return self._keras_update("Adagrad", settings, parameter, gradient, {"v": ("_accumulators", v)})

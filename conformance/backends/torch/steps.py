@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from conformance.backends.base import CallLog, Native, Natives, Recorded, translated, without_native
-from conformance.case.families.steps import Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
+from conformance.case.families.steps import Adagrad, Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
 from conformance.case.job import is_native
 
 
@@ -168,6 +168,19 @@ class TorchSteps:
         rates = (a.learning_rate, 1.0) if a.velocity_of == "steps" else (1.0, a.learning_rate)
         made["velocity"] = self.torch.add(self.torch.mul(velocity, a.momentum), step, alpha=rates[0])
         return {"parameter": self.torch.sub(parameter, made["velocity"], alpha=rates[1]), **made}
+
+    def adagrad(self, attributes: Adagrad, parameter: Native, gradient: Native, v: Native | None = None) -> Natives:
+        a = attributes
+        if is_native(a.epsilon_inside) or not a.epsilon_inside:
+            settings = {"lr": a.learning_rate, "initial_accumulator_value": a.initial, "eps": a.epsilon}
+            state = {} if v is None else {"sum": v}
+            updated, kept = self._stepped("Adagrad", settings, parameter, gradient, state)
+            return {"parameter": updated, "v": kept["sum"]}
+        self.compose("torch's Adagrad adds epsilon outside the root")
+        v = self.torch.full_like(parameter, a.initial) if v is None else v
+        square = self.torch.add(v, self.torch.square(gradient))
+        step = self.torch.div(gradient, self.torch.sqrt(self.torch.add(square, a.epsilon)))
+        return {"parameter": self.torch.sub(parameter, step, alpha=a.learning_rate), "v": square}
 
 
 def _arguments(first: str, settings: Mapping[str, Any]) -> str:

@@ -69,6 +69,16 @@ class RmsProp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adagrad:
+    """A step without the operand `v` is the first: every sum of squares is `initial` before it."""
+
+    learning_rate: float = 0.01
+    epsilon: float = 1e-10
+    epsilon_inside: bool = False
+    initial: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdamW(Adam):
     """Adam; the parameter also loses its share `learning_rate * weight_decay`."""
 
@@ -106,6 +116,14 @@ def rmsprop_shapes(attributes: RmsProp, shapes: Shapes) -> dict[str, Shape]:
     require(0 <= a.rho < 1, f"rho must be in [0, 1), got {a.rho}")
     require(bool(a.momentum) == ("velocity" in shapes), f"a velocity goes with momentum, got momentum {a.momentum}")
     return update_shapes(attributes, shapes)
+
+
+def adagrad_shapes(attributes: Adagrad, shapes: Shapes) -> dict[str, Shape]:
+    """As `update_shapes`; the first step makes its slot."""
+    initial = attributes.initial
+    require(initial >= 0, f"initial must not be negative, got {initial}")
+    require(not initial or "v" not in shapes, f"a step from v has no initial sum, got {initial}")
+    return {**update_shapes(attributes, shapes), "v": shapes["parameter"]}
 
 
 def glorot_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
@@ -165,6 +183,14 @@ OPERATORS: Final = (
         ),
         outputs=("parameter", "v", "mean", "velocity"),
         shapes=rmsprop_shapes,
+        data=("normal",),
+    ),
+    Operator(
+        name="adagrad",
+        attributes=Adagrad,
+        operands=(_PARAMETER, _GRADIENT, replace(_SECOND_MOMENT, optional=True)),
+        outputs=("parameter", "v"),
+        shapes=adagrad_shapes,
         data=("normal",),
     ),
     Operator(

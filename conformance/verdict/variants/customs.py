@@ -1,4 +1,4 @@
-"""Readings that are customs, not faults: which derivative holds at a kink, an older slope.
+"""Readings that are customs, not faults: which derivative holds at a kink or far from it, an older slope.
 
 Systems legitimately differ in them, so no case has to notice them and the mutation score does not count them; probes
 name them. At a kink the derivative from below, the one from above and their mean are the answers in use.
@@ -22,6 +22,11 @@ _SELU_SCALE: Final = 1.0507009873554805
 _SELU_BELOW: Final = _SELU_SCALE * 1.6732632423543772
 # A slope of three operations (hard swish: a product, a quotient, a sum) and a rounded constant, times a cotangent.
 _ROUNDINGS: Final = 5
+
+# Far below 0: exp(x) is less than half a rounding of 1 in every format, so that y is -a, and y + a is 0.
+_TAIL: Final = -64.0
+# An exponential's four, a scale and an alpha, both rounded, and the cotangent.
+_TAIL_ROUNDINGS: Final = 9
 
 # A kink: where it is, and the derivatives below and above it.
 Kink = tuple[float, Any, Any]
@@ -76,6 +81,36 @@ def _mean(below: Any, above: Any) -> Any:
     return (below + above) / 2
 
 
+def _in_the_tail(job: Job, exponential: bool) -> Reading | None:
+    """The gradient of x with the slope a exp(x) where x is far below 0, or with y + a, which has become 0 there."""
+    x = numbers(job.operands["x"])
+    far = x < _TAIL
+    if not job.cotangents or not far.any():
+        return None
+    below = _SELU_BELOW if job.operator == "selu" else job.attributes.alpha
+    with np.errstate(over="ignore"):
+        product = numbers(job.cotangents["output"]) * (below * np.exp(x) if exponential else 0.0)
+    own = bounded(job, product, _TAIL_ROUNDINGS, np.abs(product)) if exponential else exactly(product)
+
+    def change(found: Expectations) -> Expectations:
+        if not found.gradients:
+            return found
+        gradient = found.gradients["x"]
+        return replaced(
+            found,
+            None,
+            {
+                "x": type(gradient)(
+                    value=np.where(far, own.value, gradient.value),
+                    bound=np.where(far, own.bound, gradient.bound),
+                    scale=np.where(far, own.scale, gradient.scale),
+                )
+            },
+        )
+
+    return Reading(job=job, change=change)
+
+
 def _fifth(job: Job) -> Reading:
     """clip(x / 5 + 1 / 2, 0, 1)."""
     x = numbers(job.operands["x"])
@@ -120,6 +155,20 @@ CUSTOMS: Final = (
                 "A maximum or minimum of equal numbers shares its cotangent, as JAX's does.",
                 _mean,
             ),
+        )
+    ),
+    *(
+        Variant(
+            name=name,
+            operators=("elu", "selu"),
+            about=about,
+            seen_by="an input far below 0, where gradients are asked",
+            read=partial(_in_the_tail, exponential=exponential),
+            touches="gradients",
+        )
+        for name, about, exponential in (
+            ("slope of an exponential in the tail", "The slope is computed from x, and stays positive.", True),
+            ("slope of 0 in the tail", "The slope is computed from the output, which has become -alpha.", False),
         )
     ),
     Variant(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from math import log
+from math import log, prod
 from typing import Any, Final
 
 import numpy as np
@@ -117,12 +117,34 @@ def _axis(job: Job, axis: int) -> Reading | None:
 
 def _everything(job: Job) -> Reading | None:
     """One sum over all elements: x as a single row."""
-    shape = job.operands["x"].shape
-    if job.operands["x"].data.size == shape[job.attributes.axis]:
+    if job.operands["x"].data.size == job.operands["x"].shape[job.attributes.axis]:
         return None
+    return _in_rows(job, 1)
+
+
+def _from_its_axis(job: Job) -> Reading | None:
+    """One sum over the axis and all that follow it; from the first one on, that is everything."""
+    shape = job.operands["x"].shape
+    axis = job.attributes.axis % len(shape)
+    if axis == 0 or prod(shape) == 0 or prod(shape[axis + 1 :]) == 1:
+        return None
+    return _in_rows(job, prod(shape[:axis]))
+
+
+def _from_the_second(job: Job) -> Reading | None:
+    """One sum over all axes but the first, where another than the second was asked."""
+    shape = job.operands["x"].shape
+    if len(shape) < 3 or prod(shape) == 0 or job.attributes.axis % len(shape) == 1:
+        return None
+    return _in_rows(job, shape[0])
+
+
+def _in_rows(job: Job, count: int) -> Reading:
+    """One sum over each of so many rows."""
+    shape = job.operands["x"].shape
 
     def row(x: Array) -> Array:
-        return x.reshape(1, -1)
+        return x.reshape(count, -1)
 
     def back(x: Array) -> Array:
         return x.reshape(shape)
@@ -404,6 +426,20 @@ VARIANTS: Final = (
         about="Without an axis the sum runs over the whole array.",
         seen_by="several lines",
         read=_everything,
+    ),
+    Variant(
+        name="softmax from its axis on",
+        operators=("softmax", "log_softmax"),
+        about="Up to ONNX's opset 12 the axis and all that follow it make one row.",
+        seen_by="an axis before the last",
+        read=_from_its_axis,
+    ),
+    Variant(
+        name="softmax from the second axis on",
+        operators=("softmax", "log_softmax"),
+        about="Up to ONNX's opset 12 the axis is 1 where nobody says, and all that follow it make one row with it.",
+        seen_by="the last of three axes",
+        read=_from_the_second,
     ),
     Variant(
         name="logarithm of the softmax",

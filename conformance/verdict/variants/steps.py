@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from conformance.case.families.steps import Adam, AdamW
+from conformance.case.families.steps import Adagrad, Adam, AdamW
 from conformance.case.job import Job
 from conformance.case.model import Shape
 from conformance.verdict.model import Expectation, exactly
@@ -29,7 +29,7 @@ from conformance.verdict.variants.reading import (
 )
 
 _ADAMS: Final = ("adam", "adamw")
-_UPDATES: Final = ("sgd", "sgd_momentum", "rmsprop", *_ADAMS)
+_UPDATES: Final = ("sgd", "sgd_momentum", "rmsprop", "adagrad", *_ADAMS)
 # Roundings of a step of Adam beside those of 1 - beta, as the reference counts them, and then some.
 _STEP: Final = 32
 
@@ -151,13 +151,15 @@ def _usual(a: Adam, m: Array, v: Array, step: int) -> Array:
     return m / first / (np.sqrt(v / second) + a.epsilon)
 
 
-def _old_slots(job: Job) -> Reading:
-    """The slots go back as they came."""
+def _old_slots(job: Job) -> Reading | None:
+    """The slots go back as they came, where any came."""
     slots = {
         name: exactly(numbers(tensor))
         for name, tensor in job.operands.items()
         if name not in ("parameter", "gradient")
     }
+    if not slots:
+        return None
     return Reading(job=job, change=lambda found: replaced(found, slots))
 
 
@@ -235,6 +237,40 @@ def _decay_alone(job: Job) -> Reading | None:
 
 def _epsilon_elsewhere(job: Job) -> Reading | None:
     return reread(job, epsilon_inside=not job.attributes.epsilon_inside)
+
+
+# Sums of squares ----------------------------------------------------------------------------------------------------
+
+
+def _sum_started(job: Job, given: float, other: float) -> Reading | None:
+    """A first step from another sum of squares."""
+    if "v" in job.operands or job.attributes.initial != given:
+        return None
+    return reread(job, initial=other)
+
+
+def _sum_forgotten(job: Job) -> Reading | None:
+    if "v" not in job.operands:
+        return None
+    return Reading(job=with_operand(job, "v", stored(job, np.zeros(job.operands["v"].shape))))
+
+
+def _adagrad(job: Job, divisor: Callable[[Adagrad, Array, Array], Array]) -> Reading | None:
+    """Another divisor, out of the sums of squares before and after the step; the sum is the reference's."""
+    a: Adagrad = job.attributes
+    parameter, gradient = numbers(job.operands["parameter"]), numbers(job.operands["gradient"])
+    before = numbers(job.operands["v"]) if "v" in job.operands else np.full(parameter.shape, a.initial)
+
+    def change(found: Expectations) -> Expectations:
+        with np.errstate(all="ignore"):
+            step = a.learning_rate * gradient / divisor(a, before, before + gradient**2)
+        return replaced(found, {"parameter": bounded(job, parameter - step, _STEP, np.abs(parameter) + np.abs(step))})
+
+    return Reading(job=job, change=change, rounds=True)
+
+
+def _under_or_beside(a: Adagrad, square: Array) -> Array:
+    return np.sqrt(square + a.epsilon) if a.epsilon_inside else np.sqrt(square) + a.epsilon
 
 
 # Initialisers -------------------------------------------------------------------------------------------------------
@@ -401,8 +437,8 @@ VARIANTS: Final = (
     ),
     Variant(
         name="epsilon on the other side of the root",
-        operators=("rmsprop",),
-        about="Keras and TensorFlow add epsilon under the root, PyTorch to it.",
+        operators=("rmsprop", "adagrad"),
+        about="Keras adds epsilon under the root, PyTorch to it; TensorFlow has a kernel for each.",
         seen_by="an epsilon that counts, as 0.001",
         read=_epsilon_elsewhere,
     ),
@@ -419,6 +455,48 @@ VARIANTS: Final = (
         about="Keras' default stands where PyTorch's 1e-8 was asked.",
         seen_by="an epsilon of 1e-8 with gradients and slots near it",
         read=partial(_epsilon, given=1e-8, other=1e-7),
+    ),
+    Variant(
+        name="a sum of squares that starts at 0.1",
+        operators=("adagrad",),
+        about="Keras' default stands where PyTorch's 0 was asked.",
+        seen_by="a first step from 0",
+        read=partial(_sum_started, given=0.0, other=0.1),
+    ),
+    Variant(
+        name="a sum of squares that starts at 0",
+        operators=("adagrad",),
+        about="PyTorch's default stands where Keras' 0.1 was asked.",
+        seen_by="a first step from 0.1",
+        read=partial(_sum_started, given=0.1, other=0.0),
+    ),
+    Variant(
+        name="the sum of squares begun anew",
+        operators=("adagrad",),
+        about="What the steps before have gathered is not passed on.",
+        seen_by="a sum of squares from steps before",
+        read=_sum_forgotten,
+    ),
+    Variant(
+        name="divided by the sum of squares, not its root",
+        operators=("adagrad",),
+        about="The square root is forgotten.",
+        seen_by=_GENERAL,
+        read=_of(_adagrad, divisor=lambda a, before, after: after + a.epsilon),
+    ),
+    Variant(
+        name="divided by the root before the step",
+        operators=("adagrad",),
+        about="The gradient's square is added after it was divided.",
+        seen_by=_GENERAL,
+        read=_of(_adagrad, divisor=lambda a, before, after: _under_or_beside(a, before)),
+    ),
+    Variant(
+        name="epsilon of 1e-7",
+        operators=("adagrad",),
+        about="Keras' default stands where PyTorch's 1e-10 was asked.",
+        seen_by="an epsilon of 1e-10 with gradients and sums near it",
+        read=partial(_epsilon, given=1e-10, other=1e-7),
     ),
     Variant(
         name="no velocity kept",

@@ -97,9 +97,7 @@ def _seeded(form: str, target: str, native: Mapping[str, Any]) -> Seeded:
     )
 
 
-def forms(
-    trainings: Mapping[str, Mapping[str, Mapping[str, Any]]], abouts: Mapping[str, str]
-) -> tuple[Form, ...]:
+def forms(trainings: Mapping[str, Mapping[str, Mapping[str, Any]]], abouts: Mapping[str, str]) -> tuple[Form, ...]:
     """Every training that was followed step by step, with its sentence where it is known."""
     followed = {
         form: {target: record for target, record in records.items() if "native" not in record}

@@ -15,7 +15,7 @@ from conformance.report.svg import number, tag, text
 _WIDTH: Final = 640.0
 _HEIGHT: Final = 260.0
 _LEFT: Final = 58.0
-_RIGHT: Final = 96.0
+_RIGHT: Final = 120.0
 _TOP: Final = 14.0
 _BOTTOM: Final = 38.0
 # Marks, in a square from -1 to 1: circle, square, triangle, diamond, cross, bar.

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from conformance.reference.chains import EXPONENTIAL, LOGARITHM, ROOT, SATURATING, chained
-from conformance.reference.magnitude import Array, Gradients, Magnitudes, Outputs, exact
+from conformance.reference.magnitude import Array, Gradients, Magnitude, Magnitudes, Outputs, exact
 from conformance.reference.padding import InvalidShape, require_shape
 
 # Below exp(-1000) every format's smallest normal number is far away (float64's is exp(-708.4)), even if the exponent
@@ -169,7 +169,7 @@ def softmax_magnitude(cotangents: Outputs | None, *, x: Array, axis: int) -> Mag
     """
     line = shares(x, axis)
     p, count = line.share, x.shape[axis]
-    roundings = line.distance + (EXPONENTIAL + ROOT) + line.roundings
+    roundings = line.distance + (line.roundings + (EXPONENTIAL + ROOT))
     magnitudes = Magnitudes(outputs={"output": chained((roundings, p), underflow=count + 3.0)}, gradients={})
     if cotangents is not None:
         size = np.abs(_cotangent(cotangents, x))
@@ -177,17 +177,20 @@ def softmax_magnitude(cotangents: Outputs | None, *, x: Array, axis: int) -> Mag
         total = weight.sum(axis=axis, keepdims=True)
         # The sum over j of n_j |g_j| p_j: each term with its own number of roundings, all through one chain at most
         # `longest` long.
-        own = (roundings * weight).sum(axis=axis, keepdims=True)
-        other = np.minimum(roundings, NEGLIGIBLE + line.roundings).max(axis=axis, keepdims=True)
-        longest = roundings + other + count + 3
-        flushed = (count + 3) * (size + total + p * size.sum(axis=axis, keepdims=True)) + (count + 3)
-        magnitudes.gradients["x"] = chained(
-            (roundings + 3, weight),
-            (roundings + count + 3, p * total),
-            (1.0, p * own),
-            underflow=flushed,
-            longest=longest,
-        )
+        own = np.einsum("...i,...i", np.moveaxis(roundings, axis, -1), np.moveaxis(weight, axis, -1))
+        other = np.minimum(roundings.max(axis=axis, keepdims=True), NEGLIGIBLE + line.roundings)
+        # With all of them, (n_i + 3) p_i |g_i| + (n_i + C + 3) p_i T + p_i own, T the sum of the weights.
+        both = size + total
+        counted = roundings + 3
+        counted *= both
+        counted += count * total + np.expand_dims(own, axis)
+        counted *= p
+        longest = roundings + (other + (count + 3))
+        counted /= longest
+        both += p * size.sum(axis=axis, keepdims=True)
+        both += 1
+        both *= count + 3
+        magnitudes.gradients["x"] = Magnitude(terms=longest, absolute=counted, underflow=both)
     return magnitudes
 
 
@@ -263,7 +266,9 @@ class Shares:
     def distance(self) -> Array:
         """Returns |d|, of x's shape; 0 where exp(d) has `VANISHED`, because no relative error is claimed there."""
         distance = np.abs(self.shifted)
-        return np.where(distance >= VANISHED, 0.0, distance)
+        if not distance.max(initial=0.0) < VANISHED:
+            distance = np.where(distance >= VANISHED, 0.0, distance)
+        return distance
 
     @cached_property
     def roundings(self) -> Array:

@@ -39,6 +39,13 @@ def chained(*terms: Chained, underflow: Array | float, longest: Array | float = 
             are spread over several pairs; it makes gamma cover their products.
     """
     length = np.asarray(longest, dtype=np.float64)
+    if len(terms) == 1:
+        ((roundings, size),) = terms
+        if np.min(roundings, initial=np.inf) >= length.max(initial=0.0) and np.ndim(size) >= np.ndim(roundings):
+            # n |t| / N with N = n.
+            return Magnitude(
+                terms=np.asarray(roundings, np.float64), absolute=size, underflow=np.asarray(underflow, np.float64)
+            )
     weighted = np.zeros(())
     for roundings, size in terms:
         length = np.maximum(length, roundings)

@@ -6,8 +6,9 @@ The exception of the whole package is here, too:
       InvalidShape    the operands and attributes ask a question that has no answer
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, wraps
 
 import numpy as np
 
@@ -47,6 +48,23 @@ class InvalidShape(ValueError):
 
 def _rebuilt(what: str, got: object, required: str) -> InvalidShape:
     return InvalidShape(what, got=got, required=required)
+
+
+# Windows whose counts, and configurations whose windows are kept: three data sets, values and bounds share them.
+KEPT = 1 << 12
+
+
+def _kept(count: "Callable[[Window], Array]") -> "Callable[[Window], Array]":
+    """Returns a count that is made once for each window; read-only."""
+
+    @wraps(count)
+    @lru_cache(KEPT)
+    def kept(window: "Window") -> Array:
+        counts = count(window)
+        counts.flags.writeable = False
+        return counts
+
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,7 @@ class Window:
             first * self.stride + offset, last * self.stride + offset + 1, self.stride
         )
 
+    @_kept
     def taps_inside(self) -> Array:
         """Returns how many taps of each window fall inside the input, float64 of shape (outputs,)."""
         counts = np.zeros(self.outputs)
@@ -96,10 +115,12 @@ class Window:
             counts[self.seen_by(tap)[0]] += 1
         return counts
 
+    @_kept
     def taps_padded(self) -> Array:
         """Returns how many taps of each window fall inside the padded input, float64 of shape (outputs,)."""
         return replace(self, size=self.low + self.size + self.high, low=0, high=0).taps_inside()
 
+    @_kept
     def outputs_seeing(self) -> Array:
         """Returns how many pairs of window and tap look at each input position, float64 of shape (size,)."""
         counts = np.zeros(self.size)
@@ -107,6 +128,7 @@ class Window:
             counts[self.seen_by(tap)[1]] += 1
         return counts
 
+    @_kept
     def outputs_inside(self) -> Array:
         """Returns how many windows have each tap inside the input, float64 of shape (kernel,)."""
         seen = (self.seen_by(tap)[0] for tap in range(self.kernel))
@@ -133,6 +155,19 @@ def windows(
     Raises:
         InvalidShape: an attribute has the wrong length or is out of range, or no window fits.
     """
+    pairs = padding if isinstance(padding, str) else require_pairs(padding, rank=len(sizes))
+    return _windows(tuple(sizes), tuple(kernel), tuple(stride), tuple(dilation), pairs, ceil_mode)
+
+
+@lru_cache(KEPT)
+def _windows(
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    padding: str | Pairs,
+    ceil_mode: bool,
+) -> tuple[Window, ...]:
     rank = len(sizes)
     for name, values in (("kernel", kernel), ("stride", stride), ("dilation", dilation)):
         require_counts(name, values, rank=rank)
@@ -141,7 +176,7 @@ def windows(
         # Every window of "same" begins inside the input, as the definition has it.
         ceil_mode = ceil_mode and padding == "valid"
     else:
-        pairs = list(require_pairs(padding, rank=rank))
+        pairs = list(padding)
     made = []
     for axis, (size, taps, step, spread, (low, high)) in enumerate(
         zip(sizes, kernel, stride, dilation, pairs, strict=True)

@@ -216,7 +216,7 @@ def _wanted(asked: Answered, names: Names) -> list[tuple[str, str, Expectation]]
 
     def given(name: str, expectation: Expectation) -> Expectation:
         value, bound = (axes.numbers_given(name, array) for array in (expectation.value, expectation.bound))
-        return replace(expectation, value=value, bound=bound)
+        return replace(expectation.within(bound), value=value)
 
     outputs = [
         (name, variable(name), given(name, expectation))

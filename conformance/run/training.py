@@ -584,7 +584,7 @@ def _as_case(training: Training) -> Case:
 
 def _exactly(tensor: Tensor) -> Expectation:
     value = oracle.to_float64(tensor)
-    return Expectation(value=value, bound=np.zeros(value.shape), scale=np.abs(value))
+    return Expectation(value=value, size=np.zeros(value.shape), scale=np.abs(value))
 
 
 def _judge_accuracy(floor: float, accuracy: float | None) -> Judgement:
@@ -599,7 +599,7 @@ def _first_outside(losses: Sequence[float], reference: ReferenceCourse) -> int |
     for step, (got, value, bound) in enumerate(
         zip(losses, reference.losses, reference.loss_bounds, strict=False), start=1
     ):
-        expectation = Expectation(value=np.array(value), bound=np.array(bound), scale=np.array(abs(value)))
+        expectation = Expectation(value=np.array(value), size=np.array(bound), scale=np.array(abs(value)))
         tensor = Tensor("float32", np.array(got, dtype=np.float32))
         if not compare("loss", "outputs", "given", tensor, expectation, "float32").within:
             return step

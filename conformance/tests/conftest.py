@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from conformance.case.job import Target
 from conformance.case.model import Case, FormatName
@@ -11,6 +12,10 @@ from conformance.run.result import Result
 from conformance.tests import fakes, questions
 
 Ask = Callable[..., Result]
+# The first comparison of a type compiles.
+settings.register_profile("conformance", deadline=None)
+settings.load_profile("conformance")
+
 # Long enough for an honest answer on a busy machine, short enough to wait for a silent one.
 SECONDS = 60.0
 

@@ -16,7 +16,7 @@ BY_NAME = {detector.name: detector for detector in DETECTORS}
 
 def expectation(*values: float, bound: float = 0.0) -> Expectation:
     value = np.array(values)
-    return Expectation(value=value, bound=np.full(value.shape, bound), scale=np.abs(value))
+    return Expectation(value=value, size=np.full(value.shape, bound), scale=np.abs(value))
 
 
 def single(*values: float) -> Tensor:

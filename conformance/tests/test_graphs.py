@@ -110,7 +110,7 @@ def test_the_gradient_of_what_several_layers_take_is_their_sum():
 
 def test_a_sum_of_gradients_has_room_for_one_rounding_a_part_and_no_more():
     def part(value):
-        return Expectation(value=np.array(value), bound=np.zeros(()), scale=np.zeros(()))
+        return Expectation(value=np.array(value), size=np.zeros(()), scale=np.zeros(()))
 
     storage = FORMATS["float32"]
     found = summed([part(1.0), part(2.0), part(-4.0)], storage)

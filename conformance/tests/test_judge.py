@@ -38,7 +38,7 @@ def job(*, gradients: bool = True, format_: Any = "float32") -> Job:
 
 def exactly(*values: float, bound: float = 0.0) -> Expectation:
     array = np.array(values, np.float64)
-    return Expectation(value=array, bound=np.full(array.shape, bound), scale=np.abs(array))
+    return Expectation(value=array, size=np.full(array.shape, bound), scale=np.abs(array))
 
 
 EXPECTED = Expectations(outputs={"output": exactly(1, 2)}, gradients={"x": exactly(3, 4)})

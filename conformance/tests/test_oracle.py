@@ -82,8 +82,7 @@ def test_the_bound_of_a_sum_of_products_worked_by_hand() -> None:
     float32 = FORMATS["float32"]
     low = gamma(3, float32.unit) * 3.875
     assert low <= found.bound[0, 0] <= 1.01 * gamma(3, float32.unit + REFERENCE_UNIT) * 3.875 + 4 * float32.eta
-    assert found.root is not None
-    assert (found.scale[0, 0], found.root[0, 0]) == (3.875, 3**0.5)
+    assert (found.at((0, 0)).scale, found.at((0, 0)).root) == (3.875, 3**0.5)
 
 
 def test_borders_have_fewer_terms_and_tighter_bounds() -> None:

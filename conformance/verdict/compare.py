@@ -9,8 +9,7 @@ rest is looked at twice.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -18,18 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.case.job import Tensor
-from conformance.case.model import Shape
 from conformance.formats import Float64, Format, from_storage, round_to
 from conformance.verdict.model import Comparison, Expectation, Reason
+from conformance.verdict.scan import SMALLEST, SURELY, Scan, scan
 
 # Where the median bound exceeds this share of the values' root mean square, agreement says nothing.
 VACUOUS_SHARE: Final = 1 / 16
-# Elements that are compared at a time: a dozen arrays of this size fit into a second-level cache.
-BLOCK: Final = 1 << 14
-# An error up to this share of its bound does not exceed it by the roundings of its own measurement.
-SURELY: Final = 1 - 2.0**-50
-# Float64's smallest normal number: smaller bounds are taken for as much where an error is divided by them.
-SMALLEST: Final = 2.0**-1022
 
 
 def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectation, format_name: str) -> Comparison:
@@ -53,129 +46,98 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
         return comparison(within=False, reason=Reason.FORMAT, ratio=math.inf, bits=0.0)
     if value.size == 0:
         return comparison(within=True, reason=Reason.EXACT)
-    found = _Found.of(got, expectation, format_)
-    outside = found.outside
+    numbers = _numbers(got, format_)
+    seen = scan(
+        numbers,
+        value,
+        size=expectation.size,
+        growth=expectation.growth,
+        flushed=expectation.flushed,
+        scale=expectation.scale,
+        root=expectation.root,
+    )
+    rest = _Doubtful.of(seen.doubtful, numbers, expectation, format_)
+    worst, ratio = max((seen.place, seen.ratio), (rest.place, rest.ratio), key=lambda one: one[1])
+    astray = _misplaced_signs(numbers, expectation) if seen.signs else None
+    outside = len(rest.got)
     if outside:
-        reason = _difference(found.got_outside, found.expected_outside)
-    elif found.astray:
-        reason, outside = Reason.SIGN, found.astray
-    elif not found.differs or not (expectation.bound[found.worst] > 0 or (expectation.bound > 0).any()):
+        reason = _difference(rest.got, rest.expected)
+    elif astray is not None:
+        reason, outside = Reason.SIGN, int(astray.sum())
+        worst, ratio = int(np.argmax(astray)), 0.0
+    elif not seen.differs or seen.bounds == 0:
         reason = Reason.EXACT
-    elif _vacuous(expectation):
+    elif _vacuous(expectation, seen):
         reason = Reason.VACUOUS
     else:
         reason = Reason.WITHIN_BOUND
-    index = found.worst
+    index = tuple(int(place) for place in np.unravel_index(max(worst, 0), value.shape))
+    one = expectation.at(index)
     return comparison(
         within=not outside,
         reason=reason,
         worst_index=index,
-        expected=float(value[index]),
-        got=float(from_storage(got.data[index][None], format_)[0]),
-        error=found.error,
-        bound=float(expectation.bound[index]),
-        ratio=found.ratio,
+        expected=float(one.value),
+        got=float(numbers[index]),
+        error=_error(float(numbers[index]), float(one.value)),
+        bound=float(one.bound),
+        ratio=ratio,
         outside=outside,
-        bits=effective_bits(found.relative) if found.differs else math.inf,
+        bits=effective_bits(max(seen.relative, rest.relative)) if seen.differs else math.inf,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Found:
-    """What the elements of an array say together.
+class _Doubtful:
+    """What the elements say together that do not lie surely within.
 
     Attributes:
-        worst: the element with the largest error over bound; the first zero of the wrong sign where that is all.
-        error, ratio: of that element.
-        outside: how many lie outside; `got_outside`, `expected_outside` are their numbers.
-        astray: how many zeros have another sign than every honest computation gives them.
-        differs: some element is not the expected value itself.
+        place, ratio: of the element with the largest error over bound.
         relative: the largest error relative to the scale.
+        got, expected: the numbers of those that lie outside.
     """
 
-    worst: Shape
-    error: float
-    ratio: float
-    outside: int
-    got_outside: Float64
-    expected_outside: Float64
-    astray: int
-    differs: bool
-    relative: float
+    place: int = -1
+    ratio: float = 0.0
+    relative: float = 0.0
+    got: Float64 = field(default_factory=lambda: np.zeros(0))
+    expected: Float64 = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def of(cls, tensor: Tensor, expectation: Expectation, format_: Format) -> "_Found":
-        """Goes through the elements block by block: what fits into the cache is compared several times as fast."""
-        worst, worst_error, worst_ratio = (0,) * expectation.value.ndim, 0.0, -1.0
-        first_astray: Shape | None = None
-        got_outside, expected_outside = [np.zeros(0)], [np.zeros(0)]
-        relative, astray, differs = 0.0, 0, False
-        for start, at in _blocks(tensor.shape):
-            got, value = from_storage(tensor.data[at], format_), expectation.value[at]
-            wrong = _misplaced_signs(got, expectation, at)
-            if wrong is not None:
-                astray += int(wrong.sum())
-                first_astray = first_astray or _place(start, int(np.argmax(wrong)), wrong.shape)
-            error = _distance(got, value)
-            largest = float(error.max())
-            if not largest or (not math.isfinite(largest) and np.array_equal(got, value)):
-                continue  # infinities are equal, too; there is no room to be measured
-            differs = True
-            inside, ratio = _measure(got, value, expectation.bound[at], error, format_)
-            relative = max(relative, _relative(error, value, expectation, at))
-            place = int(np.argmax(ratio))
-            if ratio.flat[place] > worst_ratio:
-                worst = _place(start, place, ratio.shape)
-                worst_error, worst_ratio = float(error.flat[place]), float(ratio.flat[place])
-            if not inside.all():
-                got_outside.append(got[~inside])
-                expected_outside.append(value[~inside])
-        outside = sum(map(len, got_outside))
-        if astray and not outside and first_astray is not None:
-            worst, worst_error, worst_ratio = first_astray, 0.0, 0.0
+    def of(
+        cls, places: NDArray[np.intp], numbers: NDArray[Any], expectation: Expectation, format_: Format
+    ) -> "_Doubtful":
+        """Looks at the elements at some places, in row-major order."""
+        if not places.size:
+            return cls()
+        index = np.unravel_index(places, numbers.shape)
+        those, got = expectation.at(index), numbers[index].astype(np.float64)
+        error = _distance(got, those.value)
+        inside, ratio = _measure(got, those.value, those.bound, error, format_)
+        worst = int(np.argmax(ratio))
         return cls(
-            worst=worst,
-            error=worst_error,
-            ratio=max(worst_ratio, 0.0),
-            outside=outside,
-            got_outside=np.concatenate(got_outside),
-            expected_outside=np.concatenate(expected_outside),
-            astray=astray,
-            differs=differs,
-            relative=relative,
+            place=int(places[worst]),
+            ratio=float(ratio[worst]),
+            relative=_relative(error, those),
+            got=got[~inside],
+            expected=those.value[~inside],
         )
 
 
-def _blocks(shape: Shape) -> Iterator[tuple[Shape, Any]]:
-    """Indices that cut an array into parts of about a block, in row-major order; with the first element of each.
-
-    Along the axes, so that what is broadcast stays so.
-    """
-    if math.prod(shape) <= BLOCK:
-        yield (0,) * len(shape), ...
-        return
-    axis = 0
-    while axis + 1 < len(shape) and math.prod(shape[axis + 1 :]) > BLOCK:
-        axis += 1
-    step = max(1, BLOCK // max(1, math.prod(shape[axis + 1 :])))
-    for lead in np.ndindex(shape[:axis]):
-        for first in range(0, shape[axis], step):
-            start = (*lead, first, *(0,) * (len(shape) - axis - 1))
-            yield start, (*lead, slice(first, first + step))
+def _numbers(tensor: Tensor, format_: Format) -> NDArray[Any]:
+    """The numbers of an array as they are stored, where NumPy computes in that format, or in float64."""
+    return tensor.data if tensor.data.dtype in (np.float32, np.float64) else from_storage(tensor.data, format_)
 
 
-def _place(start: Shape, within: int, shape: Shape) -> Shape:
-    """The index of an element of a block, in the whole array."""
-    inner = (0,) * (len(start) - len(shape)) + tuple(int(i) for i in np.unravel_index(within, shape))
-    return tuple(first + place for first, place in zip(start, inner, strict=True))
+def _error(got: float, value: float) -> float:
+    """The error of one element; none where infinities or NaN are equal."""
+    return 0.0 if got == value or (math.isnan(got) and math.isnan(value)) else abs(got - value)
 
 
-def _relative(error: Float64, value: Float64, expectation: Expectation, at: Any) -> float:
+def _relative(error: Float64, expectation: Expectation) -> float:
     """The largest error against max(root |value|, scale)."""
     with np.errstate(all="ignore"):
-        scale = expectation.scale[at]
-        if expectation.root is not None:
-            scale = np.fmax(np.abs(value) * expectation.root[at], scale)
+        scale = np.fmax(np.abs(expectation.value) * expectation.root, expectation.scale)
         # What no number measures is left out.
         return float(np.fmax.reduce(_over(error, scale), axis=None, initial=0.0))
 
@@ -222,15 +184,13 @@ def _measure(got: Float64, value: Float64, bound: Float64, error: Float64, forma
     return inside, ratio
 
 
-def _misplaced_signs(got: Float64, expectation: Expectation, at: Any) -> NDArray[np.bool_] | None:
+def _misplaced_signs(got: NDArray[Any], expectation: Expectation) -> NDArray[np.bool_] | None:
     """Where a zero has another sign than every honest computation gives it; None if nowhere."""
     if expectation.signed is None:
         return None
-    zeros = np.asarray(got == 0)
-    if not zeros.any():
-        return None
-    value = expectation.value[at]
-    astray = np.asarray(zeros & (value == 0) & expectation.signed[at] & (np.signbit(got) != np.signbit(value)))
+    value = expectation.value
+    zeros = np.asarray((got == 0) & (value == 0))
+    astray = np.asarray(zeros & expectation.signed & (np.signbit(got) != np.signbit(value)))
     return astray if astray.any() else None
 
 
@@ -252,7 +212,7 @@ def outside(got: Tensor, expectation: Expectation, format_name: str) -> Any | No
     numbers = from_storage(got.data, format_)
     error = _distance(numbers, expectation.value)
     inside = _measure(numbers, expectation.value, expectation.bound, error, format_)[0]
-    astray = _misplaced_signs(numbers, expectation, ...)
+    astray = _misplaced_signs(numbers, expectation)
     return np.logical_not(inside) if astray is None else np.logical_not(inside) | astray
 
 
@@ -286,23 +246,18 @@ def _difference(got: Float64, expected: Float64) -> Reason:
     return Reason.VALUE
 
 
-def _vacuous(expectation: Expectation) -> bool:
+def _vacuous(expectation: Expectation, seen: Scan) -> bool:
     """Whether half of the bounds are so large, against the values, that agreement says nothing."""
-    bound_sum = value_sum = count = 0.0
-    for _, at in _blocks(expectation.value.shape):
-        value, bound = expectation.value[at], expectation.bound[at]
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = float(np.vdot(value, value))
-        if not math.isfinite(squares):
-            finite = np.isfinite(value)
-            value, bound = value[finite], bound[finite]
-            with np.errstate(over="ignore"):
-                squares = float(np.vdot(value, value))
-        bound_sum, value_sum, count = bound_sum + float(np.sum(bound)), value_sum + squares, count + value.size
-    if not value_sum:
+    value, bounds, squares = expectation.value, seen.bounds, seen.squares
+    if not (math.isfinite(bounds) and math.isfinite(squares)):
+        finite = np.isfinite(value)
+        value, bound = value[finite], expectation.bound[finite]
+        with np.errstate(over="ignore"):
+            bounds, squares = float(bound.sum()), float(np.vdot(value, value))
+    if not squares:
         return False
-    allowed = VACUOUS_SHARE * math.sqrt(value_sum / count)
+    allowed = VACUOUS_SHARE * math.sqrt(squares / value.size)
     # A median of numbers that are not negative is at most twice their mean, which is cheaper.
-    if 2 * bound_sum / count <= allowed:
+    if 2 * bounds / value.size <= allowed:
         return False
     return float(np.median(expectation.bound[np.isfinite(expectation.value)])) > allowed

@@ -152,11 +152,14 @@ def _emulated(where: str, job: Job, sums: Sums, expectation: Expectation) -> tup
     faults = []
     for way, results in ways.items():
         places: Any = tuple(np.array(list(results)).T) if sums.shape else ()
-        names = ("value", "bound", "scale")
-        part: dict[str, Any] = {name: np.atleast_1d(getattr(expectation, name)[places]) for name in names}
+        value, bound, scale = (
+            np.atleast_1d(np.broadcast_to(array, expectation.value.shape)[places])
+            for array in (expectation.value, expectation.bound, expectation.scale)
+        )
         got = np.array([float(result) for result in results.values()])
+        given = Tensor(job.format, to_storage(got, format_))
         found = compare(
-            way, "outputs", job.data, Tensor(job.format, to_storage(got, format_)), Expectation(**part), job.format
+            way, "outputs", job.data, given, Expectation(value=value, size=bound, scale=scale), job.format
         )
         if not found.within:
             faults.append(f"{where}, added {way}: {found.got!r} lies outside {found.expected!r} +- {found.bound:.3g}")

@@ -296,14 +296,14 @@ def stated_expectation(literal: Stated, reference: Expectation, job: Job) -> Exp
     value = literal_values(literal.tensor)
     if value.shape != reference.value.shape:
         zeros = np.zeros(value.shape)
-        return Expectation(value=value, bound=zeros, scale=zeros, format=reference.format)
+        return Expectation(value=value, size=zeros, scale=zeros, format=reference.format)
     bound = reference.bound
     if literal.decimals is not None:
         bound = bound + 0.5 * 10.0**-literal.decimals
     if literal.computed is not None:
         # The bound grows in proportion to the unit roundoff.
         bound = bound * (1 + FORMATS[literal.computed].unit / FORMATS[job.format].unit)
-    return Expectation(value=value, bound=bound, scale=reference.scale, format=reference.format)
+    return Expectation(value=value, size=bound, scale=reference.scale, format=reference.format)
 
 
 def _draw(found: Sequence[Comparison], failures: Sequence[Verdict]) -> Verdict:

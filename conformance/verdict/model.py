@@ -5,7 +5,7 @@ drawn from them in `judge.py` alone.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -77,13 +77,23 @@ class Reason(StrEnum):
     SEVERAL_READINGS = "several readings"
 
 
+ZERO: Final = np.zeros(())
+ONE: Final = np.ones(())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Expectation:
     """What an array must be.
 
+    An error may be as large as growth * size + flushed before the last rounding, by element; 0 asks for the correctly
+    rounded value. The three are kept apart, as most comparisons need no array of bounds; those that have one give it
+    as the size. They and the root have as many numbers as there are different ones, broadcast to the value's shape.
+
     Attributes:
         value: float64, any shape.
-        bound: the largest honest error before the last rounding, by element; 0 asks for the correctly rounded value.
+        size: S, the sum of absolute terms, or the bound itself.
+        growth: by how much of it rounding may change it.
+        flushed: what underflows may add.
         scale: S, or k eta / u where that is larger. Effective bits are counted against max(root |value|, scale).
         root: sqrt(n) by element; 0 where the scale alone counts.
         signed: where an expected zero has a sign that every honest computation gives it; nowhere if None.
@@ -91,22 +101,57 @@ class Expectation:
     """
 
     value: Float64
-    bound: Float64
-    scale: Float64
-    root: Float64 | None = None
+    size: NDArray[Any]
+    scale: NDArray[Any]
+    growth: Float64 = field(default_factory=lambda: ONE)
+    flushed: Float64 = field(default_factory=lambda: ZERO)
+    root: Float64 = field(default_factory=lambda: ZERO)
     signed: NDArray[np.bool_] | None = None
     format: str = ""
+
+    @property
+    def bound(self) -> Float64:
+        """The largest honest error before the last rounding, by element."""
+        bound = np.asarray(self.size, np.float64)
+        with np.errstate(all="ignore"):
+            if self.growth is not ONE:
+                bound = self.growth * bound
+            if self.flushed is not ZERO:
+                bound = bound + self.flushed
+        return bound if bound.shape == self.value.shape else np.broadcast_to(bound, self.value.shape)
+
+    def at(self, index: Any) -> "Expectation":
+        """What some elements must be."""
+        shape = self.value.shape
+        return Expectation(
+            value=_part(self.value, shape, index),
+            size=_part(self.size, shape, index),
+            growth=_part(self.growth, shape, index),
+            flushed=_part(self.flushed, shape, index),
+            scale=_part(self.scale, shape, index),
+            root=_part(self.root, shape, index),
+        )
+
+    def within(self, bound: Float64) -> "Expectation":
+        """The same value with other bounds."""
+        return replace(self, size=bound, growth=ONE, flushed=ZERO)
 
     def stored_in(self, format_name: str) -> Format:
         """The format that it is stored in, given the question's."""
         return STORED[self.format or format_name]
 
 
+def _part(array: NDArray[Any], shape: Shape, index: Any) -> NDArray[Any]:
+    """What an array has at an index of the shape that it is broadcast to."""
+    if array.shape != shape:
+        array = np.broadcast_to(array, shape)
+    return np.asarray(array[index])
+
+
 def exactly(value: Any) -> Expectation:
     """Values that nothing rounds: the bound is 0."""
     value = np.asarray(value, np.float64)
-    nothing = np.broadcast_to(0.0, value.shape)
-    return Expectation(value=value, bound=nothing, scale=nothing)
+    return Expectation(value=value, size=ZERO, scale=np.broadcast_to(ZERO, value.shape))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

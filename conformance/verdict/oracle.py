@@ -31,11 +31,11 @@ from conformance.case.job import Answer, Description, Job, Outputs, Refused, Ten
 from conformance.case.operators import INPUT, OPERATORS, Chain, Layer, named_outputs, output_format, own_of
 from conformance.formats import FORMATS, STORED, Float64, Format, from_storage, round_to, to_storage
 from conformance.reference.laws import Law
-from conformance.reference.magnitude import BELOW_INTEGERS, Magnitude, once
+from conformance.reference.magnitude import BELOW_INTEGERS, Magnitude, gamma, once
 from conformance.reference.operators import LAWS
 from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
-from conformance.verdict.model import Drawn, Expectation, Sample, Thinned, exactly
+from conformance.verdict.model import ZERO, Drawn, Expectation, Sample, Thinned, exactly
 from conformance.verdict.references import REFERENCE
 
 REFERENCE_UNIT: Final = 2.0**-53
@@ -185,34 +185,21 @@ def expect_operator(
         value = np.asarray(value, np.float64)
         untouched = not magnitude.terms.ndim and not magnitude.terms and not magnitude.underflow.any()
         if untouched:
-            nothing = np.broadcast_to(0.0, value.shape)
             # A derivative of 0 times a negative cotangent is -0 where it is multiplied, +0 where it is selected; and
             # -0 may pass a kink or not.
             signed = linear or (check == "outputs" and not any(map(_has_negative_zero, operands.values())))
-            return Expectation(value=value, bound=nothing, scale=nothing, signed=np.broadcast_to(signed, value.shape))
-        absolute = magnitude.absolute
-        error = np.zeros(())
+            return replace(exactly(value), signed=np.broadcast_to(signed, value.shape))
+        found = bounded(value, magnitude, accumulator)
         signed_zeros = None
-        if exact_integers[check] and float(np.max(absolute, initial=0.0)) <= 2.0**accumulator.precision:
+        if exact_integers[check] and float(np.max(magnitude.absolute, initial=0.0)) <= 2.0**accumulator.precision:
+            found = found.within(ZERO)
             # What cancels is +0 in any order; a sum of zeros alone has the sign that its order gives it.
-            signed_zeros = np.broadcast_to(absolute > BELOW_INTEGERS, value.shape)
-        else:
-            error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
+            signed_zeros = np.broadcast_to(magnitude.absolute > BELOW_INTEGERS, value.shape)
         if check == "outputs" and OPERATORS[operator].zero:
             signed_zeros = _kept_zeros(OPERATORS[operator].zero, operands["x"])
         if bias is not None and check == "outputs":
-            error = _stored_before(bias, value, error, FORMATS[format_name], accumulator)
-        # What underflows may cost is no loss of bits: it counts as one rounding.
-        flushed = once(magnitude.underflow) * (accumulator.eta / accumulator.unit)
-        if np.max(flushed, initial=0.0) > np.min(absolute, initial=np.inf):
-            absolute = np.maximum(absolute, flushed)
-        return Expectation(
-            value=value,
-            bound=np.broadcast_to(error, value.shape),
-            scale=np.broadcast_to(absolute, value.shape),
-            root=np.broadcast_to(np.sqrt(once(magnitude.terms)), value.shape),
-            signed=signed_zeros,
-        )
+            found = found.within(_stored_before(bias, value, found.bound, FORMATS[format_name], accumulator))
+        return found if signed_zeros is None else replace(found, signed=signed_zeros)
 
     wanted = differentiable(operator)
     return Expectations(
@@ -227,6 +214,24 @@ def expect_operator(
             for name, value in gradients.items()
             if name in wanted
         },
+    )
+
+
+def bounded(value: Float64, magnitude: Magnitude, accumulator: Format) -> Expectation:
+    """A value with the bound of an honest computation in the accumulator's format."""
+    terms, underflow = once(magnitude.terms), once(magnitude.underflow)
+    absolute = magnitude.absolute
+    root = np.sqrt(terms)
+    # What underflows may cost is no loss of bits: it counts as one rounding.
+    lost = underflow * (accumulator.eta / accumulator.unit)
+    scale = np.maximum(absolute, lost) if lost.max(initial=0.0) > absolute.min(initial=np.inf) else absolute
+    unit = accumulator.unit + REFERENCE_UNIT
+    growth = gamma(terms, unit)
+    if not np.isfinite(growth).all():
+        radius = magnitude.radius(unit_roundoff=unit, smallest_normal=accumulator.eta)
+        return Expectation(value=value, size=radius, scale=scale, root=root)
+    return Expectation(
+        value=value, size=absolute, growth=growth, flushed=underflow * accumulator.eta, scale=scale, root=root
     )
 
 
@@ -267,7 +272,7 @@ def expect_norm_wise(job: Job, accumulators: Accumulators) -> Expectations | Mus
     )
 
     def widened(expectation: Expectation, norm: Float64) -> Expectation:
-        return replace(expectation, bound=expectation.bound + TRANSFORM_GROWTH * FORMATS["float32"].unit * norm)
+        return expectation.within(expectation.bound + TRANSFORM_GROWTH * FORMATS["float32"].unit * norm)
 
     return Expectations(
         outputs={name: widened(e, output) for name, e in found.outputs.items()},
@@ -299,7 +304,7 @@ def _expect_samples(job: Job, accumulators: Accumulators) -> Expectations:
         radius = law.magnitude.radius(
             unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta
         )
-        kept = Expectation(value=law.kept, bound=np.broadcast_to(radius, law.kept.shape), scale=np.abs(law.kept))
+        kept = Expectation(value=law.kept, size=radius, scale=np.abs(law.kept))
         sample = Thinned(kept=kept, keep=law.keep, draw=law.draw)
     return Expectations(outputs={}, gradients={}, samples=dict.fromkeys(OPERATORS[job.operator].outputs, sample))
 
@@ -449,7 +454,7 @@ def summed(parts: Sequence[Expectation], storage: Format) -> Expectation:
         rounded = (count - 1) * unit / (1 - (count - 1) * unit)
         return Expectation(
             value=sum((part.value for part in parts), np.zeros(())),
-            bound=errors + rounded * sizes + count * storage.eta,
+            size=errors + rounded * sizes + count * storage.eta,
             scale=sum((np.maximum(part.scale, np.abs(part.value)) for part in parts), np.zeros(())),
         )
 

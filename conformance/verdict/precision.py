@@ -251,7 +251,7 @@ def _truncated(accumulators: Accumulators, job: Job) -> Expectations | MustRefus
 
     def cut(expectation: Expectation) -> Expectation:
         value, bound = stepped(expectation, lambda values: truncate_to(values, FORMATS[job.format]))
-        return replace(expectation, value=value, bound=bound)
+        return replace(expectation.within(bound), value=value)
 
     return each_gradient(each_output(found, cut), cut) if isinstance(found, Expectations) else found
 
@@ -301,6 +301,6 @@ def _float32_arithmetic(job: Job) -> Expectations | MustRefuse | None:
     def stored(expectation: Expectation) -> Expectation:
         with np.errstate(invalid="ignore", over="ignore"):
             size = np.nan_to_num(np.abs(expectation.value)) + expectation.bound
-        return replace(expectation, bound=expectation.bound + single.unit * size + single.eta, signed=None)
+        return replace(expectation.within(expectation.bound + single.unit * size + single.eta), signed=None)
 
     return each_gradient(each_output(found, stored), stored)

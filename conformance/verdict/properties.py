@@ -133,7 +133,7 @@ def agree(name: str, data: str, one: Side | None, other: Side | None, check: str
         return []
     room = one.room + other.room if one.value.shape == other.value.shape else np.zeros(other.value.shape)
     scale = np.maximum(np.abs(other.value), room)
-    expectation = Expectation(value=other.value, bound=room, scale=scale)
+    expectation = Expectation(value=other.value, size=room, scale=scale)
     return [compare(name, check, data, Tensor("float64", np.array(one.value)), expectation, "float64")]
 
 

@@ -15,8 +15,8 @@ from conformance.case.model import Check
 from conformance.case.operators import OPERATORS
 from conformance.formats import FORMATS, Float64, Format, to_storage
 from conformance.reference.magnitude import Magnitude, once
-from conformance.verdict.model import Expectation
-from conformance.verdict.oracle import REFERENCE_UNIT, Accumulators, attribute_values, in_float64, to_float64
+from conformance.verdict.model import ZERO, Expectation
+from conformance.verdict.oracle import Accumulators, attribute_values, bounded, in_float64, to_float64
 from conformance.verdict.references import REFERENCE
 
 # Of x' w, x w' and b'.
@@ -71,19 +71,12 @@ def expected_of(
         numbers: all that it is made of.
         accumulator: the format in which it is summed.
     """
-    absolute = magnitude.absolute
+    found = bounded(value, magnitude, accumulator)
     integral = all(np.array_equal(array, np.rint(array)) for array in numbers)
-    if OPERATORS[job.operator].linear and integral and np.max(absolute, initial=0.0) <= 2.0**accumulator.precision:
-        error = np.zeros(())
-    else:
-        error = magnitude.radius(unit_roundoff=accumulator.unit + REFERENCE_UNIT, smallest_normal=accumulator.eta)
-    flushed = magnitude.underflow * (accumulator.eta / accumulator.unit)
-    return Expectation(
-        value=value,
-        bound=np.broadcast_to(error, value.shape),
-        scale=np.maximum(absolute, flushed),
-        root=np.broadcast_to(np.sqrt(magnitude.terms), value.shape),
-    )
+    largest = np.max(magnitude.absolute, initial=0.0)
+    if OPERATORS[job.operator].linear and integral and largest <= 2.0**accumulator.precision:
+        return found.within(ZERO)
+    return found
 
 
 def pushed(job: Job) -> dict[str, Tensor]:

@@ -72,7 +72,7 @@ def _at_kinks(job: Job, choose: Callable[[Any, Any], Any]) -> Reading | None:
                 np.where(here, at_kink, elsewhere)
                 for at_kink, elsewhere in ((own.value, value), (own.bound, bound), (own.scale, scale))
             )
-        return replaced(found, None, {"x": type(gradient)(value=value, bound=bound, scale=scale)})
+        return replaced(found, None, {"x": type(gradient)(value=value, size=bound, scale=scale)})
 
     return Reading(job=job, change=change)
 
@@ -102,7 +102,7 @@ def _in_the_tail(job: Job, exponential: bool) -> Reading | None:
             {
                 "x": type(gradient)(
                     value=np.where(far, own.value, gradient.value),
-                    bound=np.where(far, own.bound, gradient.bound),
+                    size=np.where(far, own.bound, gradient.bound),
                     scale=np.where(far, own.scale, gradient.scale),
                 )
             },

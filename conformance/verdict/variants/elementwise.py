@@ -48,7 +48,7 @@ def _clipped(job: Job) -> Reading:
 
 
 def _where(mask: Array, e: Expectation) -> Expectation:
-    return Expectation(value=np.where(mask, e.value, 0.0), bound=np.where(mask, e.bound, 0.0), scale=e.scale)
+    return Expectation(value=np.where(mask, e.value, 0.0), size=np.where(mask, e.bound, 0.0), scale=e.scale)
 
 
 def _nan_dropped(job: Job) -> Reading:
@@ -79,7 +79,7 @@ def _linear_above_20(job: Job) -> Reading | None:
         return None
 
     def line(e: Expectation, value: Float64) -> Expectation:
-        return replace(e, value=np.where(above, value, e.value), bound=np.where(above, 0.0, e.bound))
+        return replace(e.within(np.where(above, 0.0, e.bound)), value=np.where(above, value, e.value))
 
     def change(found: Expectations) -> Expectations:
         outputs = {"output": line(found.outputs["output"], x)}
@@ -158,7 +158,7 @@ def _in_rows(job: Job, count: int) -> Reading:
 
     def change(found: Expectations) -> Expectations:
         def reshaped(e: Expectation) -> Expectation:
-            return Expectation(value=back(e.value), bound=back(np.array(e.bound)), scale=back(np.array(e.scale)))
+            return Expectation(value=back(e.value), size=back(np.array(e.bound)), scale=back(np.array(e.scale)))
 
         return each_gradient(each_output(found, reshaped), reshaped)
 

@@ -142,7 +142,7 @@ def _slope(job: Job, slope: Callable[[Array, Array], Array]) -> Reading | None:
                 # A dozen roundings are more than the few operations here need; the value's own bound comes on top.
                 unit = np.abs(cotangent) * (np.abs(factor) + 1)
                 bound = np.nan_to_num(unit * found.outputs["output"].bound + 12 * 2.0**-53 * unit)
-            return Expectation(value=value, bound=bound + e.bound, scale=np.maximum(e.scale, np.abs(value)))
+            return Expectation(value=value, size=bound + e.bound, scale=np.maximum(e.scale, np.abs(value)))
 
         return each_gradient(found, gradient, ("x",))
 

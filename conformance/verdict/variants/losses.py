@@ -70,7 +70,7 @@ def _entropy_left_out(job: Job) -> Reading:
 
     def change(found: Expectations) -> Expectations:
         def cross(e: Expectation) -> Expectation:
-            return Expectation(value=e.value - left_out, bound=e.bound, scale=e.scale)
+            return Expectation(value=e.value - left_out, size=e.bound, scale=e.scale)
 
         return each_output(found, cross)
 
@@ -82,7 +82,7 @@ def _labels_kept(job: Job, name: str) -> Reading | None:
     if not job.cotangents:
         return None
     none = np.zeros(job.operands[name].shape)
-    zero = Expectation(value=none, bound=none, scale=none)
+    zero = Expectation(value=none, size=none, scale=none)
     return Reading(job=job, change=lambda found: replaced(found, {}, {name: zero}))
 
 
@@ -216,7 +216,7 @@ def _most_likely(job: Job) -> Reading:
     def change(found: Expectations) -> Expectations:
         # An index has no derivative.
         none = np.zeros(shown.shape)
-        return replaced(found, {}, {"labels": Expectation(value=none, bound=none, scale=none)})
+        return replaced(found, {}, {"labels": Expectation(value=none, size=none, scale=none)})
 
     return Reading(job=with_operand(job, "labels", stored(job, hot)), change=change)
 
@@ -287,7 +287,7 @@ def _zero_at_zero(job: Job) -> Reading | None:
     def gradient(e: Expectation) -> Expectation:
         parts = ((e.value, own.value), (e.bound, own.bound), (e.scale, own.scale))
         value, bound, scale = (np.where(at, there, elsewhere) for elsewhere, there in parts)
-        return Expectation(value=value, bound=bound, scale=scale)
+        return Expectation(value=value, size=bound, scale=scale)
 
     return Reading(job=job, change=lambda found: each_gradient(found, gradient, ("logits",)))
 

@@ -48,7 +48,7 @@ def _results(job: Job, name: str) -> Reading | None:
 
     def rounded(e: Expectation) -> Expectation:
         value, bound = stepped(e, lambda values: round_to(values, format_))
-        return Expectation(value=value, bound=bound, scale=e.scale)
+        return Expectation(value=value, size=bound, scale=e.scale)
 
     def change(found: Expectations) -> Expectations:
         return each_gradient(each_output(found, rounded), rounded)

@@ -248,7 +248,7 @@ def moved_output(job: Job, move: Move, back: Move) -> Reading:
 def mapped(expectation: Expectation, move: Move) -> Expectation:
     """Value, bound and scale, moved alike; sums of bounds bound sums."""
     return Expectation(
-        value=move(expectation.value), bound=move(expectation.bound), scale=move(np.asarray(expectation.scale))
+        value=move(expectation.value), size=move(expectation.bound), scale=move(np.asarray(expectation.scale))
     )
 
 
@@ -259,7 +259,7 @@ def scaled(expectation: Expectation, factor: Any, job: Job) -> Expectation:
         bound, scale = size * expectation.bound, size * expectation.scale
     if not np.all(np.frexp(size)[0] == 0.5) and np.any(size):
         bound = bound + 3 * FORMATS[job.format].unit * np.maximum(scale, np.abs(factor * expectation.value))
-    return Expectation(value=factor * expectation.value, bound=bound, scale=scale)
+    return Expectation(value=factor * expectation.value, size=bound, scale=scale)
 
 
 def bounded(job: Job, value: Array, terms: Any, absolute: Any) -> Expectation:
@@ -275,7 +275,7 @@ def bounded(job: Job, value: Array, terms: Any, absolute: Any) -> Expectation:
         scale = np.maximum(np.sqrt(terms) * np.abs(value), absolute)
     value = np.asarray(value, np.float64)
     return Expectation(
-        value=value, bound=np.broadcast_to(bound, value.shape), scale=np.broadcast_to(scale, value.shape)
+        value=value, size=np.broadcast_to(bound, value.shape), scale=np.broadcast_to(scale, value.shape)
     )
 
 

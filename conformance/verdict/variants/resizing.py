@@ -463,7 +463,7 @@ def _rootless(job: Job) -> Reading | None:
     def change(found: Expectations) -> Expectations:
         def squared(e: Expectation) -> Expectation:
             bound = 2 * np.abs(e.value) * e.bound + e.bound**2 + 2 * format_.unit * e.value**2
-            return Expectation(value=e.value**2, bound=bound, scale=np.maximum(e.scale**2, e.value**2))
+            return Expectation(value=e.value**2, size=bound, scale=np.maximum(e.scale**2, e.value**2))
 
         outputs = {name: squared(e) for name, e in found.outputs.items()}
         gradients = {name: scaled(e, 2 * x, job) for name, e in found.gradients.items()}

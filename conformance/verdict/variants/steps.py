@@ -41,7 +41,7 @@ def _negated_gradient(job: Job) -> Reading:
     def change(found: Expectations) -> Expectations:
         own = found.outputs["parameter"]
         return replaced(
-            found, {"parameter": Expectation(value=2 * parameter - own.value, bound=own.bound, scale=own.scale)}
+            found, {"parameter": Expectation(value=2 * parameter - own.value, size=own.bound, scale=own.scale)}
         )
 
     return Reading(job=job, change=change, rounds=True)
@@ -81,7 +81,7 @@ def _adam(job: Job, update: Update) -> Reading | None:
             relative = [np.where(e.value != 0, e.bound / np.abs(e.value), 0.0) for e in (m, v)]
             slack = np.abs(step) * sum(relative)
         made = bounded(job, parameter - step, _STEP, np.abs(parameter) + np.abs(step))
-        own = Expectation(value=made.value, bound=made.bound + np.nan_to_num(slack), scale=made.scale)
+        own = Expectation(value=made.value, size=made.bound + np.nan_to_num(slack), scale=made.scale)
         return replaced(found, {"parameter": own})
 
     return Reading(job=job, change=change, rounds=True)
@@ -215,7 +215,7 @@ def _decoupled(job: Job) -> Reading | None:
         own = found.outputs["parameter"]
         more = bounded(job, -lost, 5, np.abs(lost) + np.abs(own.value))
         return replaced(
-            found, {"parameter": Expectation(value=own.value - lost, bound=own.bound + more.bound, scale=own.scale)}
+            found, {"parameter": Expectation(value=own.value - lost, size=own.bound + more.bound, scale=own.scale)}
         )
 
     return Reading(job=with_attributes(job, weight_decay=0.0), change=change, rounds=True)

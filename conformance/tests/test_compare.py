@@ -266,3 +266,9 @@ def test_the_bits_of_an_array_are_those_of_its_worst_element() -> None:
 
 def test_a_difference_where_nothing_entered_has_no_bits() -> None:
     assert compared([1.0], [0.0], 2.0, scale=0.0).bits == 0
+
+
+def test_an_array_of_no_axes_is_a_number() -> None:
+    assert compared(1.25 + 2**-10, 1.25, 2**-9).reason is Reason.WITHIN_BOUND
+    found = compared(10.0, 1.25, 0.25)
+    assert (found.reason, found.worst_index, found.outside, found.error) == (Reason.VALUE, (), 1, 8.75)

@@ -110,17 +110,18 @@ class _Doubtful:
         """Looks at the elements at some places, in row-major order."""
         if not places.size:
             return cls()
-        index = np.unravel_index(places, numbers.shape)
-        those, got = expectation.at(index), numbers[index].astype(np.float64)
-        error = _distance(got, those.value)
-        inside, ratio = _measure(got, those.value, those.bound, error, format_)
+        index = np.unravel_index(places, numbers.shape) if numbers.ndim else ()
+        got, those = np.atleast_1d(numbers[index]).astype(np.float64), expectation.at(index)
+        value, bound = (np.broadcast_to(array, got.shape) for array in (those.value, those.bound))
+        error = _distance(got, value)
+        inside, ratio = _measure(got, value, bound, error, format_)
         worst = int(np.argmax(ratio))
         return cls(
             place=int(places[worst]),
             ratio=float(ratio[worst]),
             relative=_relative(error, those),
             got=got[~inside],
-            expected=those.value[~inside],
+            expected=value[~inside],
         )
 
 

@@ -120,16 +120,15 @@ class Expectation:
                 bound = bound + self.flushed
         return bound if bound.shape == self.value.shape else np.broadcast_to(bound, self.value.shape)
 
-    def at(self, index: Any) -> "Expectation":
-        """What some elements must be."""
-        shape = self.value.shape
+    def at(self, index: tuple[Any, ...]) -> "Expectation":
+        """What some elements must be, by their places along each axis."""
         return Expectation(
-            value=_part(self.value, shape, index),
-            size=_part(self.size, shape, index),
-            growth=_part(self.growth, shape, index),
-            flushed=_part(self.flushed, shape, index),
-            scale=_part(self.scale, shape, index),
-            root=_part(self.root, shape, index),
+            value=_part(self.value, index),
+            size=_part(self.size, index),
+            growth=_part(self.growth, index),
+            flushed=_part(self.flushed, index),
+            scale=_part(self.scale, index),
+            root=_part(self.root, index),
         )
 
     def within(self, bound: Float64) -> "Expectation":
@@ -141,11 +140,10 @@ class Expectation:
         return STORED[self.format or format_name]
 
 
-def _part(array: NDArray[Any], shape: Shape, index: Any) -> NDArray[Any]:
-    """What an array has at an index of the shape that it is broadcast to."""
-    if array.shape != shape:
-        array = np.broadcast_to(array, shape)
-    return np.asarray(array[index])
+def _part(array: NDArray[Any], index: tuple[Any, ...]) -> NDArray[Any]:
+    """What an array has at places of the shape that it is broadcast to."""
+    own = index[len(index) - array.ndim :]
+    return np.asarray(array[tuple(0 if extent == 1 else at for at, extent in zip(own, array.shape, strict=True))])
 
 
 def exactly(value: Any) -> Expectation:

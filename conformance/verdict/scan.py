@@ -146,4 +146,4 @@ def _scan(
     return doubtful[:doubts].copy(), differs, place, ratio, relative, signs, bounds, squares
 
 
-_compiled: Final[Callable[..., Any]] = njit(cache=True, error_model="numpy")(_scan)
+_compiled: Final[Callable[..., Any]] = njit(cache=True, error_model="numpy", nogil=True)(_scan)

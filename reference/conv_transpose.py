@@ -66,7 +66,7 @@ def forward(
             an input of that size has its windows ("same_lower" likewise). "valid": the whole canvas, or `n * stride`
             elements if that is more. Pairs (low, high): so many elements fewer at each end.
         output_padding: so many elements more at the high end, one number a spatial axis; they show the canvas, and
-            zeros beyond it. Zero unless padding is explicit.
+            zeros beyond it. Zero unless padding is explicit, and below the stride or the dilation.
         output_size: the output's spatial sizes, in the place of output_padding: those of an image in which the
             convolution has as many windows as x has elements. "same" has the pads of that image.
 
@@ -164,6 +164,11 @@ def _windows(
     if isinstance(padding, str) and any(output_padding):
         raise InvalidShape(
             "output_padding", got=tuple(output_padding), required=f"zeros, the padding being {padding!r}"
+        )
+    limits = tuple(map(max, stride, dilation))
+    if any(more >= limit for more, limit in zip(output_padding, limits, strict=True)):
+        raise InvalidShape(
+            "output_padding", got=tuple(output_padding), required=f"values below strides or dilations, {limits}"
         )
     if len(output_size):
         return _windows_of(output_size, x.shape[1:-1], kernel, stride, dilation, padding, output_padding)

@@ -85,7 +85,7 @@ def configurations(draw: Callable[..., Any]) -> Configuration:
         canvas = (n - 1) * s + (k - 1) * d + 1
         low = draw(st.integers(0, min(3, canvas - 1)))
         pads.append((low, draw(st.integers(0, min(3, canvas - 1 - low)))))
-        extra.append(draw(st.integers(0, 3)) if named is None else 0)
+        extra.append(draw(st.integers(0, max(s, d) - 1)) if named is None else 0)
         sizes.append(n)
         kernel.append(k)
         stride.append(s)
@@ -349,6 +349,8 @@ def test_large_arrays_are_computed_as_their_small_parts_are(
         ({"padding": "same", "output_padding": (1, 0)}, "output_padding"),
         ({"output_padding": (-1, 0)}, "output_padding"),
         ({"output_padding": (0,)}, "output_padding"),
+        ({"output_padding": (0, 1)}, "output_padding"),
+        ({"output_padding": (2, 0), "stride": (2, 1)}, "output_padding"),
         ({"output_size": (7, 8)}, r"output_size: .*\(5, 5\) windows, it has \(5, 6\)"),
         ({"output_size": (6, 7)}, "output_size"),
         ({"output_size": (7, 7, 7)}, "output_size"),

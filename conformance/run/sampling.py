@@ -197,6 +197,7 @@ def _transposed(dice: Dice, extent: Extent, rank: int) -> Drawn:
     if dice.chance(4):
         size = _undone(dice, shapes["x"][1:-1], _spans(kernel, dilation), stride, padding)
         more = (0,) * rank
+    circular = dice.chance(8)
     return Drawn(
         attributes=TransposedConvolution(
             stride=stride,
@@ -205,10 +206,16 @@ def _transposed(dice: Dice, extent: Extent, rank: int) -> Drawn:
             padding=padding,
             output_padding=more,
             output_size=size,
+            pad_mode="circular" if circular else "zeros",
         ),
         shapes=shapes,
         features=_said(
-            padding, stride=max(stride) > 1, dilation=max(dilation) > 1, groups=groups > 1, sized=bool(size)
+            padding,
+            stride=max(stride) > 1,
+            dilation=max(dilation) > 1,
+            groups=groups > 1,
+            sized=bool(size),
+            circular=circular,
         ),
     )
 

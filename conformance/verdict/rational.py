@@ -243,6 +243,8 @@ def _transposed(attributes: Any, given: Mapping[str, Array]) -> Defined:
                     position, attributes.stride, tap, attributes.dilation, starts, strict=True
                 )
             )
+            if attributes.pad_mode == "circular":
+                landed = tuple(p % size for p, size in zip(landed, sizes, strict=True))
             if all(0 <= p < size for p, size in zip(landed, sizes, strict=True)):
                 for unit in range(units):
                     elements[image, *landed, group * units + unit].append(

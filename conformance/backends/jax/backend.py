@@ -387,6 +387,8 @@ class JaxBackend(
     conv2d = conv3d = conv1d
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("JAX's transposed convolutions have no circular pads")
         rank = len(a.stride)
         if a.output_size:
             self.compose("JAX's transposed convolutions are not told a size")

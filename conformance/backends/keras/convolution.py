@@ -4,6 +4,7 @@ from conformance.backends.base import Native
 from conformance.backends.keras.idiom import KerasIdiom, unless
 from conformance.case.families.convolution import Convolution, TransposedConvolution, settled
 from conformance.case.geometry import extent, resolve_pads, transposed_crop
+from conformance.errors import NotTranslatable
 
 
 class KerasConvolution(KerasIdiom):
@@ -45,6 +46,8 @@ class KerasConvolution(KerasIdiom):
     conv2d = conv3d = conv1d
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("Keras's transposed convolutions have no circular pads")
         rank = len(a.stride)
         sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
         if a.output_size:

@@ -399,6 +399,8 @@ class TensorFlowBackend(
         return self._biased(self._grouped(a.groups, x, w, conv), b)
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("TensorFlow's transposed convolutions have no circular pads")
         rank = len(a.stride)
         if a.output_size and (
             is_native(a.padding) or a.padding in ("same", "valid") or (rank == 2 and isinstance(a.padding, tuple))

@@ -81,7 +81,7 @@ class JaxBackend(
     module: ClassVar[str] = "jax"
     install: ClassVar[str] = 'pip install "jax>=0.5,<0.11"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
-    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "fractional_max_pool2d")
     prelude: ClassVar[tuple[str, ...]] = (
         "import jax",
         "import jax.numpy as jnp",

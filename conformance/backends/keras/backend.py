@@ -58,7 +58,7 @@ class KerasBackend(
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws. Its divergence takes
     # probabilities, and clips them.
     absent: ClassVar[tuple[str, ...]] = (
-        "glorot_uniform",
+        *("glorot_uniform", "fractional_max_pool2d"),
         *(f"max_pool{rank}d_with_indices" for rank in (1, 2, 3)),
         "resize1d",
         "resize3d",

@@ -62,7 +62,8 @@ class TensorFlowBackend(
     module: ClassVar[str] = "tensorflow"
     install: ClassVar[str] = 'pip install "tensorflow-cpu>=2.19,<2.22"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
-    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "max_pool3d_with_indices")
+    # Its fractional pools draw their own steps.
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "max_pool3d_with_indices", "fractional_max_pool2d")
     prelude: ClassVar[tuple[str, ...]] = (
         "import tensorflow as tf",
         'tf.config.set_visible_devices([], "GPU")',

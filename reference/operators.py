@@ -15,6 +15,7 @@ from conformance.reference import (
     curves,
     dense,
     element_losses,
+    fractional,
     gates,
     indexed_pooling,
     initializers,
@@ -271,6 +272,9 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
             forward=adaptive.adaptive_max_pool2d_forward,
             vjp=adaptive.adaptive_max_pool2d_vjp,
             magnitude=adaptive.adaptive_max_pool2d_magnitude,
+        ),
+        "fractional_max_pool2d": Reference(
+            forward=fractional.forward, vjp=fractional.vjp, magnitude=fractional.magnitude
         ),
         "lp_pool2d": Reference(
             forward=power_pooling.forward, vjp=power_pooling.vjp, magnitude=power_pooling.magnitude

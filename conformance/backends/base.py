@@ -85,7 +85,7 @@ class Mode:
         environment: variables that the framework reads when it is imported.
         costly: one question takes seconds, so that only a few are asked below the tier `full`.
         trains: trainings are driven so, too; else they are not asked.
-        lacks: operators (globs) that there are not in it; a partial backend is not asked about them.
+        lacks: operators (globs) that there are not in it, and about which nothing is asked.
     """
 
     about: str

@@ -22,9 +22,11 @@ from conformance.case.families.normalization import (
 )
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.families.sampling import Initialize, RandomDropout
+from conformance.case.geometry import extent
 from conformance.case.job import Description, is_native
 from conformance.case.model import Layout
 from conformance.case.operators import OPERATORS
+from conformance.errors import NotTranslatable
 
 # Those of jax.nn that flax.linen hands on.
 _ACTIVATIONS: Final = frozenset(vars(JaxActivations)) - {"mish", "prelu"}
@@ -97,6 +99,28 @@ class FlaxBackend(JaxBackend):
             use_bias=b is not None,
         )
         return self._applied(layer, {"params": {"kernel": w, "bias": b}}, x)
+
+    def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        """As JAX's; circular pads are a layer's own, and have the elements of the input times the stride.
+
+        Of a kernel that it transposes the layer says that it is nn.Conv's transpose, whose pads are circular, too:
+        half of the kernel at either end. Of another it says that the canvas is shared out equally, as SAME is.
+        """
+        if a.pad_mode == "zeros":
+            return super()._conv_transpose(a, x, w, b)
+        spans = tuple(extent(k, d) for k, d in zip(w.shape, a.dilation, strict=False))
+        halves = tuple(((span - 1) // 2, span // 2) for span in spans)
+        undone = a.padding == halves and a.output_padding == tuple(s - 1 for s in a.stride)
+        if (a.padding != "same" and not undone) or a.output_size:
+            raise NotTranslatable("Flax's circular transposed convolutions have the input's size times the stride")
+
+        def conv(x: Native, w: Native) -> Native:
+            if undone:
+                return self._transposed(a, x, w, "CIRCULAR", flipped=True)
+            w = self.jnp.swapaxes(self.jnp.flip(w, tuple(range(len(spans)))), -1, -2)
+            return self._transposed(a, x, w, "CIRCULAR", flipped=False)
+
+        return self._biased(self._grouped(a.groups, x, w, conv), b)
 
     def _transposed(self, a: TransposedConvolution, x: Native, w: Native, padding: Any, *, flipped: bool) -> Native:
         layer = self.nn.ConvTranspose(

@@ -79,9 +79,11 @@ def _conv(question: Question) -> Written:
     return _written(question, f"y = {call}")
 
 
-def _conv_transpose(question: Question) -> Written:
+def _conv_transpose(question: Question) -> Written | Unwritten:
     a, x, w = question.attributes, question.shapes["x"], question.shapes["w"]
     rank, ones = len(a.stride), (1,) * len(a.stride)
+    if a.pad_mode != "zeros":
+        return Unwritten(why="JAX's transposed convolutions have no circular pads")
     a = settled(a, x[1:-1], w[:rank])
     starts, outputs = transposed_crop(a.padding, x[1:-1], w[:rank], a.stride, a.dilation, a.output_padding)
     spans = [extent(k, d) for k, d in zip(w[:rank], a.dilation, strict=True)]

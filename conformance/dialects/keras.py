@@ -117,6 +117,8 @@ def _conv_transpose(question: Question) -> Written | Unwritten:
         return Unwritten(why="Keras's transposed convolutions have no groups")
     if max(a.stride) > 1 < max(a.dilation):
         return _NOT_TOGETHER
+    if a.pad_mode != "zeros":
+        return Unwritten(why="Keras's transposed convolutions have no circular pads")
     a = settled(a, sizes, w[:rank])
     padding, output_padding, after, remark = a.padding, None, [], ""
     if padding not in ("same", "valid"):

@@ -117,9 +117,11 @@ def _joined(call: str) -> str:
     return f"y = tf.concat([{call} for part, kernel in parts], axis=-1)"
 
 
-def _conv_transpose(question: Question) -> Written:
+def _conv_transpose(question: Question) -> Written | Unwritten:
     a, x, w = question.attributes, question.shapes["x"], question.shapes["w"]
     rank, sizes = len(a.stride), x[1:-1]
+    if a.pad_mode != "zeros":
+        return Unwritten(why="TensorFlow's transposed convolutions have no circular pads")
     a = settled(a, sizes, w[:rank])
     starts, outputs = transposed_crop(a.padding, sizes, w[:rank], a.stride, a.dilation, a.output_padding)
     canvas = [(n - 1) * s + extent(k, d) for n, s, k, d in zip(sizes, a.stride, w, a.dilation, strict=False)]

@@ -103,9 +103,11 @@ def _conv(question: Question) -> Written:
     return Written(lines=(*before, layer), weights=_kernel_weights(question, len(before)), remark=remark)
 
 
-def _conv_transpose(question: Question) -> Written:
+def _conv_transpose(question: Question) -> Written | Unwritten:
     a, w = question.attributes, question.shapes["w"]
     rank, sizes = len(a.stride), question.shapes["x"][1:-1]
+    if a.pad_mode != "zeros":
+        return Unwritten(why="torch's transposed convolutions have no circular pads")
     a = settled(a, sizes, w[:rank])
     starts, outputs = transposed_crop(a.padding, sizes, w[:rank], a.stride, a.dilation, a.output_padding)
     padding, more, crop = [], [], []

@@ -35,7 +35,16 @@ from conformance.case.families.resizing import Resize
 from conformance.case.families.sampling import Initialize, RandomDropout
 from conformance.case.families.signals import Polynomial, Signal
 from conformance.case.families.steps import Adagrad, Adam, AdamW, Dropout, Momentum, RmsProp, Sgd
-from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Order, Patches, Unpool, patch_shapes
+from conformance.case.families.windows import (
+    AdaptivePool,
+    Fold,
+    FractionalPool,
+    LpPool,
+    Order,
+    Patches,
+    Unpool,
+    patch_shapes,
+)
 from conformance.case.model import Case, Fill, FormatName, Shape, TensorSpec, Values, Where
 from conformance.case.operators import OPERATORS
 from conformance.errors import ImpossibleShape
@@ -197,6 +206,7 @@ def _transposed(dice: Dice, extent: Extent, rank: int) -> Drawn:
     if dice.chance(4):
         size = _undone(dice, shapes["x"][1:-1], _spans(kernel, dilation), stride, padding)
         more = (0,) * rank
+    circular = dice.chance(8)
     return Drawn(
         attributes=TransposedConvolution(
             stride=stride,
@@ -205,10 +215,16 @@ def _transposed(dice: Dice, extent: Extent, rank: int) -> Drawn:
             padding=padding,
             output_padding=more,
             output_size=size,
+            pad_mode="circular" if circular else "zeros",
         ),
         shapes=shapes,
         features=_said(
-            padding, stride=max(stride) > 1, dilation=max(dilation) > 1, groups=groups > 1, sized=bool(size)
+            padding,
+            stride=max(stride) > 1,
+            dilation=max(dilation) > 1,
+            groups=groups > 1,
+            sized=bool(size),
+            circular=circular,
         ),
     )
 
@@ -618,6 +634,16 @@ def _adaptive(dice: Dice, extent: Extent, rank: int) -> Drawn:
     )
 
 
+def _fractional(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    images, *sides, channels = _data(dice, extent, 2, dice.integer(1, extent.channels))
+    window = dice.integer(1, 3), dice.integer(1, 3)
+    rows, columns = (dice.integer(1, max(n - k + 1, 1)) for n, k in zip(sides, window, strict=True))
+    return Drawn(
+        attributes=FractionalPool(size=(rows, columns), window=window),
+        shapes={"x": (images, *sides, channels), "samples": (images, channels, 2)},
+    )
+
+
 def _lp_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
     window, stride, _ = _kernel(dice, rank)
     # Zeros alone have a norm without a derivative, so that no window may lie in the padding.
@@ -798,6 +824,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "fold": _fold,
         "adaptive_average_pool2d": _adaptive,
         "adaptive_max_pool2d": _adaptive,
+        "fractional_max_pool2d": _fractional,
         "lp_pool2d": _lp_pool,
         "max_unpool2d": _unpool,
     }

@@ -196,6 +196,13 @@ def test_a_partial_backend_is_not_asked_for_what_its_mode_lacks() -> None:
     assert covers(Target.parse("onnxruntime+opset11"), CONV)
 
 
+def test_what_a_mode_lacks_is_not_asked_of_a_whole_backend_either() -> None:
+    prelu = case("prelu", NoAttributes(), inputs={"x": (4, 2), "a": (2,)})
+    assert covers(Target.parse("keras-jax"), prelu)
+    assert not covers(Target.parse("keras-jax+ops"), prelu)
+    assert covers(Target.parse("keras-jax+ops"), CONV)
+
+
 # In another interpreter --------------------------------------------------------------------------------------------
 
 

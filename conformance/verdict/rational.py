@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product as cartesian
-from math import prod
+from math import floor, prod
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -243,6 +243,8 @@ def _transposed(attributes: Any, given: Mapping[str, Array]) -> Defined:
                     position, attributes.stride, tap, attributes.dilation, starts, strict=True
                 )
             )
+            if attributes.pad_mode == "circular":
+                landed = tuple(p % size for p, size in zip(landed, sizes, strict=True))
             if all(0 <= p < size for p, size in zip(landed, sizes, strict=True)):
                 for unit in range(units):
                     elements[image, *landed, group * units + unit].append(
@@ -266,6 +268,24 @@ def _max_pool(attributes: Any, given: Mapping[str, Array]) -> Defined:
     for at in indices(shape):
         seen = [(at[0], *p, at[-1]) for _, p in _looked_at(axes, at[1:-1]) if _inside(axes, p)]
         elements[at] = (Product((("x", max(seen, key=x.__getitem__)),)),)  # of equals the first
+    return shape, elements
+
+
+def _fractional_max_pool(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    x, samples = given["x"], given["samples"]
+    shape = (x.shape[0], *attributes.size, x.shape[-1])
+    elements = {}
+    for at in indices(shape):
+        image, *place, channel = at
+        ranges = []
+        for axis, (o, m, k) in enumerate(zip(place, attributes.size, attributes.window, strict=True)):
+            start = last = x.shape[axis + 1] - k
+            if o < m - 1:
+                step, sample = Fraction(last, m - 1), Fraction(float(samples[image, channel, axis]))
+                start = floor((o + sample) * step) - floor(sample * step)
+            ranges.append(range(start, start + k))
+        seen = [(image, row, column, channel) for row in ranges[0] for column in ranges[1]]
+        elements[at] = (Product((("x", max(seen, key=x.__getitem__)),)),)
     return shape, elements
 
 
@@ -752,6 +772,7 @@ DEFINITIONS: Final[Mapping[str, Definition]] = MappingProxyType(
         "fold": _fold,
         "adaptive_average_pool2d": _adaptive_average_pool,
         "adaptive_max_pool2d": _adaptive_max_pool,
+        "fractional_max_pool2d": _fractional_max_pool,
         "lp_pool2d": _lp_pool,
         "max_unpool2d": _max_unpool,
         **{f"resize{rank}d": _resize for rank in (1, 2, 3)},

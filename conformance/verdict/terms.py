@@ -330,10 +330,12 @@ def _windows(job: Job) -> list[list[tuple[int, int, int]]]:
     if "transpose" in job.operator:
         a = settled(a, sizes, kernel)
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, dilation, a.output_padding)
-        return [
-            [(i * s + t * d - start, t, i) for i, t in product(range(n), range(k)) if 0 <= i * s + t * d - start < m]
+        circular = a.pad_mode == "circular"
+        landed = [
+            ([(i * s + t * d - start, t, i) for i, t in product(range(n), range(k))], m)
             for n, k, s, d, start, m in zip(sizes, kernel, a.stride, dilation, starts, outputs, strict=True)
         ]
+        return [[(o % m, t, i) for o, t, i in axis if circular or 0 <= o < m] for axis, m in landed]
     pads = resolve_pads(a.padding, sizes, kernel, a.stride, dilation)
     return [
         [(o, t, o * s + t * d - low) for o, t in product(range(m), range(k)) if 0 <= o * s + t * d - low < n]

@@ -98,13 +98,13 @@ def installed_backends() -> tuple[str, ...]:
 
 
 def covers(target: Target, case: Case) -> bool:
-    """Whether a case is asked of a target at all: a partial backend and its modes have chosen operators."""
+    """Whether a case is asked of a target at all: a partial backend, and a mode, may have chosen operators."""
     adapter = find_adapter(target.backend)
-    if adapter is None or not adapter.partial:
+    if adapter is None:
         return True
     operators = set(operators_of(case.operator, case.attributes))
     lacks = [glob for mode in target.modes if mode in adapter.offers for glob in adapter.offers[mode].lacks]
-    return operators <= set(adapter.operators()) and not any(
+    return (not adapter.partial or operators <= set(adapter.operators())) and not any(
         fnmatchcase(operator, glob) for operator in operators for glob in lacks
     )
 

@@ -54,9 +54,11 @@ def products_of(configuration: Configuration) -> Products:
     for n, i in cartesian(range(c["batch"]), np.ndindex(*c["sizes"])):
         for t in np.ndindex(*c["kernel"]):
             q = [a * s + b * d for a, b, s, d in zip(i, t, c["stride"], c["dilation"], strict=True)]
-            if not all(position in axis for position, axis in zip(q, ranges, strict=True)):
-                continue
             p = tuple(position - axis.start for position, axis in zip(q, ranges, strict=True))
+            if c.get("pad_mode") == "circular":
+                p = tuple(position % len(axis) for position, axis in zip(p, ranges, strict=True))
+            elif not all(0 <= position < len(axis) for position, axis in zip(p, ranges, strict=True)):
+                continue
             for group, a, b in np.ndindex(c["groups"], c["outputs"], c["inputs"]):
                 source = group * c["inputs"] + b
                 triples.append(
@@ -69,7 +71,7 @@ def products_of(configuration: Configuration) -> Products:
 
 
 def attributes_of(configuration: Configuration) -> dict[str, Any]:
-    names = ("stride", "dilation", "groups", "padding", "output_padding", "output_size")
+    names = ("stride", "dilation", "groups", "padding", "output_padding", "output_size", "pad_mode")
     return {name: configuration[name] for name in names if name in configuration}
 
 
@@ -85,7 +87,7 @@ def configurations(draw: Callable[..., Any]) -> Configuration:
         canvas = (n - 1) * s + (k - 1) * d + 1
         low = draw(st.integers(0, min(3, canvas - 1)))
         pads.append((low, draw(st.integers(0, min(3, canvas - 1 - low)))))
-        extra.append(draw(st.integers(0, 3)) if named is None else 0)
+        extra.append(draw(st.integers(0, max(s, d) - 1)) if named is None else 0)
         sizes.append(n)
         kernel.append(k)
         stride.append(s)
@@ -106,6 +108,7 @@ def configurations(draw: Callable[..., Any]) -> Configuration:
         "padding": named or tuple(pads),
         "output_padding": tuple(extra),
         "output_size": tuple(told),
+        "pad_mode": draw(st.sampled_from(["zeros", "zeros", "circular"])),
         "groups": draw(few),
         "inputs": draw(st.integers(1, 2)),
         "outputs": draw(st.integers(1, 2)),
@@ -226,6 +229,30 @@ def test_hand_worked_sizes_that_are_told() -> None:
         assert got["output"].ravel().tolist() == expected, padding
 
 
+def test_hand_worked_circular_pads() -> None:
+    """Of the canvas 1 10 102 20 200 what is beyond the output is added at its other end."""
+    x, w = np.array([1.0, 2]).reshape(1, 2, 1), np.array([1.0, 10, 100]).reshape(3, 1, 1)
+    for padding, output_padding, expected in (
+        ("valid", 0, [1, 10, 102, 20, 200]),
+        ("same", 0, [201, 10, 102, 20]),
+        ("same_lower", 0, [10, 102, 20, 201]),
+        (((1, 1),), 0, [210, 102, 21]),
+        (((1, 1),), 1, [10, 102, 20, 201]),
+        (((2, 2),), 0, [333]),
+    ):
+        got = conv_transpose.forward(
+            x=x,
+            w=w,
+            stride=(2,),
+            dilation=(1,),
+            groups=1,
+            padding=padding,
+            output_padding=(output_padding,),
+            pad_mode="circular",
+        )
+        assert got["output"].ravel().tolist() == expected, padding
+
+
 def test_hand_worked_stride_beyond_the_kernel() -> None:
     """One tap, stride 3: the canvas ends at the last element; zeros fill up "same" and "valid" to n * stride."""
     x, w = np.array([1.0, 2]).reshape(1, 2, 1), np.array([5.0]).reshape(1, 1, 1)
@@ -241,7 +268,8 @@ def test_hand_worked_stride_beyond_the_kernel() -> None:
 def test_it_is_the_adjoint_of_convolution(configuration: Configuration, seed: int) -> None:
     """<conv_transpose(x), y> = <x, conv(y)>, exactly on whole numbers, where the convolution of y has x's shape."""
     rng, attributes = np.random.default_rng(seed), attributes_of(configuration)
-    if configuration["padding"] in ("same", "same_lower"):
+    circular = attributes.pop("pad_mode") == "circular"
+    if configuration["padding"] in ("same", "same_lower") and not circular:
         padding = configuration["padding"]
     else:
         padding = tuple((axis.start, 0) for axis in shown(configuration))
@@ -249,8 +277,8 @@ def test_it_is_the_adjoint_of_convolution(configuration: Configuration, seed: in
     w = integers(
         rng, (*configuration["kernel"], configuration["outputs"], configuration["groups"] * configuration["inputs"])
     )
-    placed = conv_transpose.forward(x=x, w=w, **attributes)["output"]
-    y = integers(rng, placed.shape)
+    placed = conv_transpose.forward(x=x, w=w, **attributes, pad_mode="circular" if circular else "zeros")["output"]
+    product = (placed * (y := integers(rng, placed.shape))).sum()
     del attributes["output_padding"], attributes["output_size"]
     if not isinstance(padding, str):
         # Where the output ends short of the canvas, the convolution needs the missing part back, as zeros.
@@ -261,10 +289,12 @@ def test_it_is_the_adjoint_of_convolution(configuration: Configuration, seed: in
             (low, max(0, need - low - size))
             for (low, _), need, size in zip(padding, needed, y.shape[1:-1], strict=True)
         )
+        if circular:
+            y, padding = np.pad(y, ((0, 0), *padding, (0, 0)), mode="wrap"), ((0, 0),) * len(padding)
     seen = conv.forward(x=y, w=w, **(attributes | {"padding": padding}))["output"]
     # Positions shown beyond the canvas may make room for further windows: they are not x's.
     seen = seen[(slice(None), *(slice(n) for n in configuration["sizes"]))]
-    assert (placed * y).sum() == (x * seen).sum()
+    assert product == (x * seen).sum()
 
 
 def test_float32_in_any_order_lies_inside_the_bound_and_a_changed_tap_does_not() -> None:
@@ -349,6 +379,9 @@ def test_large_arrays_are_computed_as_their_small_parts_are(
         ({"padding": "same", "output_padding": (1, 0)}, "output_padding"),
         ({"output_padding": (-1, 0)}, "output_padding"),
         ({"output_padding": (0,)}, "output_padding"),
+        ({"output_padding": (0, 1)}, "output_padding"),
+        ({"pad_mode": "reflect"}, "pad_mode"),
+        ({"output_padding": (2, 0), "stride": (2, 1)}, "output_padding"),
         ({"output_size": (7, 8)}, r"output_size: .*\(5, 5\) windows, it has \(5, 6\)"),
         ({"output_size": (6, 7)}, "output_size"),
         ({"output_size": (7, 7, 7)}, "output_size"),

@@ -81,7 +81,7 @@ class JaxBackend(
     module: ClassVar[str] = "jax"
     install: ClassVar[str] = 'pip install "jax>=0.5,<0.11"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
-    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform",)
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "fractional_max_pool2d")
     prelude: ClassVar[tuple[str, ...]] = (
         "import jax",
         "import jax.numpy as jnp",
@@ -387,6 +387,8 @@ class JaxBackend(
     conv2d = conv3d = conv1d
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("JAX's transposed convolutions have no circular pads")
         rank = len(a.stride)
         if a.output_size:
             self.compose("JAX's transposed convolutions are not told a size")

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from conformance.backends.base import Backend, CallLog, Native, Natives, Recorded
+from conformance.backends.base import Backend, CallLog, Mode, Native, Natives, Recorded
 from conformance.backends.keras.accumulators import STORED_SUMS, inherited
 from conformance.backends.keras.activations import KerasActivations
 from conformance.backends.keras.arrays import KerasArrays
 from conformance.backends.keras.convolution import KerasConvolution
+from conformance.backends.keras.functions import MODE, OPS, Functions
 from conformance.backends.keras.idiom import Called
 from conformance.backends.keras.losses import KerasLosses
 from conformance.backends.keras.normalization import KerasNormalization
@@ -45,26 +46,30 @@ class KerasBackend(
         engine: Keras's name of its backend.
         below: the adapter of that framework.
         assembled: operators (as rows of accumulators name them) that are several operations of it, each stored.
+        stepwise: those that are so where a function is asked, whose layer computes in float32.
     """
 
     name: ClassVar[str]
     engine: ClassVar[str]
     below: ClassVar[type[Backend]]
     assembled: ClassVar[tuple[str, ...]] = ()
+    stepwise: ClassVar[tuple[str, ...]] = ()
     module: ClassVar[str] = "keras"
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws. Its divergence takes
     # probabilities, and clips them.
     absent: ClassVar[tuple[str, ...]] = (
-        "glorot_uniform",
+        *("glorot_uniform", "fractional_max_pool2d"),
         *(f"max_pool{rank}d_with_indices" for rank in (1, 2, 3)),
         "resize1d",
         "resize3d",
         "kl_divergence",
     )
+    offers: ClassVar[Mapping[str, Mode]] = {OPS: MODE}
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
-        self._below = self.holder(device, modes)
+        self._functions = Functions(self) if OPS in modes else None
+        self._below = self.holder(device, tuple(mode for mode in modes if mode != OPS))
         os.environ["KERAS_BACKEND"] = self.engine  # read when Keras is imported, and never again
         import keras
 
@@ -84,24 +89,26 @@ class KerasBackend(
         """Writes what is called from now on to a log."""
         keras, self.log = self.keras, log
         self.layers = Recorded(keras.layers, "keras.layers", log)
-        self.activations = Recorded(keras.activations, "keras.activations", log)
         self.losses = Recorded(keras.losses, "keras.losses", log)
         self.optimizers = Recorded(keras.optimizers, "keras.optimizers", log)
         self.initializers = Recorded(keras.initializers, "keras.initializers", log)
         self.random = Recorded(keras.random, "keras.random", log)
         self.ops = Recorded(keras.ops, "keras.ops", log)
+        self.activations = self.ops if self._functions else Recorded(keras.activations, "keras.activations", log)
         self.image = Recorded(keras.ops.image, "keras.ops.image", log)
         self._held: dict[int, Any] = {}
 
     def describe(self) -> Description:
         below = self._below.describe()
+        assembled = (*self.assembled, *self.stepwise) if self._functions else self.assembled
         return replace(
             below,
             backend=self.name,
             versions={"keras": self.keras.__version__, **below.versions},
-            accumulators=inherited(below.accumulators, self.assembled),
+            accumulators=inherited(below.accumulators, assembled),
             absent=self.absent,
             operators=self.operators(),
+            modes=self.modes,
             stored_sums=STORED_SUMS,
             forward_mode=False,
             second_order=False,
@@ -115,6 +122,25 @@ class KerasBackend(
 
     def get(self, native: Native) -> Tensor:
         return self._below.get(native)
+
+    def plain(self, kind: str, x: Native, *args: Any, **settings: Any) -> Native:
+        if self._functions:
+            return self._functions.plain(kind, x, args, settings)
+        return super().plain(kind, x, *args, **settings)
+
+    def weighted(
+        self,
+        kind: str,
+        x: Native,
+        weights: Mapping[str, Native | None],
+        *args: Any,
+        call: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Called:
+        if self._functions:
+            given = {name: value for name, value in weights.items() if value is not None}
+            return Called(self._functions.weighted(kind, x, given, settings))
+        return super().weighted(kind, x, weights, *args, call=call, **settings)
 
     def call(self, layer: Native, x: Native, weights: Mapping[str, Native], settings: Mapping[str, Any]) -> Called:
         name = self.log.called(layer)

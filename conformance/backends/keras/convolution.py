@@ -4,6 +4,7 @@ from conformance.backends.base import Native
 from conformance.backends.keras.idiom import KerasIdiom, unless
 from conformance.case.families.convolution import Convolution, TransposedConvolution, settled
 from conformance.case.geometry import extent, resolve_pads, transposed_crop
+from conformance.errors import NotTranslatable
 
 
 class KerasConvolution(KerasIdiom):
@@ -45,6 +46,8 @@ class KerasConvolution(KerasIdiom):
     conv2d = conv3d = conv1d
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("Keras's transposed convolutions have no circular pads")
         rank = len(a.stride)
         sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
         if a.output_size:
@@ -52,6 +55,9 @@ class KerasConvolution(KerasIdiom):
             a = settled(a, sizes, kernel)
         if a.padding in ("same", "valid"):
             return self._transposed(a, x, w, b, str(a.padding), None)
+        told = _told(a, kernel)
+        if told:
+            return self._transposed(a, x, w, b, *told)
         starts, outputs = transposed_crop(a.padding, sizes, kernel, a.stride, a.dilation, a.output_padding)
         canvas = tuple(
             (n - 1) * s + extent(k, d) for n, s, k, d in zip(sizes, a.stride, kernel, a.dilation, strict=True)
@@ -117,3 +123,27 @@ class KerasConvolution(KerasIdiom):
         return self._conv_transpose(attributes, x, w, b)
 
     conv2d_transpose = conv3d_transpose = conv1d_transpose
+
+
+def _told(a: TransposedConvolution, kernel: tuple[int, ...]) -> tuple[str, tuple[int, ...] | None] | None:
+    """Explicit pads as SAME or VALID with the output padding with which Keras means them; None where it cannot.
+
+    SAME with output padding of 0 cuts half of the kernel off both ends; every element of it is one that is kept, at
+    the two ends by turns, the start first. Left out, it is what makes the size a multiple of the stride.
+    """
+    if not isinstance(a.padding, tuple):
+        return None
+    axes = tuple(zip(a.stride, a.dilation, a.output_padding, strict=True))
+    if not any(map(any, a.padding)):
+        return None if any(s <= more < d for s, d, more in axes) else ("valid", a.output_padding)
+    sizes = tuple(extent(k, d) for k, d in zip(kernel, a.dilation, strict=True))
+    kept = tuple(
+        size - size % 2 - sum(pair) + more
+        for size, pair, more in zip(sizes, a.padding, a.output_padding, strict=True)
+    )
+    starts = tuple(max(size // 2 - (more + 1) // 2, 0) for size, more in zip(sizes, kept, strict=True))
+    if starts != tuple(low for low, _ in a.padding):
+        return None
+    if kept == tuple(s - size % 2 for s, size in zip(a.stride, sizes, strict=True)):
+        return "same", None
+    return ("same", kept) if all(0 <= more < s for more, s in zip(kept, a.stride, strict=True)) else None

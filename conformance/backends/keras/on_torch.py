@@ -17,6 +17,8 @@ class KerasOnTorch(KerasBackend):
     below: ClassVar[type[TorchBackend]] = TorchBackend
     # Keras's mish is x times a tanh.
     assembled: ClassVar[tuple[str, ...]] = ("mish",)
+    # keras.ops subtracts, multiplies and adds.
+    stepwise: ClassVar[tuple[str, ...]] = ("batch_norm",)
     beside: ClassVar[tuple[str, ...]] = (TorchBackend.module,)
     install: ClassVar[str] = 'pip install "keras>=3.15,<3.16" "torch>=2.6,<2.14"'
     prelude: ClassVar[tuple[str, ...]] = (

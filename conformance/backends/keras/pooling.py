@@ -31,7 +31,7 @@ class KerasPooling(KerasIdiom):
         return self.ops.pad(x, pads, constant_values=value) if any(map(any, pads)) else x
 
     def _pool(self, kind: str, a: MaxPool | AveragePool | LpPool, x: Native, padding: str) -> Native:
-        strides = {} if a.stride == a.window else {"strides": a.stride}
+        strides = {"strides": a.stride} if is_native(a.stride) or a.stride != a.window else {}
         return self.plain(
             f"{kind}Pooling{len(a.window)}D", x, a.window, **strides, **unless("valid", padding=padding)
         )

@@ -70,6 +70,8 @@ class OnnxWindows(Idiom):
         self, attributes: TransposedConvolution, x: Native, w: Native, b: Native | None = None
     ) -> Native:
         a = attributes
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("ONNX's transposed convolutions have no circular pads")
         if a.output_size and isinstance(a.padding, tuple):
             self.compose("ONNX takes pads or an output shape")
             a = settled(a, tuple(x.shape[1:-1]), tuple(w.shape[: len(a.stride)]))

@@ -62,7 +62,8 @@ class TensorFlowBackend(
     module: ClassVar[str] = "tensorflow"
     install: ClassVar[str] = 'pip install "tensorflow-cpu>=2.19,<2.22"'
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws.
-    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "max_pool3d_with_indices")
+    # Its fractional pools draw their own steps.
+    absent: ClassVar[tuple[str, ...]] = ("glorot_uniform", "max_pool3d_with_indices", "fractional_max_pool2d")
     prelude: ClassVar[tuple[str, ...]] = (
         "import tensorflow as tf",
         'tf.config.set_visible_devices([], "GPU")',
@@ -399,6 +400,8 @@ class TensorFlowBackend(
         return self._biased(self._grouped(a.groups, x, w, conv), b)
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("TensorFlow's transposed convolutions have no circular pads")
         rank = len(a.stride)
         if a.output_size and (
             is_native(a.padding) or a.padding in ("same", "valid") or (rank == 2 and isinstance(a.padding, tuple))

@@ -359,6 +359,8 @@ class TorchBackend(
     conv2d = conv3d = conv1d
 
     def _conv_transpose(self, a: TransposedConvolution, x: Native, w: Native, b: Native | None) -> Native:
+        if a.pad_mode != "zeros":
+            raise NotTranslatable("torch's transposed convolutions have no circular pads")
         rank = len(a.stride)
         sizes, kernel = tuple(x.shape[1:-1]), tuple(w.shape[:rank])
         x = self._first(x)

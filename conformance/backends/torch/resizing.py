@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from conformance.backends.base import Native, Recorded, translated
 from conformance.case.families.resizing import Resize
-from conformance.case.families.windows import AdaptivePool, Fold, LpPool, Patches, Unpool
+from conformance.case.families.windows import AdaptivePool, Fold, FractionalPool, LpPool, Patches, Unpool
 from conformance.case.geometry import Pads, nearest_places, resolve_pads
 from conformance.case.job import is_native
 from conformance.errors import NotTranslatable
@@ -155,6 +155,14 @@ class TorchResizing:
 
     def adaptive_max_pool2d(self, attributes: AdaptivePool, x: Native) -> Native:
         return self._last(self.F.adaptive_max_pool2d(self._first(x), attributes.size))
+
+    def fractional_max_pool2d(self, attributes: FractionalPool, x: Native, samples: Native) -> Native:
+        # torch's samples are of columns, and then of rows.
+        samples = self.torch.flip(samples, (-1,))
+        x = self._first(x)
+        return self._last(
+            self.F.fractional_max_pool2d(x, attributes.window, output_size=attributes.size, _random_samples=samples)
+        )
 
     def lp_pool2d(self, attributes: LpPool, x: Native) -> Native:
         a = attributes

@@ -5,7 +5,7 @@ Kernels are `(*spatial, in / groups, out)`, transposed kernels `(*spatial, out /
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal
 
 from conformance.case.contract import (
     IMAGES,
@@ -44,6 +44,9 @@ class TransposedConvolution(Grown):
 
     Where `output_size` is given, one number for every spatial axis, it decides among the sizes whose convolution
     gives x's: what SAME crops, or what output padding there is. It does not go with output padding.
+
+    Pads that are circular are those of a convolution whose image is padded with itself: what they crop at one end is
+    added at the other.
     """
 
     stride: Spatial = ()
@@ -52,6 +55,7 @@ class TransposedConvolution(Grown):
     padding: SpatialPadding = "valid"
     output_padding: Spatial = ()
     output_size: tuple[int, ...] = field(default=(), metadata=LATER)
+    pad_mode: Literal["zeros", "circular"] = field(default="zeros", metadata=LATER)
 
 
 def settled(a: TransposedConvolution, sizes: Sequence[int], kernel: Sequence[int]) -> TransposedConvolution:

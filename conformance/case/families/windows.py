@@ -54,6 +54,18 @@ class AdaptivePool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FractionalPool:
+    """Rows and columns of the output and of its windows, whose steps the samples decide.
+
+    For a sample u and alpha = (n - k) / (m - 1), window o of m begins at floor((o + u) alpha) - floor(u alpha), and
+    the last one at n - k. Samples are (batch, channels, 2), of rows and of columns.
+    """
+
+    size: tuple[int, int]
+    window: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LpPool:
     """The p-norms of windows; `signed`: without absolute values where p is odd (PyTorch)."""
 
@@ -123,6 +135,18 @@ def adaptive_shapes(attributes: AdaptivePool, shapes: Shapes) -> dict[str, Shape
     return {"output": (x[0], *attributes.size, x[-1])}
 
 
+def fractional_shapes(attributes: FractionalPool, shapes: Shapes) -> dict[str, Shape]:
+    """Output (batch, *size, channels)."""
+    x, samples, a = shapes["x"], shapes["samples"], attributes
+    sizes = spatial(x, 2)
+    require(samples == (x[0], x[-1], 2), f"samples must have shape {(x[0], x[-1], 2)}, got {samples}")
+    for name, values in (("size", a.size), ("window", a.window)):
+        require(min(values) >= 1, f"{name} must be at least 1, got {values}")
+    for n, m, k in zip(sizes, a.size, a.window, strict=True):
+        require(m + k - 1 <= n, f"{m} windows of {k} need {m + k - 1} elements, got {n}")
+    return {"output": (x[0], *a.size, x[-1])}
+
+
 def lp_pool_shapes(attributes: LpPool, shapes: Shapes) -> dict[str, Shape]:
     """Output (batch, windows, channels)."""
     x = shapes["x"]
@@ -140,6 +164,7 @@ def unpool_shapes(attributes: Unpool, shapes: Shapes) -> dict[str, Shape]:
     return {"output": (x[0], *attributes.size, x[-1])}
 
 
+SAMPLES: Final = Operand(name="samples", differentiable=False, domain="unit")
 INDICES: Final = Operand(name="indices", kind="integer", differentiable=False)
 
 OPERATORS: Final = (
@@ -167,6 +192,14 @@ OPERATORS: Final = (
         attributes=AdaptivePool,
         operands=(X,),
         shapes=adaptive_shapes,
+        data=("normal",),
+    ),
+    Operator(
+        # As of the adaptive one.
+        name="fractional_max_pool2d",
+        attributes=FractionalPool,
+        operands=(X, SAMPLES),
+        shapes=fractional_shapes,
         data=("normal",),
     ),
     Operator(

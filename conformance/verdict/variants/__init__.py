@@ -8,6 +8,7 @@ from typing import Final
 from conformance.case.model import FormatName
 from conformance.verdict.variants import (
     elementwise,
+    fractional,
     gradients,
     kernels,
     losses,
@@ -27,6 +28,7 @@ VARIANTS: Final = (
     *kernels.VARIANTS,
     *windows.VARIANTS,
     *pooling.VARIANTS,
+    *fractional.VARIANTS,
     *resizing.VARIANTS,
     *elementwise.VARIANTS,
     *normalization.VARIANTS,

@@ -255,6 +255,21 @@ def _usual_crop(job: Job) -> Reading | None:
     )
 
 
+def _cut_off(job: Job) -> Reading | None:
+    return reread(job, pad_mode="zeros")
+
+
+def _shared_out(job: Job, other: str) -> Reading | None:
+    """Circular pads of as many elements, as SAME has them."""
+    a = job.attributes
+    if a.pad_mode != "circular" or a.padding == other or a.output_size:
+        return None
+    read = with_attributes(job, padding=other, output_padding=(0,) * rank_of(job))
+    if output_shapes(read) != output_shapes(job) or pads_of(read) == pads_of(job):
+        return None
+    return Reading(job=read)
+
+
 def _whole_canvas(job: Job) -> Reading | None:
     if job.attributes.padding != "valid":
         return None
@@ -520,6 +535,26 @@ VARIANTS: Final = (
         about="SAME is computed at stride times the input, and its first elements are kept.",
         seen_by="SAME with an output size below the stride times the input, and an overlap",
         read=_usual_crop,
+    ),
+    Variant(
+        name="circular pads left out",
+        operators=TRANSPOSED,
+        about="What the pads cut off is not added at the other end, as in a layer that has zeros alone.",
+        seen_by="circular pads that cut",
+        read=_cut_off,
+    ),
+    *(
+        Variant(
+            name=f"circular pads shared out, the odd one {end}",
+            operators=TRANSPOSED,
+            about=f"Flax shares what exceeds the stride out between both ends{kernels}, and not what nn.Conv pads.",
+            seen_by="circular pads of half the kernel, with even kernels at stride 1, or odd ones at stride 3",
+            read=partial(_shared_out, other=other),
+        )
+        for end, kernels, other in (
+            ("at the end", "", "same"),
+            ("at the start", " of a kernel that it transposes", "same_lower"),
+        )
     ),
     Variant(
         name="transposed VALID of the canvas's size",

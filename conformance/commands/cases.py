@@ -51,9 +51,12 @@ def list_(
             names = _item_names(files, targets, keyword, tier)
         else:
             names = [case.id for case in cases if wanted(case.id)]
-    if not names:
-        print("nothing is selected", file=sys.stderr)
-        raise typer.Exit(NOTHING)
+        if not names:
+            from conformance.run.execute import Request, left_out
+
+            asked = Request(paths=tuple(paths or ()), tier=tier_of(tier), training=False)
+            print("\n".join(("nothing is selected", *left_out(asked))), file=sys.stderr)
+            raise typer.Exit(NOTHING)
     if stats:
         from conformance.case.loading import load
         from conformance.report.statistics import statistics
@@ -90,10 +93,13 @@ def lint_cases(paths: Paths = None) -> None:
     """Refuses sets of cases that cannot see the usual faults, questions asked twice, readings that look alike."""
     from conformance.case.linting import lint
     from conformance.case.loading import load
+    from conformance.case.training import load_trainings
     from conformance.run.probes import lint_probes
 
     with told_plainly():
-        cases = load(existing(paths) or (shipped_root(),))
+        files = existing(paths) or (shipped_root(),)
+        cases = load(files)
+        load_trainings(files)
         problems = (*lint(cases), *lint_probes(cases))
     for problem in problems:
         print(problem)

@@ -135,11 +135,11 @@ def train(
 def _executed(request: "Request", *, quiet: bool) -> "tuple[Execution, Path]":
     """What came of a request, and the report that tells it."""
     from conformance.report.page import write_report
-    from conformance.run.execute import execute, select
+    from conformance.run.execute import execute, left_out, select
 
     selection = select(request)
     if selection.empty:
-        print("nothing is selected", file=sys.stderr)
+        print("\n".join(("nothing is selected", *left_out(request))), file=sys.stderr)
         raise typer.Exit(NOTHING)
     request.out.mkdir(parents=True, exist_ok=True)
     with progress(quiet=quiet) as bars:

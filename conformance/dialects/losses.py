@@ -85,9 +85,9 @@ def _keras_by_element(name: str, truth: str, prediction: str, **settings: tuple[
     def write(question: Question) -> Written | Unwritten:
         if question.attributes.reduction == "mean":
             return _stated(question, _keras(name, question, truth, prediction, **settings))
-        apart = (f"ops.expand_dims({operand}, -1)" for operand in (truth, prediction))
-        remark = "Keras averages over the last axis, which is one more here"
-        return _stated(question, _keras(name, question, *apart, **settings), remark=remark)
+        apart = "ops.expand_dims({}, -1)".format
+        line = _keras(name, question, apart(truth), apart(prediction), **settings)
+        return _stated(question, line, remark="Keras averages over the last axis, which is one more here")
 
     return write
 

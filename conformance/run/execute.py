@@ -204,8 +204,9 @@ def left_out(request: Request) -> tuple[str, ...]:
         told.append(f"{len(cases)} cases are there; conformance run asks them")
     if trainings and not request.training:
         told.append(f"{len(trainings)} trainings are there; conformance train asks them")
-    asked = (*(cases if request.cases else ()), *(trainings if request.training else ()))
-    larger = [one.tier for one in asked if TIERS.index(one.tier) > TIERS.index(request.tier)]
+    tiers = [case.tier for case in cases if request.cases]
+    tiers += [training.tier for training in trainings if request.training]
+    larger = [tier for tier in tiers if TIERS.index(tier) > TIERS.index(request.tier)]
     if larger:
         tier = min(larger, key=TIERS.index)
         told.append(f"{len(larger)} are there of larger tiers than {request.tier}; give --tier {tier}")

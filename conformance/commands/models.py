@@ -67,6 +67,10 @@ def capture(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Its weights, if it does not run without.")
     ] = None,
+    training: Annotated[
+        bool,
+        typer.Option("--training", help="As in training, but without dropout: batches give their own statistics."),
+    ] = False,
 ) -> None:
     """Turns every layer of a model of yours, with its real shapes, into cases."""
     from conformance.run.capture import captured_cases, write_cases
@@ -75,7 +79,7 @@ def capture(
     with told_plainly():
         spec = ModelSpec.parse(model, weights)
         inputs = _model_inputs(data, shape, spec.framework)
-        with HostedModel(spec) as hosted:
+        with HostedModel(spec, training=training) as hosted:
             found = hosted.run_whole(inputs)
         cases = captured_cases(spec.name, found.layers, out)
         paths = write_cases(cases, out)

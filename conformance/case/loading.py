@@ -64,7 +64,7 @@ def is_case_file(path: Path) -> bool:
 def load(paths: Sequence[Path]) -> tuple[Case, ...]:
     """Every case of the files, and of the `*.yaml` files in the folders, given.
 
-    Within folders, files without cases (training descriptions, deviations) are passed over.
+    Training descriptions are `load_trainings`'s to read; within folders, other files without cases are passed over.
 
     Raises:
         InvalidCases: with every problem of every file.
@@ -79,11 +79,10 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
         except InvalidCases as error:
             problems += error.problems
             continue
-        if (
-            isinstance(document.data, dict)
-            and document.data.keys() >= {"network"}
-            and "training" not in document.data
-        ):
+        keys = document.data.keys() if isinstance(document.data, dict) else ()
+        if "training" in keys:
+            continue
+        if "network" in keys:
             own, found = network_cases(document, _prefix(path))
             problems += found
             for form in own:
@@ -179,10 +178,13 @@ def _has_cases(document: Document, problems: list[Problem], *, named: bool) -> b
     if data is None:
         problem("the file has no cases; write operator: and cases:")
         return False
-    if not isinstance(data, dict) or not data.keys() & _CASE_KEYS or "training" in data:
+    if not isinstance(data, dict) or not data.keys() & _CASE_KEYS:
         if named:
             got = f"the keys {', '.join(data)}" if isinstance(data, dict) else show(data)
-            problem(f"not a file of cases: its top level takes {', '.join(allowed)}, got {got}")
+            problem(
+                f"not a file of cases: its top level takes {', '.join(allowed)}, got {got}; "
+                "a network's names its network, a training's its training"
+            )
         return False
     for name in data:
         if name not in allowed:

@@ -6,8 +6,9 @@ from typing import Final
 
 from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, covering_pads, extent, nearest_places, resolve_pads, transposed_crop
+from conformance.dialects import dropout, losses
 from conformance.dialects.model import Question, Unwritten, Weight, Written
-from conformance.dialects.source import Name, called
+from conformance.dialects.source import Name, called, rest
 
 _ELEMENTWISE: Final[Mapping[str, str]] = {
     "relu": "jax.nn.relu(x)",
@@ -235,6 +236,22 @@ def _batch_norm(question: Question) -> Written:
     return _written(question, line, *_affine(question), remark="JAX has no batch norm")
 
 
+def _batch_norm_training(question: Question) -> Written:
+    a, x = question.attributes, question.shapes["x"]
+    axes = tuple(range(len(x) - 1))
+    share = f"{rest(a.momentum)} * v" + (" * n / (n - 1)" if a.bessel else "")
+    return _written(
+        question,
+        f"m, v = jnp.mean(x, axis={axes}), jnp.var(x, axis={axes})",
+        f"y = (x - m) * lax.rsqrt(v + {a.epsilon!r})",
+        *_affine(question),
+        *(["n = x.size // x.shape[-1]"] if a.bessel else []),
+        f"mean = {a.momentum!r} * mean + {rest(a.momentum)} * m",
+        f"variance = {a.momentum!r} * variance + {share}",
+        remark="JAX has no batch norm",
+    )
+
+
 def _standardized(axes: Sequence[int], epsilon: float, name: str) -> list[str]:
     given = f"{name}, axis={tuple(axes)}, keepdims=True"
     return [f"y = ({name} - jnp.mean({given})) * lax.rsqrt(jnp.var({given}) + {epsilon!r})"]
@@ -338,6 +355,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "hard_tanh": _hard_tanh,
     "prelu": _prelu,
     "batch_norm": _batch_norm,
+    "batch_norm_training": _batch_norm_training,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "instance_norm": _group_norm,
@@ -345,6 +363,8 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,
+    **losses.JAX,
+    **dropout.JAX,
 }
 
 PRELUDE: Final = ("import jax", "import jax.numpy as jnp", "from jax import lax")
@@ -358,16 +378,18 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
     names = tuple(question.shapes)
     sources = [name for name in names if question.contract.operand(name).differentiable]
     wanted, kept = ", ".join(sources), ", ".join(f"{name}={name}" for name in sources)
+    state = f"dict({', '.join(f'{name}={name}' for name in question.contract.state)})"
     lines = [
+        *(["training = False"] if question.operator == "drop" else []),
         *(f'{name} = jnp.asarray(given["{name}"])' for name in names),
         f"def forward({', '.join(f'{name}={name}' for name in names)}):",
         *(f"    {line}" for line in written.lines),
-        "    return y",
-        "y = forward()",
-        'found = {"output": np.asarray(y)}',
+        f"    return y, {state}",
+        "y, state = forward()",
+        'found = {name: np.asarray(value) for name, value in {"output": y, **state}.items()}',
         'pulled = jnp.asarray(given["cotangent"])',
         "try:",
-        f"    _, pull = jax.vjp(lambda {wanted}: forward({kept}), {wanted})",
+        f"    _, pull, _ = jax.vjp(lambda {wanted}: forward({kept}), {wanted}, has_aux=True)",
         "    gradients = pull(pulled) if y.shape == pulled.shape else ()",
         "except NotImplementedError as error:  # some of JAX's functions have no gradient",
         "    gradients = ()",

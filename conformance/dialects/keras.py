@@ -6,9 +6,11 @@ from typing import Final
 from conformance.case.families.arrays import additions, cuts
 from conformance.case.families.convolution import settled
 from conformance.case.geometry import extent, nearest_places, resolve_pads, transposed_crop
+from conformance.dialects import dropout, losses
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.moves import Reshape, back, moved
 from conformance.dialects.source import called, each
+from conformance.dialects.statements import keras_script
 
 _ACTIVATIONS: Final[Mapping[str, str]] = {
     "sigmoid": "sigmoid",
@@ -215,14 +217,19 @@ def _scaled(question: Question) -> tuple[Weight, ...]:
     return tuple(Weight(operand=name, name=names[name]) for name in question.shapes if name != "x")
 
 
-def _batch_norm(question: Question) -> Written:
+def _batch_norm(question: Question) -> Written | Unwritten:
+    training = question.operator == "batch_norm_training"
+    if training and question.attributes.bessel:
+        return Unwritten(why="Keras's running variance takes the batch's with the divisor n, not n - 1 (bessel)")
     layer = called(
         "layers.BatchNormalization",
+        momentum=(question.attributes.momentum if training else 0.99, 0.99),
         epsilon=(question.attributes.epsilon, 1e-3),
         center=("offset" in question.shapes, True),
         scale=("scale" in question.shapes, True),
     )
-    return Written(lines=(layer,), weights=_scaled(question), remark="with the moving statistics, training=False")
+    remark = "with the batch's statistics" if training else "with the moving statistics"
+    return Written(lines=(layer,), weights=_scaled(question), remark=f"{remark}, training={training}")
 
 
 def _layer_norm(question: Question) -> Written:
@@ -370,6 +377,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "global_average_pool2d": _global_pool,
     "global_max_pool2d": _global_pool,
     "batch_norm": _batch_norm,
+    "batch_norm_training": _batch_norm,
     "instance_norm": _instance_norm,
     "group_norm": _group_norm,
     "layer_norm": _layer_norm,
@@ -389,9 +397,11 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "crop": _crop,
     "flatten_channels_first": _flatten_channels_first,
     "identity": lambda question: Written(lines=("layers.Identity()",)),
+    **losses.KERAS,
+    **dropout.KERAS,
 }
 
-PRELUDE: Final = ("import tensorflow as tf", "from keras import layers")
+PRELUDE: Final = ("import tensorflow as tf", "from keras import layers, losses, ops")
 
 
 def script(written: Written, question: Question) -> tuple[str, ...]:
@@ -399,6 +409,9 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
 
     Gradients are there where the output has its cotangent's shape.
     """
+    if written.statements:
+        return keras_script(written, question)
+    training = bool(question.contract.state)
     learned = [w for w in written.weights if question.contract.operand(w.operand).differentiable]
     sources = "".join(f", {_parameter(weight)}" for weight in learned)
     lines = [
@@ -416,8 +429,13 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
         "    tape.watch(x)",
         "    y = x",
         "    for layer in stack:",
-        "        y = layer(y, training=False) if layer.name.startswith('batch_norm') else layer(y)",
+        f"        y = layer(y, training={training}) if layer.name.startswith('batch_norm') else layer(y)",
         'found = {"output": y.numpy()}',
+        *(
+            f'found["{weight.operand}"] = {_parameter(weight)}.numpy()'
+            for weight in written.weights
+            if weight.operand in question.contract.state
+        ),
         'pulled = tf.constant(given["cotangent"])',
         "if y.shape == pulled.shape:",
         f"    gradients = tape.gradient(y, [x{sources}], output_gradients=pulled, unconnected_gradients='zero')",

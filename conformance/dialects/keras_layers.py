@@ -13,7 +13,8 @@ from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool
 from conformance.case.geometry import Padding, extent
 from conformance.case.model import Shape
-from conformance.dialects.model import Crop, Question, Step, Weight
+from conformance.dialects import loss_layers
+from conformance.dialects.model import Crop, Drop, Question, Step, Weight
 from conformance.dialects.moves import Reshape
 from conformance.dialects.source import REQUIRED, Call, Grammar, Signature
 from conformance.errors import ImpossibleShape
@@ -101,7 +102,10 @@ _SAME_AS: Final = {"swish": "silu", "hard_silu": "hard_swish"}
 
 GRAMMAR: Final = Grammar(
     name="keras.layers",
-    modules=("layers", "keras.layers", "tf.keras.layers", "tensorflow.keras.layers", "keras"),
+    modules=(
+        *("layers", "keras.layers", "tf.keras.layers", "tensorflow.keras.layers", "keras"),
+        *("losses", "keras.losses", "tf.keras.losses"),
+    ),
     unread=frozenset(
         {
             "name",
@@ -153,13 +157,14 @@ GRAMMAR: Final = Grammar(
             "shared_axes": None,
         },
         "Softmax": {"axis": -1},
-        **{name: {"rate": REQUIRED} for name in ("Dropout", "SpatialDropout2D")},
+        **{name: {"rate": REQUIRED} for name in ("Dropout", *(f"SpatialDropout{r}D" for r in _RANKS))},
         "Identity": {},
         **{f"ZeroPadding{rank}D": {"padding": 1, "data_format": None} for rank in _RANKS},
         **{f"Cropping{rank}D": {"cropping": 1 if rank != 2 else 0, "data_format": None} for rank in _RANKS},
         "UpSampling1D": {"size": 2},
         "UpSampling3D": {"size": 2, "data_format": None},
         "UpSampling2D": {"size": 2, "data_format": None, "interpolation": "nearest"},
+        **loss_layers.KERAS_SIGNATURES,
     },
 )
 
@@ -499,6 +504,13 @@ def _idle(call: Call, x: Shape) -> Step:
     )
 
 
+def _dropout(call: Call, x: Shape) -> Step:
+    attributes = Drop(rate=call.number("rate"), channels=call.layer != "Dropout")
+    if attributes.channels:
+        _rank(call, x)
+    return Step(text=call.text, questions=(Question(operator="drop", attributes=attributes, shapes={"x": x}),))
+
+
 def _pairs(call: Call, name: str, rank: int) -> tuple[tuple[int, int], ...]:
     """One number, one a spatial axis (for one axis: its pair), or a pair each."""
     given = call.arguments[name]
@@ -558,8 +570,10 @@ _READERS: Final[Mapping[str, Read]] = {
     "ELU": _elu,
     "PReLU": _prelu,
     "Softmax": _softmax,
-    **dict.fromkeys(("Dropout", "SpatialDropout2D", "Identity"), _idle),
+    "Identity": _idle,
+    **dict.fromkeys(("Dropout", *(f"SpatialDropout{r}D" for r in _RANKS)), _dropout),
     **{f"ZeroPadding{rank}D": _pad for rank in _RANKS},
     **{f"Cropping{rank}D": _crop for rank in _RANKS},
     **{f"UpSampling{rank}D": _upsample for rank in (1, 2, 3)},
+    **loss_layers.KERAS,
 }

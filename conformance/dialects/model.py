@@ -19,6 +19,14 @@ class Crop:
     cropping: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """The share that a layer of dropout drops in training; `channels`: whole ones, of every image its own."""
+
+    rate: float
+    channels: bool = False
+
+
 def crop_shapes(attributes: Crop, shapes: Shapes) -> dict[str, Shape]:
     """(batch, *spatial, channels) without the elements at the ends."""
     x, cropping = shapes["x"], attributes.cropping
@@ -45,6 +53,8 @@ BESIDE: Final[Mapping[str, Operator]] = MappingProxyType(
         "flatten_channels_first": Operator(
             name="flatten_channels_first", attributes=NoAttributes, operands=(X,), shapes=flat_shapes, linear=True
         ),
+        # As it is at inference: what it draws in training is not judged.
+        "drop": Operator(name="drop", attributes=Drop, operands=(X,), shapes=same_shape, linear=True),
         "identity": Operator(name="identity", attributes=NoAttributes, operands=(X,), shapes=same_shape, linear=True),
     }
 )
@@ -67,6 +77,11 @@ class Question:
     def judged(self) -> bool:
         """Whether the harness has the operator, so that numbers can be compared."""
         return self.operator in OPERATORS
+
+    @property
+    def first(self) -> Shape:
+        """The shape of what it is asked of: `x`, or a loss's logits."""
+        return next(iter(self.shapes.values()))
 
     @property
     def output(self) -> Shape:
@@ -97,11 +112,13 @@ class Written:
             the other operands' names to `y`.
         weights: where the operands beside `x` go.
         remark: why it takes more than the framework's own option; empty where it does not.
+        statements: the lines are statements, though the dialect is made of layers.
     """
 
     lines: tuple[str, ...]
     weights: tuple[Weight, ...] = ()
     remark: str = ""
+    statements: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -282,6 +282,11 @@ def _text(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
+def rest(share: float) -> float:
+    """What a share leaves of 1, as people write it: 0.1 beside 0.9."""
+    return float(f"{1 - share:.12g}")
+
+
 def each(values: Sequence[object]) -> object:
     """One entry where all axes have the same, else all of them."""
     return values[0] if len(set(values)) == 1 else tuple(values)

@@ -6,8 +6,9 @@ from typing import Final
 
 from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, covering_pads, extent, nearest_places, resolve_pads, transposed_crop
+from conformance.dialects import dropout, losses
 from conformance.dialects.model import Question, Unwritten, Weight, Written
-from conformance.dialects.source import Name, called, each
+from conformance.dialects.source import Name, called, each, rest
 
 _ELEMENTWISE: Final[Mapping[str, tuple[str, ...]]] = {
     "relu": ("y = tf.nn.relu(x)",),
@@ -275,6 +276,39 @@ def _batch_norm(question: Question) -> Written:
     return _written(question, f"y = {call}")
 
 
+def _batch_norm_training(question: Question) -> Written:
+    a, x, there = question.attributes, question.shapes["x"], question.shapes
+    names = [Name(name if name in there else "None") for name in ("offset", "scale")]
+    call = called("tf.nn.batch_normalization", _X, Name("m"), Name("v"), *names, variance_epsilon=(a.epsilon, None))
+    share = f"{rest(a.momentum)} * v" + (" * n / (n - 1)" if a.bessel else "")
+    return _written(
+        question,
+        f"m, v = tf.nn.moments(x, axes={list(range(len(x) - 1))})",
+        f"y = {call}",
+        *(["n = x.shape.num_elements() // x.shape[-1]"] if a.bessel else []),
+        f"mean = {a.momentum!r} * mean + {rest(a.momentum)} * m",
+        f"variance = {a.momentum!r} * variance + {share}",
+        remark="tf.nn keeps no running statistics",
+    )
+
+
+def _indexed_pool(question: Question) -> Written | Unwritten:
+    a = question.attributes
+    if a.indexed not in ("image", "images"):
+        return Unwritten(why="TensorFlow's indices count pixels with their channels (image, images)")
+    if a.padding not in ("same", "valid") or a.ceil_mode or set(a.dilation) != {1}:
+        return Unwritten(why="tf.nn.max_pool_with_argmax has SAME and VALID alone, and no dilation")
+    call = called(
+        "tf.nn.max_pool_with_argmax",
+        _X,
+        each(a.window),
+        each(a.stride),
+        a.padding.upper(),
+        include_batch_in_index=(a.indexed == "images", False),
+    )
+    return _written(question, f"y, indices = {call}")
+
+
 def _affine(question: Question) -> list[str]:
     return [
         line for name, line in (("scale", "y = y * scale"), ("offset", "y = y + offset")) if name in question.shapes
@@ -379,6 +413,8 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "hard_tanh": _hard_tanh,
     "prelu": _prelu,
     "batch_norm": _batch_norm,
+    "batch_norm_training": _batch_norm_training,
+    "max_pool2d_with_indices": _indexed_pool,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "instance_norm": _group_norm,
@@ -386,6 +422,8 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,
+    **losses.TENSORFLOW,
+    **dropout.TENSORFLOW,
 }
 
 PRELUDE: Final = ("import tensorflow as tf",)
@@ -399,12 +437,14 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
     names = tuple(question.shapes)
     sources = [name for name in names if question.contract.operand(name).differentiable]
     lines = [
+        *(["training = False"] if question.operator == "drop" else []),
         *(f'{name} = tf.constant(given["{name}"])' for name in names),
         f"sources = [{', '.join(sources)}]",
         "with tf.GradientTape() as tape:",
         "    tape.watch(sources)",
         *(f"    {line}" for line in written.lines),
         'found = {"output": y.numpy()}',
+        *(f'found["{name}"] = {name}.numpy()' for name in question.contract.state),
         'pulled = tf.constant(given["cotangent"])',
         "if y.shape == pulled.shape:",
         "    gradients = tape.gradient(y, sources, output_gradients=pulled, unconnected_gradients='zero')",

@@ -5,10 +5,12 @@ Every pad, crop and option is the one that a careful porter would write; what ha
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from conformance.case.families.convolution import settled
+from conformance.case.families.pooling import MaxPool
 from conformance.case.geometry import (
     Pads,
     extent,
@@ -18,9 +20,11 @@ from conformance.case.geometry import (
     window_count,
 )
 from conformance.case.model import Shape
+from conformance.dialects import dropout, losses
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.moves import Transpose, back, channels_first, kernel_first, moved
-from conformance.dialects.source import called, each
+from conformance.dialects.source import called, each, rest
+from conformance.dialects.statements import torch_script
 from conformance.errors import ImpossibleShape
 
 _ELEMENTWISE: Final[Mapping[str, str]] = {
@@ -220,6 +224,20 @@ def _adaptive(question: Question) -> Written:
     return Written(lines=(called(f"nn.Adaptive{kind}Pool2d", each(question.attributes.size)),))
 
 
+def _indexed_pool(question: Question) -> Written | Unwritten:
+    a = question.attributes
+    if a.indexed != "plane":
+        return Unwritten(why="torch's indices count the rows and columns of one channel (plane)")
+    plain = MaxPool(**{field.name: getattr(a, field.name) for field in fields(MaxPool)})
+    said = _pool(replace(question, operator=question.operator.removesuffix("_with_indices"), attributes=plain))
+    if isinstance(said, Unwritten):
+        return said
+    if len(said.lines) > 1:
+        return Unwritten(why="torch counts indices in equal pads of both ends alone")
+    layer = f"{said.lines[0].removesuffix(')')}, return_indices=True)"
+    return Written(lines=(f"y, indices = {layer}(x)",), statements=True)
+
+
 def _global_pool(question: Question) -> Written:
     kind = "Avg" if "average" in question.operator else "Max"
     return Written(lines=(f"nn.Adaptive{kind}Pool2d(1)", "nn.Flatten()"), remark="torch keeps the axes, with size 1")
@@ -245,14 +263,21 @@ def _batch_norm(question: Question) -> Written | Unwritten:
     rank = max(len(x) - 2, 1)
     if rank > 3:
         return Unwritten(why=f"torch.nn has no BatchNorm for {rank} spatial axes")
+    training = question.operator == "batch_norm_training"
+    if training and not question.attributes.bessel:
+        return Unwritten(why="torch's running variance takes the batch's with the divisor n - 1 (bessel)")
     layer = called(
         f"nn.BatchNorm{rank}d",
         x[-1],
         eps=(question.attributes.epsilon, 1e-5),
+        momentum=(rest(question.attributes.momentum) if training else 0.1, 0.1),
         affine=(bool(weights), True),
     )
     running = (Weight(operand="mean", name="running_mean"), Weight(operand="variance", name="running_var"))
-    return Written(lines=(layer,), weights=(*weights, *running), remark="in eval mode, with the running statistics")
+    remark = "in eval mode, with the running statistics"
+    if training:
+        remark = "in train mode; torch's momentum is the share of the batch's statistics, 1 - momentum here"
+    return Written(lines=(layer,), weights=(*weights, *running), remark=remark)
 
 
 def _instance_norm(question: Question) -> Written | Unwritten:
@@ -427,6 +452,8 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "global_average_pool2d": _global_pool,
     "global_max_pool2d": _global_pool,
     "batch_norm": _batch_norm,
+    "batch_norm_training": _batch_norm,
+    **{f"max_pool{rank}d_with_indices": _indexed_pool for rank in (1, 2, 3)},
     "instance_norm": _instance_norm,
     "group_norm": _group_norm,
     "layer_norm": _layer_norm,
@@ -446,6 +473,8 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "crop": _crop,
     "flatten_channels_first": lambda question: Written(lines=("nn.Flatten()",)),
     "identity": lambda question: Written(lines=("nn.Identity()",)),
+    **losses.TORCH,
+    **dropout.TORCH,
 }
 
 PRELUDE: Final = ("import torch", "from torch import nn", "torch.set_num_threads(1)")
@@ -456,17 +485,25 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
 
     Gradients are there where the output has its cotangent's shape.
     """
+    if written.statements:
+        return torch_script(written, question)
     x, output = len(question.shapes["x"]), len(question.output)
     first = moved('given["x"]', channels_first(x))
     pulled = moved('given["cotangent"]', channels_first(output))
+    mode = "train" if question.contract.state else "eval"
     lines = [
         f"x = torch.from_numpy({first}.copy()).requires_grad_()",
-        f"layers = nn.Sequential({', '.join(written.lines)}).eval()",
+        f"layers = nn.Sequential({', '.join(written.lines)}).{mode}()",
         "with torch.no_grad():",
         *(f"    {_parameter(weight)}.copy_(torch.from_numpy({_given(weight)}.copy()))" for weight in written.weights),
         "    pass",
         "y = layers(x)",
         f'found = {{"output": {_to_last("y.detach().numpy()", "y")}}}',
+        *(
+            f'found["{weight.operand}"] = {_parameter(weight)}.numpy()'
+            for weight in written.weights
+            if weight.operand in question.contract.state
+        ),
         f"pulled = torch.from_numpy({pulled}.copy())",
         "if y.shape == pulled.shape:",
         "    y.backward(pulled)",

@@ -17,7 +17,8 @@ from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool
 from conformance.case.geometry import Padding
 from conformance.case.model import Shape
-from conformance.dialects.model import Crop, Question, Step, Weight
+from conformance.dialects import loss_layers
+from conformance.dialects.model import Crop, Drop, Question, Step, Weight
 from conformance.dialects.moves import Transpose, kernel_first
 from conformance.dialects.source import REQUIRED, Call, Grammar, Signature
 from conformance.errors import ImpossibleShape
@@ -130,6 +131,7 @@ GRAMMAR: Final = Grammar(
         },
         "PixelShuffle": {"upscale_factor": REQUIRED},
         "PixelUnshuffle": {"downscale_factor": REQUIRED},
+        **loss_layers.TORCH_SIGNATURES,
     },
 )
 
@@ -366,6 +368,13 @@ def _idle(call: Call, x: Shape) -> Step:
     return _step(call, Question(operator="identity", attributes=NoAttributes(), shapes={"x": x}))
 
 
+def _dropout(call: Call, x: Shape) -> Step:
+    attributes = Drop(rate=call.number("p"), channels=call.layer != "Dropout")
+    if attributes.channels:
+        _rank(call, x)
+    return _step(call, Question(operator="drop", attributes=attributes, shapes={"x": x}))
+
+
 def _leaky_relu(call: Call, x: Shape) -> Step:
     attributes = LeakyRelu(slope=call.number("negative_slope"))
     return _step(call, Question(operator="leaky_relu", attributes=attributes, shapes={"x": x}))
@@ -471,7 +480,8 @@ _READERS: Final[Mapping[str, Read]] = {
     "Linear": _linear,
     "Flatten": _flatten,
     **dict.fromkeys(_PLAIN, _plain),
-    **dict.fromkeys(("Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"), _idle),
+    "Identity": _idle,
+    **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "Dropout3d"), _dropout),
     "LeakyReLU": _leaky_relu,
     "ELU": _elu,
     "GELU": _gelu,
@@ -487,4 +497,5 @@ _READERS: Final[Mapping[str, Read]] = {
     "Upsample": _upsample,
     "PixelShuffle": _blocks,
     "PixelUnshuffle": _blocks,
+    **loss_layers.TORCH,
 }

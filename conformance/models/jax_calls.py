@@ -13,11 +13,22 @@ import numpy as np
 
 from conformance.case.families.arrays import Concat, Mean, Pad
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.normalization import BatchNorm, BatchNormTraining, InstanceNorm, LayerNorm
+from conformance.case.families.normalization import BatchNorm, BatchNormTraining, GroupNorm, InstanceNorm, LayerNorm
 from conformance.case.families.pooling import AveragePool, MaxPool
 from conformance.case.geometry import extent
 from conformance.models.jax_graph import Constant, Equation, Graph, Operand, Value
-from conformance.models.jax_sums import NOWHERE, ONE, Factor, Product, Sum, close, deviating, own_places, through
+from conformance.models.jax_sums import (
+    NOWHERE,
+    ONE,
+    Factor,
+    Product,
+    Sum,
+    close,
+    deviating,
+    divided,
+    own_places,
+    through,
+)
 from conformance.models.jax_sums import Mean as MeanOf
 from conformance.models.moving import Flipped, Move, Moves, Reshaped, Transposed
 from conformance.models.recording import CROP, Call, Crop
@@ -31,6 +42,10 @@ class Parameters:
     def __init__(self, graph: Graph, names: Mapping[Value, str]) -> None:
         self._graph = graph
         self.names = names
+
+    def undivided(self, value: Value) -> Value | None:
+        """The tensor that a value is with its channels in groups."""
+        return divided(self._graph, value)
 
     def leaf(self, operand: Operand) -> tuple[Operand, Moves]:
         """Where a value comes from, and the moves that lead to it: a parameter, or itself."""
@@ -321,12 +336,14 @@ class _Standard:
     Attributes:
         x: what is normalised.
         axes: over which it is, where the statistics are its own; else none.
+        groups: of the channels, of which each has its own statistics; the axes count them, before what is in each.
         mean, variance, scale, offset: factors, where they are parameters.
     """
 
     x: Value
     epsilon: float
     axes: tuple[int, ...] = ()
+    groups: int = 0
     mean: Factor | None = None
     variance: Factor | None = None
     scale: Factor | None = None
@@ -360,6 +377,12 @@ def normalized(parameters: Parameters, found: Sum, output: Value, running: Seque
         return _with_vectors(parameters, "batch_norm", BatchNorm(epsilon=standard.epsilon), standard, shape[-1])
     varying = {axis for axis in range(rank) if shape[axis] > 1}
     own = set(standard.axes)
+    if standard.groups:
+        within = {*range(1, rank - 1), rank}
+        if own != {axis for axis in within if axis == rank or shape[axis] > 1}:
+            return None
+        grouped = GroupNorm(groups=standard.groups, epsilon=standard.epsilon)
+        return _with_vectors(parameters, "group_norm", grouped, standard, shape[-1])
     if own == varying & set(range(rank - 1)):
         return _of_batch(parameters, standard, running, shape)
     first = min(own)
@@ -412,8 +435,13 @@ def _standard(parameters: Parameters, found: Sum, first: Product, output: Value)
     if isinstance(variance, Factor):
         return replace(common, mean=mean, variance=variance)
     inner, axes = variance
-    same = inner.base is x.base and mean.base == MeanOf(axes, frozenset({(x, 1.0)}))
-    return replace(common, axes=axes) if same else None
+    if mean.base != MeanOf(axes, frozenset({(inner, 1.0)})):
+        return None
+    if inner.base is x.base:
+        return replace(common, axes=axes) if inner == x else None
+    if not isinstance(inner.base, Value) or parameters.undivided(inner.base) is not x.base:
+        return None
+    return replace(common, axes=axes, groups=inner.base.shape[-2])
 
 
 def _is_whole(factor: Factor, parameters: Parameters, output: Value) -> bool:

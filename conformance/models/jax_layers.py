@@ -20,7 +20,7 @@ from conformance.models.jax_calls import (
     normalized,
 )
 from conformance.models.jax_graph import Constant, Equation, Graph, Operand, Value
-from conformance.models.jax_sums import Sum, Sums
+from conformance.models.jax_sums import Sum, Sums, divided
 from conformance.models.jax_templates import Match, Templates
 from conformance.models.recording import Call, Names
 
@@ -101,6 +101,7 @@ class _Reading:
         self._functions: dict[Equation, Match] = {}
         self._within: set[Equation] = set()
         self._told: set[Equation] = set()
+        self._divided: list[Equation] = []
         for equation in reversed(graph.equations):
             if equation in self._within or not self._is_active(equation.output):
                 continue
@@ -124,6 +125,9 @@ class _Reading:
         for output in self._graph.outputs:
             if output not in self._statistics.values():
                 self._settle(output)
+        for equation in self._divided:
+            if not any(equation in layer.equations for layer in self._layers.found):
+                self._tell(equation)
         ordered = sorted(self._layers.found, key=lambda layer: self._places[layer.equations[-1]])
         self._layers.found = [replace(layer, name=self._named(layer)) for layer in ordered]
         return self._layers
@@ -147,6 +151,8 @@ class _Reading:
             self._settle(operand)
         if call is not None:
             self._add(call, equation.output)
+        elif divided(self._graph, equation.output) is not None:
+            self._divided.append(equation)  # into groups, perhaps of a norm
         elif not self._is_transposed_to_flatten(equation):
             self._tell(equation)
 

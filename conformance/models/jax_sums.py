@@ -121,6 +121,16 @@ def _mean(product: Product, axes: tuple[int, ...]) -> Product:
     return _times(product - inside, frozenset({(Factor(Mean(tuple(sorted(axes)), inside), places), 1.0)}))
 
 
+def divided(graph: Graph, value: Value) -> Value | None:
+    """The tensor that a value is, its last axis apart in two: groups, and what is in each."""
+    equation = graph.giver.get(value)
+    if equation is None or equation.name != "reshape":
+        return None
+    whole, parts = equation.inputs[0], equation.output.shape
+    fits = parts[:-2] == whole.shape[:-1] and len(parts) == len(whole.shape) + 1
+    return whole if isinstance(whole, Value) and fits else None
+
+
 class Sums:
     """What the values of a graph are as sums of what is settled: inputs, parameters, and what layers give."""
 
@@ -148,6 +158,10 @@ class Sums:
             found = _READERS[equation.name](self, equation) if equation is not None else None
             self._known[operand] = found if found is not None else _itself(operand)
         return self._known[operand]
+
+    def undivided(self, value: Value) -> Value | None:
+        """The tensor that a value is with its channels in groups, an axis more; none of anything else."""
+        return divided(self._graph, value)
 
     def _equation(self, value: Value) -> Equation | None:
         """What computes a value, where that is a sum or a product."""
@@ -217,8 +231,29 @@ def _reshape(sums: Sums, equation: Equation) -> Sum | None:
         [(axis, n) for axis, n in enumerate(value.shape) if n != 1] for value in (equation.inputs[0], equation.output)
     )
     if [n for _, n in before] != [n for _, n in after]:
-        return None
+        return _merged(sums, equation)
     return sums.of(equation.inputs[0]).placed({old: new for (old, _), (new, _) in zip(before, after, strict=True)})
+
+
+def _merged(sums: Sums, equation: Equation) -> Sum | None:
+    """A sum whose last two axes, groups and what is in each, become the channels that they were."""
+    given, output = equation.inputs[0], equation.output
+    if given.shape[:-2] != output.shape[:-1]:
+        return None
+    groups = len(output.shape) - 1
+    terms = []
+    for product, coefficient in sums.of(given).terms:
+        factors = []
+        for factor, power in product:
+            base = factor.base
+            whole = sums.undivided(base) if isinstance(base, Value) else None
+            if isinstance(base, Value) and whole is not None and factor.places == own_places(base.shape):
+                factor = Factor(whole, own_places(whole.shape))
+            elif groups + 1 in factor.places or (isinstance(base, Value) and groups in factor.places):
+                return None
+            factors.append((factor, power))
+        terms.append((frozenset(factors), coefficient))
+    return Sum.of(terms)
 
 
 def _reduce_sum(sums: Sums, equation: Equation) -> Sum:

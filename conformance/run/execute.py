@@ -193,6 +193,28 @@ def is_asked(training: Training, request: Request) -> bool:
     return within and (request.mnist is not None or not training.official)
 
 
+def left_out(request: Request) -> tuple[str, ...]:
+    """What named files hold that a request without a keyword leaves out, and how it is asked."""
+    if request.keyword or not request.paths:
+        return ()
+    trainings = load_trainings(request.paths)
+    cases = load(request.paths)
+    told = []
+    if cases and not request.cases:
+        told.append(f"{len(cases)} cases are there; conformance run asks them")
+    if trainings and not request.training:
+        told.append(f"{len(trainings)} trainings are there; conformance train asks them")
+    tiers = [case.tier for case in cases if request.cases]
+    tiers += [training.tier for training in trainings if request.training]
+    larger = [tier for tier in tiers if TIERS.index(tier) > TIERS.index(request.tier)]
+    if larger:
+        tier = min(larger, key=TIERS.index)
+        told.append(f"{len(larger)} are there of larger tiers than {request.tier}; give --tier {tier}")
+    if request.training and request.mnist is None and any(training.official for training in trainings):
+        told.append("all of MNIST is needed there; give --mnist-dir, which conformance mnist-download fills")
+    return tuple(told)
+
+
 def _is_listed(item: Item) -> bool:
     return is_listed(item.target, operators_of(item.case.operator, item.case.attributes))
 

@@ -150,9 +150,6 @@ def port(text: str, source: Dialect, targets: Sequence[Dialect], given: str = ""
     if len(calls) != 1:
         raise UnreadableLayer(text, 1, f"one layer is ported at a time, got {len(calls)}")
     (call,) = calls
-    if "Dropout" in call.layer:
-        # Its numbers are drawn anew at each call: nothing can be compared, and in inference it is the identity.
-        raise UnreadableLayer(text, 1, f"{call.layer} draws its numbers, so that no port of it can be checked")
     x = _given(given, source) if given else _fitting(call, source)
     step = READERS[source.name].read(call, x)
     says = {target: [target.write(question) for question in step.questions] for target in targets}
@@ -180,7 +177,7 @@ def _told(shape: Shape, dialect: Dialect) -> str:
     rest = shape[1:]
     if dialect.channels_first and len(rest) > 1:
         rest = (rest[-1], *rest[:-1])
-    return "x".join(map(str, rest))
+    return "x".join(map(str, rest)) or "a number"
 
 
 def _given(given: str, source: Dialect) -> Shape:
@@ -364,7 +361,7 @@ def _weight_line(source: Weight, target: Weight, shape: Shape) -> str:
 
 def _of_this_size(step: Step, call: Call, source: Dialect, target: Dialect, whole: Written) -> str:
     """What is to be known where a call is for data of this size alone."""
-    x = step.questions[0].shapes["x"]
+    x = step.questions[0].first
     for more in _OTHER_SIZES:
         try:
             other = READERS[source.name].read(call, (x[0], *(n + more for n in x[1:-1]), x[-1]))

@@ -24,6 +24,7 @@ BATCH: Final = 2
 CHANNELS: Final = 2
 FILTERS: Final = 3
 _PER_CHANNEL: Final = ("mean", "variance", "scale", "offset", "a")
+_LIKE_X: Final = ("mask", "targets")
 # As YAML writes them.
 _WORDS: Final = {"true": True, "false": False, "null": None}
 # A longer call is written with one layer a line.
@@ -73,7 +74,8 @@ def question_of(asked: Asked) -> Question:
     if asked.operator not in OPERATORS:
         raise UnclearQuestion(f"there is no operator {asked.operator!r}{did_you_mean(asked.operator, OPERATORS)}")
     contract = OPERATORS[asked.operator]
-    if asked.operator == "chain" or contract.random or any(operand.kind != "float" for operand in contract.operands):
+    places = any(operand.kind == "integer" and operand.name != "labels" for operand in contract.operands)
+    if asked.operator == "chain" or contract.random or places:
         raise UnclearQuestion(f"{asked.operator} is asked in a case alone: conformance list -k {asked.operator}")
     own = dict.fromkeys(contract.attributes.__dataclass_fields__, True)
     given = _attributes(asked, contract.rank, own)
@@ -182,7 +184,7 @@ def _shape(asked: Asked, rank: int) -> Shape:
 def _operands(asked: Asked, attributes: Any, x: Shape) -> dict[str, Shape]:
     contract = OPERATORS[asked.operator]
     names = [operand.name for operand in contract.operands]
-    shapes: dict[str, Shape] = {"x": x}
+    shapes: dict[str, Shape] = {names[0]: x}
     if "w" in names and contract.rank:
         if not asked.kernel:
             raise UnclearQuestion(f"{asked.operator} needs --kernel, as in --kernel 3 or --kernel 3x2")
@@ -201,8 +203,11 @@ def _operands(asked: Asked, attributes: Any, x: Shape) -> dict[str, Shape]:
         shapes |= {"scale": normed, "offset": normed}
     else:
         shapes |= {name: x[-1:] for name in names if name in _PER_CHANNEL}
-        for name in names:
-            if name not in shapes:
+        shapes |= {name: x for name in names if name in _LIKE_X}
+        for operand in contract.operands:
+            if operand.name == "labels":
+                shapes["labels"] = x[:1] if operand.kind == "integer" else x
+            elif operand.name not in shapes and not operand.optional:
                 raise UnclearQuestion(f"{asked.operator} takes several arrays; it is asked in a case alone")
     return shapes
 
@@ -248,7 +253,7 @@ class Spoken:
 
 def call_lines(dialect: Dialect, written: Written) -> tuple[str, ...]:
     """A call as a person would write it: a `Sequential` where it is of several layers."""
-    if not dialect.layered or len(written.lines) == 1:
+    if not dialect.layered or written.statements or len(written.lines) == 1:
         return written.lines
     name, opened, closed = (
         ("nn.Sequential", "(", ")") if dialect.name == "torch" else ("keras.Sequential", "([", "])")

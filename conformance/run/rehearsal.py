@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from conformance.case.contract import NoAttributes
 from conformance.case.inputs import Question as Numbers
 from conformance.case.job import Job, Tensor
-from conformance.case.model import Case, DataSet, TensorSpec, Where
+from conformance.case.model import Case, DataSet, Fill, Shape, TensorSpec, Values, Where
 from conformance.dialects.model import Question, Written
 from conformance.dialects.table import Dialect
 from conformance.formats import Float64
@@ -114,7 +114,9 @@ def job_of(question: Question, data: DataSet) -> Job:
         id=f"{question.operator}/rehearsal",
         operator=question.operator,
         attributes=question.attributes,
-        inputs={name: TensorSpec(shape=shape) for name, shape in question.shapes.items()},
+        inputs={
+            name: TensorSpec(shape=shape, source=_source(question, name)) for name, shape in question.shapes.items()
+        },
         where=_NOWHERE,
     )
     numbers = Numbers(case, data, "float32")
@@ -129,6 +131,22 @@ def job_of(question: Question, data: DataSet) -> Job:
         operands=numbers.operands(),
         cotangents=numbers.cotangents({name: shapes[name] for name in shapes if name not in contract.state}),
     )
+
+
+def _source(question: Question, operand: str) -> Values | Fill | None:
+    """What an operand holds that is not of real numbers: labels, or what dropout keeps."""
+    kind = question.contract.operand(operand).kind
+    if kind == "integer":
+        return Values(values=_labels(question.first, question.attributes.ignored))
+    return Fill(kind="mask", keep=question.attributes.keep) if kind == "mask" else None
+
+
+def _labels(logits: Shape, ignored: int | None) -> tuple[int, ...]:
+    """A label a row: first the one that is ignored, or the last class, then those that count, in turn."""
+    rows, classes = logits
+    first = classes - 1 if ignored is None else ignored
+    counted = [label for label in range(classes) if label != ignored] or [first]
+    return (first, *(counted[row % len(counted)] for row in range(rows - 1)))
 
 
 def _moving_job(question: Question) -> Job:

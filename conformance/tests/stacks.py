@@ -24,7 +24,10 @@ from conformance.verdict.oracle import attribute_values
 
 @dataclass(eq=False)
 class Stacked:
-    """One layer; `told` is what it says that it is, `spoils` multiplies gradients of operands, `strays` outputs."""
+    """One layer; `told` is what it says that it is, `spoils` multiplies gradients of operands, `strays` outputs.
+
+    `trained` is what it is in training, with the same parameters; itself if nothing.
+    """
 
     name: str
     operator: str
@@ -34,6 +37,7 @@ class Stacked:
     spoils: Mapping[str, float] = field(default_factory=dict)
     strays: Mapping[str, float] = field(default_factory=dict)
     does: Callable[[Array], Array] | None = None
+    trained: "Stacked | None" = None
 
 
 @dataclass(eq=False)
@@ -92,6 +96,8 @@ class StackModels(Models):
         run = Run()
         (x,) = inputs
         for layer in self._model.layers:
+            if self.training and layer.trained is not None:
+                layer = layer.trained
             if layer.does is not None:
                 try:
                     x = layer.does(x)

@@ -9,6 +9,7 @@ import pytest
 
 import conformance
 from conformance.case.families.convolution import Convolution
+from conformance.case.families.normalization import BatchNormTraining
 from conformance.cli import app
 from conformance.dialects.chains import READERS
 from conformance.dialects.model import Question, Weight, Written
@@ -271,9 +272,63 @@ def test_a_wrong_call_is_seen_where_its_framework_is_installed() -> None:
     assert not fails.holds
 
 
-def test_a_layer_that_draws_is_not_ported_as_the_identity() -> None:
-    with pytest.raises(UnreadableLayer, match="Dropout draws its numbers, so that no port of it can be checked"):
-        port("nn.Dropout(0.3)", DIALECTS["torch"], (DIALECTS["keras"],))
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("to", "line"),
+    [
+        ("keras", "layers.Dropout(0.3)"),
+        ("tf", "y = tf.nn.dropout(x, rate=0.3) if training else x"),
+        ("jax", "y = jnp.where(jax.random.bernoulli(key, 0.7, x.shape), x / 0.7, 0.0) if training else x"),
+    ],
+)
+def test_a_layer_that_draws_is_ported_with_its_rate_and_not_as_the_identity(to: str, line: str) -> None:
+    (found,) = ported("nn.Dropout(0.3)", to).ported
+    assert found.lines == (line,)
+    told = "the rate is the share that is dropped in training, and the rest is divided by 0.7"
+    assert any(told in remark and "it was run as at inference" in remark for remark in found.remarks)
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("operator", "options", "to", "line"),
+    [
+        (
+            "softmax_cross_entropy",
+            {"smoothing": 0.1},
+            "torch",
+            "y = nn.CrossEntropyLoss(label_smoothing=0.1)(logits, labels)",
+        ),
+        ("dropout", {"keep": 0.75}, "keras", "y = x * ops.cast(mask, x.dtype) / 0.75"),
+        (
+            "batch_norm_training",
+            {"epsilon": 1e-5, "momentum": 0.9, "bessel": "true"},
+            "torch",
+            "nn.BatchNorm1d(7)",
+        ),
+    ],
+)
+def test_what_learns_is_explained_without_a_case(
+    operator: str, options: dict[str, object], to: str, line: str
+) -> None:
+    answer = explain(operator, input="7", to=to, **options)
+    assert answer.whole
+    assert answer.calls[0].lines == (line,)
+
+
+def test_statistics_that_are_kept_otherwise_are_seen_where_a_framework_is_installed() -> None:
+    names = {"scale": "weight", "offset": "bias", "mean": "running_mean", "variance": "running_var"}
+    question = Question(
+        operator="batch_norm_training",
+        attributes=BatchNormTraining(epsilon=1e-5, momentum=0.9, bessel=True),
+        shapes={"x": (2, 4, 3, 5), **dict.fromkeys(names, (5,))},
+    )
+    weights = tuple(Weight(operand=operand, name=name) for operand, name in names.items())
+    own, swapped = (Written(lines=(f"nn.BatchNorm2d(5, momentum={m})",), weights=weights) for m in (0.1, 0.9))
+    holds, differs = rehearse(DIALECTS["torch"], [(own, question), (swapped, question)])
+    assert not differs.holds
+    if find_spec("torch") is not None:
+        assert holds.holds
+        assert {c.name for c in differs.comparisons if not c.within} == {"mean", "variance"}
 
 
 def test_other_attributes_are_written_as_in_yaml_or_in_python() -> None:

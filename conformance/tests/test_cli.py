@@ -221,6 +221,18 @@ def test_nothing_selected_is_5_and_nothing_is_written(installed: Installation, f
     assert installed.conformance("list", "cases", "-k", "nothing-like-that", cwd=folder).code == 5
 
 
+def test_a_training_given_itself_is_told_as_precisely_as_a_case(installed: Installation, folder: Path) -> None:
+    (folder / "bad.yaml").write_text("training: bad\nsead: 1\n")
+    for command in ("run", "train", "lint-cases"):
+        ended = installed.conformance(command, "bad.yaml", cwd=folder)
+        assert ended.code == 2
+        assert "bad.yaml:2:1: unknown key 'sead'; allowed are training, " in ended.err
+        assert "Did you mean 'seed'?" in ended.err
+    ended = installed.conformance("list", default_root() / "training" / "mnist.yaml", cwd=folder)
+    told = "nothing is selected\n2 trainings are there; conformance train asks them\n"
+    assert (ended.code, ended.out, ended.err) == (5, "", told)
+
+
 def test_keywords_tiers_and_formats_select(installed: Installation, folder: Path) -> None:
     arguments = ("run", "cases", "-t", "honest,flips", "--format", "json")
     ended = installed.conformance(*arguments, "-k", "plain and not flips", "--tier", "smoke", cwd=folder)

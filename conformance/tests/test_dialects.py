@@ -8,11 +8,14 @@ import pytest
 
 from conformance.case.contract import NoAttributes
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.families.pooling import AveragePool, MaxPool
+from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss
+from conformance.case.families.normalization import BatchNormTraining
+from conformance.case.families.pooling import AveragePool, IndexedMaxPool, MaxPool
+from conformance.case.families.steps import Dropout
 from conformance.case.geometry import Padding
 from conformance.case.operators import OPERATORS
 from conformance.dialects.chains import READERS, calls_of, follow
-from conformance.dialects.model import Crop, Question, Unwritten, Written
+from conformance.dialects.model import Crop, Drop, Question, Unwritten, Written
 from conformance.dialects.moves import Reshape, Transpose, after, back, joined, moved
 from conformance.dialects.source import UnreadableLayer
 from conformance.dialects.table import DIALECTS
@@ -88,6 +91,65 @@ QUESTIONS = (
     plain("relu", x=(2, 4, 3)),
     Question(operator="crop", attributes=Crop(cropping=((1, 0), (2, 1))), shapes={"x": (2, 5, 6, 3)}),
 )
+LOGITS = {"logits": (2, 5), "labels": (2,)}
+IMAGE = (2, 6, 5, 3)
+
+
+def normed(*, bessel: bool) -> Question:
+    names = ("mean", "variance", "scale", "offset")
+    return Question(
+        operator="batch_norm_training",
+        attributes=BatchNormTraining(epsilon=1e-3, momentum=0.9, bessel=bessel),
+        shapes={"x": IMAGE, **dict.fromkeys(names, IMAGE[-1:])},
+    )
+
+
+def indexed(places: str, padding: Padding = "valid") -> Question:
+    attributes = IndexedMaxPool(
+        window=(3, 2),
+        stride=(2, 1),
+        dilation=(1, 1),
+        padding=padding,
+        indexed=places,  # type: ignore[arg-type]
+    )
+    return Question(operator="max_pool2d_with_indices", attributes=attributes, shapes={"x": IMAGE})
+
+
+# What is learned by: losses, batches' own statistics, masks; and indices, which are outputs without a gradient.
+LEARNING = (
+    *(
+        Question(operator="softmax_cross_entropy", attributes=CrossEntropy(**how), shapes=LOGITS)  # type: ignore[arg-type]
+        for how in (
+            {},
+            {"reduction": "none"},
+            {"smoothing": 0.125},
+            {"ignored": 3},
+            {"ignored": 255, "reduction": "sum"},
+            {"ignored": 0, "smoothing": 0.25},
+        )
+    ),
+    *(
+        Question(operator=operator, attributes=attributes, shapes=dict.fromkeys(names, (2, 4)))
+        for operator, names, attributes in (
+            ("softmax_cross_entropy_dense", ("logits", "labels"), DenseCrossEntropy(smoothing=0.125)),
+            ("softmax_cross_entropy_dense", ("logits", "labels"), DenseCrossEntropy(reduction="sum")),
+            ("binary_cross_entropy", ("logits", "labels"), Loss()),
+            ("binary_cross_entropy", ("logits", "labels"), Loss(reduction="none")),
+            ("kl_divergence", ("x", "targets"), Divergence(reduction="batch_mean")),
+            ("mean_squared_error", ("x", "targets"), Loss(reduction="sum")),
+            ("dropout", ("x", "mask"), Dropout(keep=0.75)),
+        )
+    ),
+    normed(bessel=True),
+    normed(bessel=False),
+    indexed("plane"),
+    indexed("plane", ((1, 1), (0, 0))),
+    indexed("image", "same"),
+    indexed("images"),
+    Question(operator="drop", attributes=Drop(rate=0.25), shapes={"x": IMAGE}),
+    Question(operator="drop", attributes=Drop(rate=0.25, channels=True), shapes={"x": IMAGE}),
+)
+ASKED = (*QUESTIONS, *LEARNING)
 CALLS = [
     pytest.param(name, question, id=f"{name}-{place}-{question.operator}")
     for name, (place, question) in itertools.product(DIALECTS, enumerate(QUESTIONS))
@@ -298,11 +360,14 @@ def test_moves_and_their_text_do_the_same() -> None:
 
 @pytest.fixture(scope="module")
 def rehearsals() -> dict[str, tuple[Rehearsed, ...]]:
-    """All questions that a dialect writes, run in one process of every framework that is installed."""
+    """All questions that a dialect writes, run in two processes of every framework that is installed."""
     found = {}
     for name, dialect in DIALECTS.items():
-        calls = [(said, q) for q in QUESTIONS if isinstance(said := dialect.write(q), Written)]
-        found[name] = rehearse(dialect, calls)
+        parts = [
+            [(said, q) for q in asked if isinstance(said := dialect.write(q), Written)]
+            for asked in (QUESTIONS, LEARNING)
+        ]
+        found[name] = tuple(one for calls in parts for one in rehearse(dialect, calls))
     return found
 
 
@@ -312,11 +377,11 @@ def test_calls_hold_where_their_framework_is_installed(
 ) -> None:
     """Elsewhere each says that it was not checked, and never that it holds."""
     dialect = DIALECTS[name]
-    assert len(rehearsals[name]) >= 30
+    assert len(rehearsals[name]) >= 45
     absent = next((module for module in dialect.modules if find_spec(module) is None), "")
     assert missing_module(dialect) == absent
     for question, rehearsed in zip(
-        [q for q in QUESTIONS if isinstance(dialect.write(q), Written)], rehearsals[name], strict=True
+        [q for q in ASKED if isinstance(dialect.write(q), Written)], rehearsals[name], strict=True
     ):
         if absent:
             assert str(rehearsed) == f"not checked: {absent} is not installed"
@@ -325,6 +390,69 @@ def test_calls_hold_where_their_framework_is_installed(
             assert rehearsed.holds, (question, dialect.write(question), str(rehearsed))
             checks = {comparison.check for comparison in rehearsed.comparisons}
             assert checks == {"outputs", "gradients"}
+            outputs = {comparison.name for comparison in rehearsed.comparisons if comparison.check == "outputs"}
+            assert outputs == set(question.contract.outputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "operator", "attributes"),
+    [
+        ("nn.CrossEntropyLoss()", "softmax_cross_entropy", CrossEntropy()),
+        (
+            'nn.CrossEntropyLoss(ignore_index=255, label_smoothing=0.1, reduction="sum")',
+            "softmax_cross_entropy",
+            CrossEntropy(ignored=255, smoothing=0.1, reduction="sum"),
+        ),
+        ('nn.BCEWithLogitsLoss(reduction="none")', "binary_cross_entropy", Loss(reduction="none")),
+        ('nn.KLDivLoss(reduction="batchmean")', "kl_divergence", Divergence(reduction="batch_mean")),
+        ("nn.MSELoss()", "mean_squared_error", Loss()),
+        (
+            "losses.SparseCategoricalCrossentropy(True, ignore_class=0)",
+            "softmax_cross_entropy",
+            CrossEntropy(ignored=0),
+        ),
+        (
+            'keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1, reduction="none")',
+            "softmax_cross_entropy_dense",
+            DenseCrossEntropy(smoothing=0.1, reduction="none"),
+        ),
+        ("losses.BinaryCrossentropy(from_logits=True)", "binary_cross_entropy", Loss()),
+        ("losses.MeanSquaredError()", "mean_squared_error", Loss()),
+        ("nn.Dropout(0.3)", "drop", Drop(rate=0.3)),
+        ("layers.Dropout(0.3)", "drop", Drop(rate=0.3)),
+    ],
+)
+def test_losses_and_dropouts_are_read(text: str, operator: str, attributes: object) -> None:
+    dialect, (call,) = calls_of(text)
+    (question,) = READERS[dialect].read(call, (2, 5)).questions
+    assert (question.operator, question.attributes) == (operator, attributes)
+    assert question.first == (2, 5)
+
+
+@pytest.mark.parametrize("text", ["nn.Dropout2d(0.3)", "layers.SpatialDropout2D(0.3)"])
+def test_whole_channels_are_dropped_of_images_alone(text: str) -> None:
+    dialect, (call,) = calls_of(text)
+    (question,) = READERS[dialect].read(call, (2, 5, 4, 3)).questions
+    assert question.attributes == Drop(rate=0.3, channels=True)
+    assert written(dialect, question).lines == (text,)
+    with pytest.raises(ImpossibleShape, match="2 spatial axes"):
+        READERS[dialect].read(call, (2, 5))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("losses.CategoricalCrossentropy()", "from_logits=True alone"),
+        ("nn.CrossEntropyLoss(weight=2)", "weight is read as None alone, got 2"),
+        ('losses.BinaryCrossentropy(True, reduction="none")', "reduction is read as 'sum_over_batch_size' alone"),
+        ('nn.CrossEntropyLoss(reduction="men")', "Did you mean 'mean'"),
+        ("nn.CrossEntropyLoss(ignore_index=None)", "ignore_index must be an integer, got None"),
+    ],
+)
+def test_a_loss_that_is_not_read_says_why(text: str, told: str) -> None:
+    dialect, (call,) = calls_of(text)
+    with pytest.raises(UnreadableLayer, match=told):
+        READERS[dialect].read(call, (2, 5))
 
 
 def test_readers_refuse_shapes_that_have_no_answer() -> None:

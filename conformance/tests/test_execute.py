@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from conformance.case.job import Target
+from conformance.case.listing import default_root
 from conformance.case.model import TIERS, Tier
 from conformance.errors import InvalidCases
 from conformance.run import execute as module
 from conformance.run.engine import Session
-from conformance.run.execute import Request, below_floor, execute, load_floors, select
+from conformance.run.execute import Request, below_floor, execute, left_out, load_floors, select
 from conformance.run.plan import REFERENCE
 from conformance.run.result import Result
 from conformance.run.store import read_runs
@@ -91,6 +92,51 @@ def test_a_training_waits_for_its_tier_and_its_digits(tier: Tier, official: bool
 def test_trainings_are_asked_for_alone(folder: Path) -> None:
     assert select(requested(folder, "honest")).items
     assert select(requested(folder, "honest", cases=False, training=True)).empty
+
+
+SHIPPED = default_root()
+
+
+@pytest.mark.parametrize("cases", [True, False], ids=["run", "train"])
+@pytest.mark.parametrize("path", ["training/mnist.yaml", "training"])
+def test_a_training_is_named_by_its_file_or_its_folder(cases: bool, path: str) -> None:
+    selection = select(Request(paths=(SHIPPED / path,), targets=(Target(backend="torch"),), cases=cases))
+    assert selection.items == selection.cases == ()
+    ids = {training.id for training, _ in selection.trainings}
+    assert ids >= {"training/mnist/as-printed", "training/mnist/adam-0.001-glorot"}
+    assert (len(ids) == 2) == path.endswith(".yaml")
+
+
+@pytest.mark.parametrize("path", ["networks/lenet-5.yaml", "networks"])
+def test_a_network_is_named_by_its_file_or_its_folder(path: str) -> None:
+    selection = select(Request(paths=(SHIPPED / path,), targets=(Target(backend="torch"),)))
+    assert "networks/lenet-5/batched" in {item.case.id for item in selection.items}
+    assert not selection.trainings
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "told"),
+    [
+        ("networks/lenet-5.yaml", {"cases": False}, ["2 cases are there; conformance run asks them"]),
+        ("training/mnist.yaml", {"training": False}, ["2 trainings are there; conformance train asks them"]),
+        ("networks/lenet-5.yaml", {"tier": "smoke"}, ["2 are there of larger tiers than smoke; give --tier core"]),
+        (
+            "training/mnist-full.yaml",
+            {},
+            [
+                "1 are there of larger tiers than core; give --tier full",
+                "all of MNIST is needed there; give --mnist-dir, which conformance mnist-download fills",
+            ],
+        ),
+        ("training/mnist.yaml", {"keyword": "nothing-like-that"}, []),
+    ],
+)
+def test_what_a_request_leaves_out_of_the_files_it_names_is_told(
+    path: str, more: dict[str, Any], told: list[str]
+) -> None:
+    request = Request(paths=(SHIPPED / path,), targets=(Target(backend="torch"),), **more)
+    assert select(request).empty
+    assert list(left_out(request)) == told
 
 
 def test_every_target_is_asked_in_turn_and_written(folder: Path) -> None:

@@ -135,6 +135,57 @@ def build():
     check(layer)
 
 
+GROUPED = {
+    "two passes": "(t - t.mean({axes}, keepdims=True)) * lax.rsqrt(t.var({axes}, keepdims=True) + 1e-5)",
+    "one pass": "(t - t.mean({axes}, keepdims=True)) / jnp.sqrt((t * t).mean({axes}, keepdims=True) "
+    "- t.mean({axes}, keepdims=True) ** 2 + 1e-5)",
+}
+GROUP_NORM = """
+def norm(p, x):
+    t = x.reshape(*x.shape[:-1], {groups})
+    y = {written}
+    return y.reshape(x.shape){affine}
+
+def build():
+    return lambda p, x: {around}, {{"g": numbers(0, 4), "b": numbers(1, 4)}}
+"""
+
+
+@pytest.mark.parametrize("written", GROUPED.values(), ids=GROUPED)
+@pytest.mark.parametrize(("affine", "operands"), [(" * p['g'] + p['b']", {"x", "scale", "offset"}), ("", {"x"})])
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_norm_of_groups_is_one_layer_however_it_is_written(
+    hosts: Hosts, written: str, affine: str, operands: set[str], images: int
+) -> None:
+    line = written.format(axes="(1, 2, 4)")
+    source = GROUP_NORM.format(groups="2, 2", written=line, affine=affine, around="norm(p, x)")
+    found = hosts(source).run(X[:images])
+    (layer,) = found.layers
+    assert (layer.operator, layer.attributes.groups, layer.attributes.epsilon) == ("group_norm", 2, 1e-5)
+    assert set(layer.operands) == operands
+    assert found.unrecognised == ()
+    check(layer)
+
+
+def test_a_norm_of_groups_stands_between_other_layers(hosts: Hosts) -> None:
+    line = GROUPED["two passes"].format(axes="(1, 2, 4)")
+    around = "jax.nn.relu(norm(p, jnp.tanh(x)) + x)"
+    affine = " * p['g'] + p['b']"
+    found = hosts(GROUP_NORM.format(groups="2, 2", written=line, affine=affine, around=around)).run(X)
+    assert [layer.operator for layer in found.layers] == ["tanh", "group_norm", "add", "relu"]
+    assert found.unrecognised == ()
+    for layer in found.layers:
+        check(layer)
+
+
+@pytest.mark.parametrize("axes", ["(1, 4)", "(1, 2, 3)", "(0, 1, 2, 4)"])
+def test_a_norm_over_other_axes_is_no_norm_of_groups_and_is_told(hosts: Hosts, axes: str) -> None:
+    line = GROUPED["two passes"].format(axes=axes)
+    found = hosts(GROUP_NORM.format(groups="2, 2", written=line, affine="", around="norm(p, x)")).run(X)
+    assert "group_norm" not in {layer.operator for layer in found.layers}
+    assert any(told.startswith("reshape of (2, 6, 7, 4)") for told in found.unrecognised)
+
+
 FUNCTIONS = {
     "relu": ("jax.nn.relu(x)", "relu"),
     "maximum": ("jnp.maximum(x, 0.0)", "relu"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from conformance.models.jax_graph import Constant, Equation, Graph, Operand, Value
-from conformance.models.jax_sums import Sum, Sums, deviating
+from conformance.models.jax_sums import Factor, Sum, Sums, deviating
 
 X = Value(shape=(2, 5, 4), dtype="float32")
 G = Value(shape=(4,), dtype="float32")
@@ -49,6 +49,21 @@ def test_a_variance_by_one_pass_is_one_by_two(axis: int) -> None:
     found = deviating(first)
     assert found is not None
     assert (found[0].base, found[1]) == (X, (axis,))
+
+
+@pytest.mark.parametrize(("axis", "stays"), [(3, True), (2, False)])
+def test_groups_that_are_put_together_are_the_channels_they_were(axis: int, stays: bool) -> None:
+    tape = Tape()
+    apart = tape.do("reshape", X, shape=(2, 5, 2, 2))
+    mean = tape.mean(apart, axis)
+    centred = tape.do("sub", apart, mean)
+    whole = tape.do("reshape", centred, shape=X.shape)
+    found, own = tape.sums(whole, X)
+    if stays:  # a mean of each group: it varies along groups alone
+        assert set(own.terms) <= set(found.terms)
+        assert len(found.terms) == 2
+    else:  # a mean over the groups varies within them, which no place of the channels says
+        assert found.terms == frozenset({(frozenset({(Factor(whole, (0, 1, 2)), 1.0)}), 1.0)})
 
 
 def test_what_is_no_variance_is_none() -> None:

@@ -651,10 +651,14 @@ def test_a_path_that_is_not_there_is_told(folder: Path) -> None:
 
 
 def test_a_file_without_cases_is_told_when_it_is_named(folder: Path) -> None:
-    assert told(folder, "training: {}\nlayers: []\n") == [
+    assert told(folder, "trainings: {}\nforms: []\n") == [
         "a.yaml:1:1: not a file of cases: its top level takes operator, about, source, layers, defaults, cases, "
-        "got the keys training, layers"
+        "got the keys trainings, forms; a network's names its network, a training's its training"
     ]
+
+
+def test_a_training_that_is_named_has_no_cases(folder: Path) -> None:
+    assert loaded(folder, "training: {}\nlayers: []\n") == ()
 
 
 def test_files_without_cases_are_passed_over_in_folders(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from conformance.arguments import INCOMPLETE, UNEXPECTED, WRONG
+from conformance.case.families.normalization import BatchNormTraining
 from conformance.case.job import Tensor
 from conformance.case.linting import lint
 from conformance.case.loading import load
@@ -271,6 +272,23 @@ def test_weights_without_a_counterpart_are_not_written(folder: Path) -> None:
     assert ended.exit_code == WRONG
     assert "stack:port.py:build keeps extra.w alone" in ended.output
     assert not (folder / "a.safetensors").exists()
+
+
+def test_layers_in_training_become_cases_of_training(folder: Path) -> None:
+    body = """
+    own, trained = stack(), stack(momentum=0.9, bessel=False)
+    own.layers[3].trained = trained.layers[3]
+    return own"""
+    write(folder, "model.py", body)
+    for mode, operator in (((), "batch_norm"), (("--training",), "batch_norm_training")):
+        out = f"mine-{operator}"
+        ended = called("capture", "stack:model.py", "--input", "x.npz", "-o", out, *mode)
+        assert ended.exit_code == 0, ended.output
+        (case,) = [case for case in load([folder / out]) if case.operator.startswith("batch_norm")]
+        assert case.id == f"{operator}/block3"
+        assert set(case.inputs) == {"x", "mean", "variance", "scale", "offset"}
+        assert lint([case]) == ()
+    assert case.attributes == BatchNormTraining(epsilon=1e-5, momentum=0.9, bessel=False)
 
 
 def test_layers_become_cases_that_load_and_lint(folder: Path) -> None:

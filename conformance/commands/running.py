@@ -55,7 +55,10 @@ def run(
         Path | None, typer.Option("--summary", help="Markdown for CI: counts, and what is unexpected.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", help="Seconds that one answer may take; five times that in costly modes.")
+        float,
+        typer.Option(
+            "--timeout", help="Seconds that one answer may take; five times that of networks and in costly modes."
+        ),
     ] = 120.0,
     repeat: Repeat = 1,
     config: Config = None,

@@ -48,7 +48,8 @@ from conformance.worker.gateway import Worker, costly
 
 JOB_SECONDS: Final = 120.0
 # A mode that compiles every question takes seconds for it on an idle machine, a minute where its C++ compiler waits
-# for others' work: so many times the usual time-out.
+# for others' work; a network is a question of up to 182 layers, which JAX compiles as one function: so many times the
+# usual time-out.
 COSTLY_TIMES: Final = 5
 # Arrays of at most this many elements are kept even where everything agrees, so that the report can show them.
 SHOWN_ELEMENTS: Final = 4096
@@ -73,7 +74,7 @@ class Session:
         Args:
             target: who is asked; `REFERENCE` is answered in this process.
             deviations: differences on file.
-            timeout: seconds that one answer may take; more where the target's mode is costly.
+            timeout: seconds that one answer may take; more of a whole network, and where the target's mode is costly.
             repeat: how often a question is asked; every answer must have the bits of the first.
             path: the adapter as `module:Class`, looked up among the entry points if empty.
 
@@ -82,7 +83,7 @@ class Session:
         """
         self.target = target
         self.deviations = deviations
-        self._timeout = timeout * (COSTLY_TIMES if costly(target) else 1)
+        self._timeout = timeout
         self._repeat = repeat
         self.worker = None if target == REFERENCE else Worker(target, path)
         self.description = describe_reference() if self.worker is None else self.worker.start()
@@ -228,29 +229,35 @@ class Session:
 
     def _received(self, sent: Job) -> Answer:
         assert self.worker is not None
-        answer: Answer = self.worker.receive(self._timeout)
+        answer: Answer = self.worker.receive(self._patience(sent))
         if (sent.cotangents or sent.tangents or sent.directions) and not isinstance(answer, (Outputs, Unsupported)):
             answer = self._ask_again(sent, answer)
         return answer
 
     def _ask_again(self, job: Job, first: Failure) -> Answer:
         assert self.worker is not None
+        patience = self._patience(job)
         fewer = replace(job, directions={})
         if job.directions and isinstance(first, (Crashed, TimedOut)):
-            without = self.worker.ask(fewer, self._timeout)
+            without = self.worker.ask(fewer, patience)
             if isinstance(without, Outputs):
                 return replace(without, second=dict.fromkeys(second_names(job.operator), first))
         if job.tangents and isinstance(first, (Crashed, TimedOut)):
-            without = self.worker.ask(replace(fewer, tangents={}), self._timeout)
+            without = self.worker.ask(replace(fewer, tangents={}), patience)
             if isinstance(without, Outputs):
                 return replace(without, tangents=dict.fromkeys(OPERATORS[job.operator].outputs, first))
-        second = self.worker.ask(replace(fewer, cotangents={}, tangents={}), self._timeout)
+        second = self.worker.ask(replace(fewer, cotangents={}, tangents={}), patience)
         if not isinstance(second, Outputs):
             # Both failed: the graver of the two is the answer.
             grave = (Crashed, TimedOut)
             return second if isinstance(second, grave) and not isinstance(first, grave) else first
         names = gradient_names(job.operator, job.attributes, job.operands) if job.cotangents else ()
         return replace(second, gradients=dict.fromkeys(names, first))
+
+    def _patience(self, job: Job) -> float:
+        """How many seconds an answer may take."""
+        network = isinstance(job.attributes, Chain) and job.attributes.network
+        return self._timeout * (COSTLY_TIMES if network or costly(self.target) else 1)
 
     def _expect(self, job: Job, answer: Answer) -> Expectations | MustRefuse:
         if job.operator == "chain":

@@ -47,7 +47,7 @@ class Request:
         out: the folder of runs.
         deviations: files of accepted differences beside the shipped ones.
         floor: a file of least counts of AGREES.
-        timeout: seconds that one answer may take.
+        timeout: seconds that one answer may take; more as `Session` says.
         repeat: how often every question is asked; the tier `full` asks once more.
         cases: whether cases are asked.
         training: whether networks are trained too.

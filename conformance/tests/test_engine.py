@@ -482,6 +482,13 @@ def test_a_backward_pass_that_hangs_leaves_the_outputs(ask: Ask) -> None:
     assert result.detail == "gradient x: no answer in 1 s"
 
 
+def test_a_network_is_given_five_times_as_long(ask: Ask) -> None:
+    assert isinstance(CHAIN.attributes, Chain)
+    network = replace(CHAIN, attributes=replace(CHAIN.attributes, network="five-layers"))
+    told = [ask(fakes.HangsInGradient, one, timeout=0.3).detail for one in (CHAIN, network)]
+    assert [detail.rpartition(": ")[2] for detail in told] == ["no answer in 0.3 s", "no answer in 1.5 s"]
+
+
 def test_no_process_is_left_behind() -> None:
     session = Session(FAKE, path="conformance.tests.fakes:Honest")
     assert session.run(item(ONE)).agrees

@@ -9,6 +9,7 @@ from conformance.reference import (
     activations,
     adagrad,
     adaptive,
+    backward,
     blocks,
     conv,
     conv_transpose,
@@ -97,6 +98,11 @@ _AVERAGE_POOL = Reference(
     forward=pooling.average_pool_forward, vjp=pooling.average_pool_vjp, magnitude=pooling.average_pool_magnitude
 )
 _RESIZE = Reference(forward=resizing.forward, vjp=resizing.vjp, magnitude=resizing.magnitude)
+_WEIGHT_GRADIENT = Reference(
+    forward=backward.weight_gradient_forward,
+    vjp=backward.weight_gradient_vjp,
+    magnitude=backward.weight_gradient_magnitude,
+)
 
 OPERATORS: Mapping[str, Reference] = MappingProxyType(
     {
@@ -280,6 +286,13 @@ OPERATORS: Mapping[str, Reference] = MappingProxyType(
             forward=power_pooling.forward, vjp=power_pooling.vjp, magnitude=power_pooling.magnitude
         ),
         "max_unpool2d": Reference(forward=unpooling.forward, vjp=unpooling.vjp, magnitude=unpooling.magnitude),
+        "conv2d_weight_gradient": _of_rank(2, _WEIGHT_GRADIENT),
+        "conv3d_weight_gradient": _of_rank(3, _WEIGHT_GRADIENT),
+        "max_pool2d_gradient": Reference(
+            forward=backward.max_pool_gradient_forward,
+            vjp=backward.max_pool_gradient_vjp,
+            magnitude=backward.max_pool_gradient_magnitude,
+        ),
         "polynomial": Reference(forward=polynomial.forward, vjp=polynomial.vjp, magnitude=polynomial.magnitude),
     }
 )

@@ -54,7 +54,18 @@ def magnitude(
 
 
 def _places(x: Array, indices: Array, size: Sequence[int], indexed: str) -> Array:
-    """(N, h w C): where each number of x lies in the flattened image."""
+    flat = places_of(x, indices, size, indexed)
+    if any(len(np.unique(image)) < image.size for image in flat):
+        raise InvalidShape("indices", got="one twice in an image", required="a place for every number")
+    return flat
+
+
+def places_of(x: Array, indices: Array, size: Sequence[int], indexed: str) -> Array:
+    """Returns where each number of x lies in the flattened image, (N, h w C).
+
+    Raises:
+        InvalidShape: shapes or attributes do not fit, or an index lies outside.
+    """
     if x.ndim != 4:
         raise InvalidShape("axes of x", got=x.ndim, required="4: batch, 2 spatial, channels")
     require_shape("indices", indices, x.shape)
@@ -66,7 +77,4 @@ def _places(x: Array, indices: Array, size: Sequence[int], indexed: str) -> Arra
     if indices.size and not 0 <= indices.min() <= indices.max() < most:
         raise InvalidShape("indices", got=f"{indices.min()} to {indices.max()}", required=f"0 to {most - 1}")
     places = indices if indexed == "image" else indices * channels + np.arange(channels)
-    flat = places.reshape(x.shape[0], x[:1].size if len(x) else 0)
-    if any(len(np.unique(image)) < image.size for image in flat):
-        raise InvalidShape("indices", got="one twice in an image", required="a place for every number")
-    return flat
+    return places.reshape(x.shape[0], x[:1].size if len(x) else 0)

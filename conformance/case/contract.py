@@ -196,6 +196,14 @@ def check_padding(attributes: Any, rank: int) -> None:
             require(min(pair) >= 0, f"pads must not be negative, got {pair}")
 
 
+def kernel_sides(attributes: Any, shapes: Shapes, rank: int) -> Shape:
+    """The sides of what an operator slides: those of w, or what its attributes say."""
+    if "w" in shapes:
+        return shapes["w"][:rank]
+    sides: Shape = attributes.kernel if hasattr(attributes, "kernel") else attributes.window
+    return sides
+
+
 def same_shape(attributes: Any, shapes: Shapes) -> dict[str, Shape]:
     """Element-wise."""
     return {"output": shapes["x"]}

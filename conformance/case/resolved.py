@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from conformance.case.contract import kernel_sides
 from conformance.case.families.convolution import TransposedConvolution, settled
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop
 from conformance.case.model import Case, Shape
@@ -25,7 +26,7 @@ def geometry_of(case: Case) -> Geometry:
     attributes: Any = case.attributes
     sizes = case.inputs["x"].shape[1:-1]
     rank = OPERATORS[case.operator].rank
-    kernel = case.inputs["w"].shape[:rank] if "w" in case.inputs else attributes.window
+    kernel = kernel_sides(attributes, {name: spec.shape for name, spec in case.inputs.items()}, rank)
     dilation: Shape = getattr(attributes, "dilation", (1,) * rank)
     stride: Shape = attributes.stride
     if isinstance(attributes, TransposedConvolution):

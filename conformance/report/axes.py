@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from conformance.case.contract import kernel_sides
 from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, extent, resolve_pads, transposed_crop, window_count
 from conformance.case.operators import OPERATORS
@@ -168,7 +169,7 @@ def resolve_axes(
     rank = contract.rank
     transposed = operator.endswith("_transpose")
     sizes = shapes["x"][1:-1]
-    kernel = tuple(attributes["window"]) if "window" in attributes else shapes["w"][:rank]
+    kernel = kernel_sides(asked, shapes, rank)
     ones = (1,) * rank
     stride = tuple(attributes["stride"]) or (kernel if "window" in attributes else ones)
     dilation = tuple(attributes.get("dilation", ())) or ones

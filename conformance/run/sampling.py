@@ -20,7 +20,8 @@ import numpy as np
 from conformance.case.contract import NoAttributes, require
 from conformance.case.families.activations import Elu, Gelu, HardTanh, LeakyRelu, Softmax
 from conformance.case.families.arrays import Blocks, Concat, Mean, Pad
-from conformance.case.families.convolution import Convolution, TransposedConvolution
+from conformance.case.families.backward import MaxPoolGradient, WeightGradient
+from conformance.case.families.convolution import Convolution, TransposedConvolution, convolution_shapes
 from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss, Reduction
 from conformance.case.families.normalization import (
     BatchNorm,
@@ -30,7 +31,7 @@ from conformance.case.families.normalization import (
     LayerNorm,
     LocalResponseNorm,
 )
-from conformance.case.families.pooling import AveragePool, Indexed, IndexedMaxPool, MaxPool
+from conformance.case.families.pooling import AveragePool, Indexed, IndexedMaxPool, MaxPool, pool_shapes
 from conformance.case.families.resizing import Resize
 from conformance.case.families.sampling import Initialize, RandomDropout
 from conformance.case.families.signals import Polynomial, Signal
@@ -236,6 +237,42 @@ def _undone(dice: Dice, counts: Shape, spans: Shape, stride: Shape, padding: Any
         pads = padding if isinstance(padding, tuple) else ((0, 0),) * len(spans)
         least = [m + span - 1 - sum(pair) for m, span, pair in zip(least, spans, pads, strict=True)]
     return tuple(m + dice.integer(0, s - 1) for m, s in zip(least, stride, strict=True))
+
+
+def _weight_gradient(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    """A convolution's image and its maps."""
+    drawn = _convolution(dice, extent, rank)
+    a, x, w = drawn.attributes, drawn.shapes["x"], drawn.shapes["w"]
+    return Drawn(
+        attributes=WeightGradient(
+            kernel=w[:-2], stride=a.stride, dilation=a.dilation, groups=a.groups, padding=a.padding
+        ),
+        shapes={"x": x, "g": convolution_shapes(a, {"x": x, "w": w})["output"]},
+        features=drawn.features,
+    )
+
+
+def _max_pool_gradient(dice: Dice, extent: Extent, rank: int) -> Drawn:
+    """Indices anywhere in an image, some of them twice."""
+    images, *size, channels = _data(dice, extent, 2, dice.integer(1, extent.channels))
+    window, stride = (dice.integers(2, 1, most) for most in (5, 3))
+    padding: Literal["same", "valid"] = dice.one_of(("same", "valid"))
+    indexed: Literal["plane", "image"] = dice.one_of(("plane", "image"))
+    pool = MaxPool(window=window, stride=stride, dilation=(1, 1), padding=padding)
+    x = pool_shapes(pool, {"x": (images, *size, channels)})["output"]
+    places = prod(size) * (channels if indexed == "image" else 1)
+    return Drawn(
+        attributes=MaxPoolGradient(
+            size=(size[0], size[1]),
+            window=(window[0], window[1]),
+            stride=(stride[0], stride[1]),
+            padding=padding,
+            indexed=indexed,
+        ),
+        shapes={"x": x, "indices": x},
+        features=_said(padding, stride=max(stride) > 1, **{indexed: True}),
+        fills={"indices": Fill(kind="integers", low=0, high=places - 1)},
+    )
 
 
 def _max_pool(dice: Dice, extent: Extent, rank: int) -> Drawn:
@@ -827,6 +864,8 @@ SAMPLERS: Final[Mapping[str, Sampler]] = MappingProxyType(
         "fractional_max_pool2d": _fractional,
         "lp_pool2d": _lp_pool,
         "max_unpool2d": _unpool,
+        **{f"conv{rank}d_weight_gradient": _weight_gradient for rank in (2, 3)},
+        "max_pool2d_gradient": _max_pool_gradient,
     }
 )
 """How each operator's questions are drawn; a test tells of one that is missing here.

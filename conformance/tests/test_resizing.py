@@ -124,6 +124,9 @@ OPERATORS = (
     "adaptive_max_pool2d",
     "lp_pool2d",
     "max_unpool2d",
+    "max_pool2d_gradient",
+    "conv2d_weight_gradient",
+    "conv3d_weight_gradient",
 )
 
 

@@ -253,6 +253,22 @@ def _transposed(attributes: Any, given: Mapping[str, Array]) -> Defined:
     return shape, {at: _with_bias(products, given, at[-1]) for at, products in elements.items()}
 
 
+def _weight_gradient(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    x, g = given["x"].shape, given["g"].shape
+    channels, units = x[-1] // attributes.groups, g[-1] // attributes.groups
+    axes = _axes(x[1:-1], attributes.kernel, attributes)
+    elements: dict[Index, list[Product]] = {}
+    for image, *window, unit in indices(g):
+        first = unit // units * channels
+        for tap, position in _looked_at(axes, tuple(window)):
+            if _inside(axes, position):
+                for c in range(channels):
+                    elements.setdefault((*tap, c, unit), []).append(
+                        Product((("x", (image, *position, first + c)), ("g", (image, *window, unit))))
+                    )
+    return (*attributes.kernel, channels, g[-1]), {at: tuple(products) for at, products in elements.items()}
+
+
 def _with_bias(products: list[Product], given: Mapping[str, Array], unit: int) -> tuple[Product, ...]:
     return (*products, Product((("b", (unit,)),))) if "b" in given else tuple(products)
 
@@ -500,7 +516,8 @@ def _lp_pool(attributes: Any, given: Mapping[str, Array]) -> Defined:
     return shape, elements
 
 
-def _max_unpool(attributes: Any, given: Mapping[str, Array]) -> Defined:
+def _put_back(attributes: Any, given: Mapping[str, Array]) -> Defined:
+    """Of maxima: a number for every place in an unpooled image, sums of them in the gradient of a pool."""
     x, places = given["x"].shape, given["indices"]
     columns, channels = attributes.size[1], x[-1]
     elements: dict[Index, tuple[Product, ...]] = {}
@@ -508,7 +525,8 @@ def _max_unpool(attributes: Any, given: Mapping[str, Array]) -> Defined:
         pixel, channel = int(places[at]), at[-1]
         if attributes.indexed == "image":
             pixel, channel = divmod(pixel, channels)
-        elements[at[0], *divmod(pixel, columns), channel] = (Product((("x", at),)),)
+        place = (at[0], *divmod(pixel, columns), channel)
+        elements[place] = (*elements.get(place, ()), Product((("x", at),)))
     return (x[0], *attributes.size, channels), elements
 
 
@@ -774,7 +792,9 @@ DEFINITIONS: Final[Mapping[str, Definition]] = MappingProxyType(
         "adaptive_max_pool2d": _adaptive_max_pool,
         "fractional_max_pool2d": _fractional_max_pool,
         "lp_pool2d": _lp_pool,
-        "max_unpool2d": _max_unpool,
+        "max_unpool2d": _put_back,
+        **{f"conv{rank}d_weight_gradient": _weight_gradient for rank in (2, 3)},
+        "max_pool2d_gradient": _put_back,
         **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
         "dense": _dense,
         "bias_add": _bias_add,

@@ -30,6 +30,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.jax.accumulators import ACCUMULATORS, STORED_SUMS
 from conformance.backends.jax.activations import JaxActivations
+from conformance.backends.jax.backward import JaxBackward
 from conformance.backends.jax.indexed_pooling import JaxIndexedPooling
 from conformance.backends.jax.losses import JaxLosses
 from conformance.backends.jax.networks import JaxNetworks
@@ -74,6 +75,7 @@ class JaxBackend(
     JaxSampling,
     JaxResizing,
     JaxIndexedPooling,
+    JaxBackward,
     Backend,
 ):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
@@ -93,7 +95,7 @@ class JaxBackend(
     )
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
         "channels_first": (
-            *("conv?d*", "max_pool?d", "average_pool?d", "resize?d"),
+            *("conv?d", "conv?d_transpose", "max_pool?d", "average_pool?d", "resize?d"),
             *("batch_norm*", "group_norm", "instance_norm", "local_response_norm"),
         )
     }
@@ -308,6 +310,7 @@ class JaxBackend(
         self.nn = Recorded(jax.nn, "jax.nn", self.log)
         self.lax = Recorded(jax.lax, "lax", self.log)
         self.image = Recorded(jax.image, "jax.image", self.log)
+        self.ops = Recorded(jax.ops, "jax.ops", self.log)
         self.random = Recorded(jax.random, "jax.random", self.log)
         self.signal = Recorded(jax.scipy.signal, "jax.scipy.signal", self.log)
         for name in ("max", "add"):

@@ -63,6 +63,8 @@ class KerasBackend(
         "resize1d",
         "resize3d",
         "kl_divergence",
+        *(f"conv{rank}d_weight_gradient" for rank in (2, 3)),
+        "max_pool2d_gradient",
     )
     offers: ClassVar[Mapping[str, Mode]] = {OPS: MODE}
 

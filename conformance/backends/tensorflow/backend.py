@@ -27,6 +27,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.tensorflow.accumulators import STORED_SUMS, accumulators
 from conformance.backends.tensorflow.activations import TensorFlowActivations
+from conformance.backends.tensorflow.backward import TensorFlowBackward
 from conformance.backends.tensorflow.indexed_pooling import TensorFlowIndexedPooling
 from conformance.backends.tensorflow.losses import TensorFlowLosses
 from conformance.backends.tensorflow.normalization import TensorFlowNormalization
@@ -55,6 +56,7 @@ class TensorFlowBackend(
     TensorFlowSampling,
     TensorFlowResizing,
     TensorFlowIndexedPooling,
+    TensorFlowBackward,
     Backend,
 ):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
@@ -75,7 +77,7 @@ class TensorFlowBackend(
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {
         # Neither tf.image nor local response normalisation has a word for it.
         "channels_first": (
-            *("conv?d*", "max_pool?d", "average_pool?d"),
+            *("conv?d", "conv?d_transpose", "max_pool?d", "average_pool?d"),
             *("batch_norm*", "group_norm", "instance_norm"),
         )
     }
@@ -267,6 +269,7 @@ class TensorFlowBackend(
         self.nn = Recorded(tf.nn, "tf.nn", self.log)
         self.compat_nn = Recorded(tf.compat.v1.nn, "tf.compat.v1.nn", self.log)
         self.math = Recorded(tf.math, "tf.math", self.log)
+        self.raw = Recorded(tf.raw_ops, "tf.raw_ops", self.log)
         self.image = Recorded(tf.image, "tf.image", self.log)
         self.image_v1 = Recorded(tf.compat.v1.image, "tf.compat.v1.image", self.log)
 

@@ -26,6 +26,7 @@ from conformance.backends.base import (
 )
 from conformance.backends.torch.accumulators import ACCUMULATORS
 from conformance.backends.torch.activations import TorchActivations
+from conformance.backends.torch.backward import TorchBackward
 from conformance.backends.torch.indexed_pooling import TorchIndexedPooling
 from conformance.backends.torch.losses import TorchLosses
 from conformance.backends.torch.networks import TorchNetworks
@@ -86,6 +87,7 @@ class TorchBackend(
     TorchSampling,
     TorchResizing,
     TorchIndexedPooling,
+    TorchBackward,
     TorchNetworks,
     Backend,
 ):
@@ -257,6 +259,8 @@ class TorchBackend(
         """Lets what is called from here on be written to the log."""
         self.torch = Recorded(self._torch, "torch", self.log)
         self.F = Recorded(self._torch.nn.functional, "F", self.log)
+        self.grad = Recorded(self._torch.nn.grad, "torch.nn.grad", self.log)
+        self.aten = Recorded(self._torch.ops.aten, "torch.ops.aten", self.log)
 
     def _run_compiled(self, program: Program, operands: Natives, sources: tuple[str, ...]) -> tuple[Natives, Natives]:
         """Runs a program through the compiler.
@@ -277,6 +281,8 @@ class TorchBackend(
         }
         self.torch = Direct(torch)  # type: ignore[assignment]
         self.F = Direct(torch.nn.functional)  # type: ignore[assignment]
+        self.grad = Direct(torch.nn.grad)  # type: ignore[assignment]
+        self.aten = Direct(torch.ops.aten)  # type: ignore[assignment]
 
         def run(values: Natives, probes: Natives) -> Natives:
             return program.run(self, values, lambda name, y: y + probes[name] if name in probes else y)

@@ -8,6 +8,7 @@ from typing import Final
 from conformance.case.families import (
     activations,
     arrays,
+    backward,
     convolution,
     losses,
     normalization,
@@ -33,4 +34,5 @@ FAMILIES: Final = (
     signals,
     resizing,
     windows,
+    backward,
 )

@@ -7,6 +7,7 @@ from typing import Final
 
 from conformance.case.model import FormatName
 from conformance.verdict.variants import (
+    backward,
     elementwise,
     fractional,
     gradients,
@@ -37,6 +38,7 @@ VARIANTS: Final = (
     *sampling.VARIANTS,
     *signals.VARIANTS,
     *gradients.VARIANTS,
+    *backward.VARIANTS,
     *precision.VARIANTS,
 )
 

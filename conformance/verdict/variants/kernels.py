@@ -225,7 +225,7 @@ VARIANTS: Final = (
     *(
         Variant(
             name=f"kernel flipped along spatial axis {axis}",
-            operators=KERNELS_OF_PLANES if axis < 2 else ("conv3d*",),
+            operators=KERNELS_OF_PLANES if axis < 2 else ("conv3d", "conv3d_transpose"),
             about="A flip of one axis alone, w[::-1], is the usual half of a conversion between the conventions.",
             seen_by="a kernel with several taps along every axis",
             read=partial(_flipped, axes=(axis,)),

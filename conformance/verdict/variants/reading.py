@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.case.contract import kernel_sides
 from conformance.case.families.convolution import TransposedConvolution, settled
 from conformance.case.geometry import Pads, resolve_pads, transposed_crop
 from conformance.case.job import Job, Tensor
@@ -335,10 +336,7 @@ def sizes_of(job: Job) -> Shape:
 
 def kernel_of(job: Job) -> Shape:
     """The sides of the kernel or window."""
-    if "w" in job.operands:
-        return job.operands["w"].shape[: rank_of(job)]
-    window: Shape = job.attributes.window
-    return window
+    return kernel_sides(job.attributes, {name: t.shape for name, t in job.operands.items()}, rank_of(job))
 
 
 def dilation_of(job: Job) -> Shape:

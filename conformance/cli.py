@@ -24,6 +24,7 @@ from conformance.arguments import (
     WRONG,
     Config,
     Formats,
+    Jobs,
     Keyword,
     Layouts,
     MnistDir,
@@ -34,6 +35,7 @@ from conformance.arguments import (
     Targets,
     TierName,
     cache_folder,
+    cores,
     did_you_mean,
     existing,
     formats_of,
@@ -86,6 +88,7 @@ def run(
         float, typer.Option("--timeout", help="Seconds that one answer may take; five times that in costly modes.")
     ] = 120.0,
     repeat: Repeat = 1,
+    jobs: Jobs = 0,
     config: Config = None,
     training: Annotated[bool, typer.Option("--training/--no-training", help="Train the networks too.")] = True,
     mnist_dir: MnistDir = None,
@@ -109,6 +112,7 @@ def run(
             floor=floor,
             timeout=timeout,
             repeat=repeat,
+            jobs=jobs or cores(),
             training=training,
             mnist=mnist_dir,
         )

@@ -45,6 +45,15 @@ Repeat = Annotated[
         "--repeat", min=1, help="Ask every question so often: other bits are UNSTABLE. Full asks once more."
     ),
 ]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "-j",
+        "--jobs",
+        min=0,
+        help="Workers over which a target's questions are dealt, at most; 0: as many as the machine has cores.",
+    ),
+]
 Keyword = Annotated[str, typer.Option("-k", "--keyword", help="Only items whose names match, as in pytest.")]
 TierName = Annotated[
     str, typer.Option("--tier", help="smoke (seconds), core, or full: all, where a mode is costly, too.")
@@ -94,6 +103,11 @@ def shipped_root() -> Path:
 def cache_folder() -> Path:
     """Where this package keeps what it can make again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn-conformance"
+
+
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def existing(paths: Sequence[Path] | None) -> tuple[Path, ...]:

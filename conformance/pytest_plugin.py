@@ -1,12 +1,14 @@
 """pytest collects case files: `pytest cases/operators/conv2d.yaml`, `pytest -k "transpose and torch"`, `pytest -n 2`.
 
 An item is one case on one target in one format. Items are scheduled by target, so that a process keeps one framework;
-what they measured travels to the controller, which alone writes runs and the report.
+only where processes outnumber targets, one's items go to several. What they measured travels to the controller, which
+alone writes runs and the report.
 """
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import pytest
 
@@ -95,7 +97,7 @@ class CaseItem(pytest.Item):
         self.question = question
         self.measured: dict[str, Any] | None = None
         self.told = ""
-        self.add_marker(pytest.mark.xdist_group(question.target.name))
+        self.add_marker(pytest.mark.xdist_group(runs_of(self.config).group(question)))
 
     def runtest(self) -> None:
         """Asks, and fails on what is neither agreement nor on file."""
@@ -187,6 +189,14 @@ class Runs:
             named = load_targets() if texts else {}
             self._targets = tuple(target_of(text, named) for text in texts or installed_backends())
         return self._targets
+
+    def group(self, item: "Item") -> str:
+        """What is asked by one of xdist's processes: a target, or a part of it where processes outnumber targets."""
+        from conformance.worker.gateway import alone
+
+        processes = getattr(self._config, "workerinput", {}).get("workercount", 1)
+        parts = 1 if alone(item.target) else max(1, processes // len(self.targets))
+        return f"{item.target.name}-{crc32(item.case.id.encode()) % parts}"
 
     def session(self, target: "Target") -> "Session":
         """The target's session, started at its first item."""

@@ -6,6 +6,7 @@ asked once more without cotangents, and the next question finds a new process.
 
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import chain
 from typing import Final
@@ -91,8 +92,14 @@ class Session:
         self.description = replace(self.description, accumulators=declared)
         self._accumulators = Accumulators.from_description(self.description)
 
+    def twin(self) -> "Session":
+        """The same target with a worker of its own, which is started when it is first asked."""
+        twin = copy(self)
+        twin.worker = None if self.worker is None else Worker(self.target, self.worker.path)
+        return twin
+
     def close(self) -> None:
-        """Ends the worker."""
+        """Ends the worker, also while another thread waits for its answer."""
         if self.worker is not None:
             self.worker.close()
 

@@ -20,6 +20,7 @@ from conformance.case.operators import operators_of
 from conformance.case.training import Training, load_trainings
 from conformance.case.yaml12 import read
 from conformance.errors import InvalidCases, Problem, TargetError
+from conformance.run.dealing import dealt, workers_for
 from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
 from conformance.run.keyword import compile_keyword
@@ -49,6 +50,7 @@ class Request:
         floor: a file of least counts of AGREES.
         timeout: seconds that one answer may take; more as `Session` says.
         repeat: how often every question is asked; the tier `full` asks once more.
+        jobs: over how many workers a target's questions are dealt at most.
         cases: whether cases are asked.
         training: whether networks are trained too.
         mnist: the folder of the official files, instead of the vendored subset.
@@ -65,6 +67,7 @@ class Request:
     floor: Path | None = None
     timeout: float = JOB_SECONDS
     repeat: int = 1
+    jobs: int = 1
     cases: bool = True
     training: bool = True
     mnist: Path | None = None
@@ -259,11 +262,11 @@ def _execute_target(
     writer = RunWriter(request.out, target.name, session.description, digest, suite, target.backend)
     complete = False
     try:
-        for item in items:
-            result = session.run(item)
-            writer.result(result, case_record(item.case))
-            results.append(result)
-            progress(target, len(results), total, result)
+        with dealt(items, session, workers_for(target, len(items), request.jobs)) as answers:
+            for item, result in zip(items, answers, strict=True):
+                writer.result(result, case_record(item.case))
+                results.append(result)
+                progress(target, len(results), total, result)
         for training in trainings:
             result, record = train(
                 training, session, reports=request.out, mnist=request.mnist, progress=partial(steps, training.id)

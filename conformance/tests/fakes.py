@@ -995,6 +995,27 @@ class Hangs(Troubled):
         time.sleep(3600)
 
 
+class HangsAndTells(Hangs):
+    """Leaves its process's number before it falls silent."""
+
+    def trouble(self) -> None:
+        with open(os.path.join(os.environ["FAKE_MARK"], str(os.getpid())), "w"):  # noqa: PTH118, PTH123
+            super().trouble()
+
+
+class WaitsForAnother(Troubled):
+    """Answers only once another process has."""
+
+    def trouble(self) -> None:
+        while not os.path.exists(os.environ["FAKE_MARK"]):  # noqa: PTH110
+            time.sleep(0.01)
+
+    def answer(self, job: Job) -> Outputs:
+        answer = super().answer(job)
+        with open(os.environ["FAKE_MARK"], "w"):  # noqa: PTH123
+            return answer
+
+
 class HangsInGradient(Honest):
     """Never comes back from its backward pass."""
 

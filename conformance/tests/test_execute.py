@@ -11,6 +11,7 @@ from conformance.case.job import Target
 from conformance.case.listing import default_root
 from conformance.case.model import TIERS, Tier
 from conformance.errors import InvalidCases
+from conformance.run import dealing
 from conformance.run import execute as module
 from conformance.run.engine import Session
 from conformance.run.execute import Request, below_floor, execute, left_out, load_floors, select
@@ -36,6 +37,7 @@ FAKES = {
     "dies": fakes.DiesAtTheSecondStart,
     "raises": fakes.Raises,
     "absent": fakes.LacksItsFramework,
+    "waits": fakes.WaitsForAnother,
 }
 
 
@@ -170,6 +172,22 @@ def test_every_target_is_asked_in_turn_and_written(folder: Path) -> None:
         ("zero", 3, True),
     ]
     assert len({run.header.cases_digest for run in runs}) == 1
+
+
+def test_questions_are_dealt_and_written_in_their_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dealing, "QUESTIONS_A_WORKER", 1)
+    cases = folder / "relu.yaml"
+    text = cases.read_text().replace("name: one", "name: first-trouble").replace("name: trouble", "name: three")
+    cases.write_text(text)
+    execution = executed(requested(folder, "waits", keyword="not reference", jobs=2))
+    assert [(result.case, result.agrees) for result in execution.runs[0].results] == [
+        ("relu/first-trouble", True),
+        ("relu/two", True),
+        ("relu/three", True),
+    ]
+    (run,) = read_runs(folder / "out")
+    assert [result.case for result in run.results] == ["relu/first-trouble", "relu/two", "relu/three"]
+    assert run.complete
 
 
 def test_a_target_that_cannot_start_leaves_no_run_and_the_others_go_on(folder: Path) -> None:

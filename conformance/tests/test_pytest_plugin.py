@@ -114,6 +114,13 @@ def test_two_processes_write_what_one_writes_and_each_target_stays_in_one(
     assert len(set(placed)) == 2
 
 
+def test_a_target_of_one_s_own_is_dealt_over_all_processes(installed: Installation, folder: Path) -> None:
+    ended = installed.pytest_alone("--target", "honest", "--tier", "full", "-v", "-n", "2", cwd=folder)
+    assert (ended.code, counts(ended)) == (0, {"passed": 4})
+    assert {*re.findall(r"\[(gw\d)\].* PASSED", ended.out)} == {"gw0", "gw1"}
+    assert len([*results(folder / "reports")]) == 4
+
+
 def test_a_wrong_case_file_is_a_collection_error_with_its_place(installed: Installation, folder: Path) -> None:
     path = folder / "conv2d.yaml"
     path.write_text(path.read_text().replace("stride: 2", "stirde: 2"))

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import execnet
 
-from conformance.backends.base import STOCK, Backend
+from conformance.backends.base import STOCK, Backend, kind_of
 from conformance.case.job import Answer, Crashed, Description, Job, Target, TimedOut, TrainingMessage
 from conformance.case.model import Case, Layout
 from conformance.case.operators import operators_of
@@ -137,6 +137,14 @@ def costly(target: Target) -> bool:
     return adapter is not None and any(adapter.offers[mode].costly for mode in target.modes if mode in adapter.offers)
 
 
+def alone(target: Target) -> bool:
+    """Whether a target has one worker at a time.
+
+    A device of its own has, whose memory frameworks take whole, and who is not held to one thread.
+    """
+    return kind_of(target.device) != "cpu" or STOCK in target.modes
+
+
 def environment_of(target: Target) -> dict[str, str]:
     """What a worker's process finds in its environment, beside what this process does."""
     adapter = find_adapter(target.backend)
@@ -192,6 +200,7 @@ class Worker:
         self._channel: Any = None
         self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
         self._output = Path(self._folder.name) / "output.txt"
+        self._closed = False
         self.starts = 0
 
     def start(self) -> Description:
@@ -212,6 +221,9 @@ class Worker:
             self._gateway = self._group.makegateway(spec)
         except (OSError, EOFError) as error:
             raise WorkerFailed(self.target.name, f"{type(error).__name__}: {error}", "") from error
+        if self._closed:  # by another thread, which has looked for the process already, or finds it
+            self.stop()
+            raise WorkerFailed(self.target.name, "it was closed", "")
         self._channel = self._gateway.remote_exec(_BOOTSTRAP)
         self.starts += 1
         try:
@@ -248,12 +260,13 @@ class Worker:
 
     def receive(self, timeout: float) -> Any:
         """The answer to the message sent last; after a death or a time-out the next `send` starts a new process."""
+        channel = self._channel  # another thread's `close` takes it away
         try:
-            answer = decode(self._channel.receive(timeout=timeout))
-        except self._channel.TimeoutError:
+            answer = decode(channel.receive(timeout=timeout))
+        except channel.TimeoutError:
             self.stop()
             return TimedOut(seconds=timeout)
-        except (EOFError, OSError, self._channel.RemoteError) as error:
+        except (EOFError, OSError, channel.RemoteError) as error:
             return self._obituary(error)
         return answer
 
@@ -274,13 +287,14 @@ class Worker:
         self._group = self._gateway = self._channel = None
 
     def close(self) -> None:
-        """Ends the process and removes its files."""
+        """Ends the process for good and removes its files, also while another thread waits for an answer."""
+        self._closed = True
         self.stop()
         self._folder.cleanup()
 
     def _obituary(self, error: BaseException) -> Crashed:
         code = None
-        if not isinstance(error, self._channel.RemoteError):  # then the host raised, and the process is still there
+        if isinstance(error, (EOFError, OSError)):  # else the host raised, and the process is still there
             with contextlib.suppress(Exception):
                 code = self._gateway._io.popen.wait(timeout=10)
         if code is None:

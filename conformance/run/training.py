@@ -40,7 +40,7 @@ from conformance.case.training import Training
 from conformance.run.checkpoints import Checkpoint, Checkpoints
 from conformance.run.course import Course, ReferenceCourse, StepProgress, reference_course, unseen
 from conformance.run.digits import read_digits
-from conformance.run.engine import Session
+from conformance.run.engine import COSTLY_TIMES, Session
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, result_from_plain, result_to_plain
 from conformance.run.yardstick import measure
@@ -51,6 +51,7 @@ from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.worker.gateway import costly
 
 STEP_SECONDS: Final = 120.0
 # Layers of a training are large, and one step of it is explained, once.
@@ -107,6 +108,7 @@ def train(
         session.worker,
         lambda: reference_course(course, reports, progress),
         deviations=session.deviations,
+        timeout=STEP_SECONDS * (COSTLY_TIMES if costly(session.target) else 1),
         checkpoints=checkpoints,
         progress=progress,
     )

@@ -99,7 +99,7 @@ class JaxBackend(
     }
     native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
     offers: ClassVar[Mapping[str, Mode]] = {
-        "eager": Mode(about="operation by operation, with jax_disable_jit", costly=True, trains=False),
+        "eager": Mode(about="operation by operation, with jax_disable_jit", costly=True),
         "tf32": Mode(
             about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
         ),

@@ -109,7 +109,8 @@ class TorchBackend(
     dtype: ClassVar[str] = "torch.{format}"
     offers: ClassVar[Mapping[str, Mode]] = {
         "compile": Mode(
-            about="every question through torch.compile with its default compiler", costly=True, trains=False
+            about="every question, and every step of a training, through torch.compile with its default compiler",
+            costly=True,
         ),
         "tf32": Mode(
             about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
@@ -143,6 +144,11 @@ class TorchBackend(
             torch.bool: "bool",
         }
 
+    @property
+    def compiles(self) -> bool:
+        """Whether the compiler answers."""
+        return "compile" in self.modes
+
     def describe(self) -> Description:
         torch = self._torch
         device = torch.cuda.get_device_name() if kind_of(self.device) == "cuda" else platform.machine()
@@ -157,14 +163,14 @@ class TorchBackend(
                 "threads": str(torch.get_num_threads()),
                 "mkldnn": str(torch.backends.mkldnn.is_available()),
                 "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
-                "compile": "inductor" if "compile" in self.modes else "off",
+                "compile": "inductor" if self.compiles else "off",
             },
             accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
-            forward_mode="compile" not in self.modes,
-            second_order="compile" not in self.modes,
+            forward_mode=not self.compiles,
+            second_order=not self.compiles,
         )
 
     def device_of(self, native: Native) -> str:
@@ -199,10 +205,10 @@ class TorchBackend(
         for name in sources:
             if name in operands:
                 operands[name].requires_grad_()
-        if isinstance(program.attributes, Chain) and program.attributes.network and "compile" not in self.modes:
+        if isinstance(program.attributes, Chain) and program.attributes.network and not self.compiles:
             outputs, pull = self._network(program, operands, cotangents)
         else:
-            if "compile" in self.modes:
+            if self.compiles:
                 outputs, layers = self._run_compiled(program, operands, sources)
             else:
                 outputs = layers = program.run(self, operands, lambda _, value: value)

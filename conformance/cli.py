@@ -49,6 +49,7 @@ from conformance.arguments import (
 if TYPE_CHECKING:
     from conformance.case.job import Target, Tensor
     from conformance.case.model import Case
+    from conformance.run.bench import Bench
     from conformance.run.execute import Execution, Request
     from conformance.run.mutate import Score
     from conformance.run.result import Result
@@ -846,6 +847,62 @@ def schema() -> None:
     from conformance.case.loading import schema as case_schema
 
     print(json.dumps(case_schema(), indent=2))
+
+
+@app.command()
+def bench(
+    target: Targets = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps that are timed, after a first one.")] = 5,
+    format_: Annotated[str, typer.Option("--format", help="What to print: text or json.")] = "text",
+    config: Config = None,
+) -> None:
+    """Measures how fast the MNIST network learns: the reference beside torch in float64, and every installed backend.
+
+    Exit code 1: the reference has less than a third of torch's speed in float64, one thread each.
+    """
+    if format_ not in ("text", "json"):
+        print(f"--format must be text or json, got {format_!r}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    from conformance.case.job import Target
+    from conformance.case.training import load_trainings
+    from conformance.run.bench import TRAINING
+    from conformance.run.bench import bench as measured
+    from conformance.worker.gateway import installed_backends, require_known, trains
+
+    with told_plainly():
+        targets = targets_of(target, config) or tuple(Target(backend=name) for name in installed_backends())
+        for one in targets:
+            require_known(one)
+        (training,) = (one for one in load_trainings((shipped_root() / "training",)) if one.id == TRAINING)
+        found = measured(
+            training,
+            [one for one in targets if trains(one)],
+            steps=steps,
+            progress=lambda who: print(f"measuring {who}", file=sys.stderr),
+        )
+    if format_ == "json":
+        print(json.dumps(found.plain(), indent=2))
+    else:
+        _print_bench(found)
+    raise typer.Exit(UNEXPECTED if found.slow else 0)
+
+
+def _print_bench(found: "Bench") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    right = {"justify": "right"}
+    table = Table("target", "format", Column("steps a second", **right), Column("milliseconds a step", **right))
+    for speed in found.speeds:
+        told = (escape(speed.error), "")
+        if speed.seconds:
+            told = (f"{speed.steps_a_second:.2f}", f"{1e3 * speed.seconds:.1f}")
+        table.add_row(escape(speed.target), speed.format, *told)
+    console = Console()
+    console.print(table)
+    if found.share is not None:
+        console.print(f"the reference has {found.share:.2f} of torch's speed in float64, and must have a third")
 
 
 @app.command()

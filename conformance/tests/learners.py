@@ -305,3 +305,14 @@ class FakeBackend(Backend):
 
 class DyingBackend(FakeBackend):
     kind = DiesAtStep3
+
+
+class TakesAQuarter(HonestTrainer):
+    """A quarter of a second a step, as it says; two for the first one."""
+
+    def step(self, step):
+        return replace(super().step(step), seconds=0.25 if self.count > 1 else 2.0)
+
+
+class TimedBackend(FakeBackend):
+    kind = TakesAQuarter

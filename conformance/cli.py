@@ -892,8 +892,8 @@ def _print_bench(found: "Bench") -> None:
     from rich.markup import escape
     from rich.table import Column, Table
 
-    right = {"justify": "right"}
-    table = Table("target", "format", Column("steps a second", **right), Column("milliseconds a step", **right))
+    numbers = (Column(name, justify="right") for name in ("steps a second", "milliseconds a step"))
+    table = Table("target", "format", *numbers)
     for speed in found.speeds:
         told = (escape(speed.error), "")
         if speed.seconds:

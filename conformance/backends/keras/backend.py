@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from conformance.backends.base import Backend, CallLog, Native, Natives, Recorded
+from conformance.backends import mixing
+from conformance.backends.base import Backend, CallLog, Mode, Native, Natives, Recorded
 from conformance.backends.keras.accumulators import STORED_SUMS, inherited
 from conformance.backends.keras.activations import KerasActivations
 from conformance.backends.keras.arrays import KerasArrays
@@ -52,6 +53,7 @@ class KerasBackend(
     below: ClassVar[type[Backend]]
     assembled: ClassVar[tuple[str, ...]] = ()
     module: ClassVar[str] = "keras"
+    offers: ClassVar[Mapping[str, Mode]] = {mixing.NAME: mixing.MODE}
     # Initialisers draw their own numbers: they are compared by distribution, not on given draws. Its divergence takes
     # probabilities, and clips them.
     absent: ClassVar[tuple[str, ...]] = (
@@ -73,6 +75,8 @@ class KerasBackend(
         # What a user's own ~/.keras/keras.json may say otherwise.
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")
+        if mixing.NAME in modes:
+            keras.config.set_dtype_policy("mixed_bfloat16")
         self.keras = keras
         self.listen(CallLog())
 

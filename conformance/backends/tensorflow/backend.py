@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from conformance.backends import mixing
 from conformance.backends.base import (
     STOCK,
     Backend,
@@ -55,6 +56,7 @@ class TensorFlowBackend(
     TensorFlowSampling,
     TensorFlowResizing,
     TensorFlowIndexedPooling,
+    mixing.MixedLayers,
     Backend,
 ):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
@@ -85,6 +87,7 @@ class TensorFlowBackend(
             excludes=("function",),
             costly=True,
         ),
+        mixing.NAME: mixing.MODE,
         "noonednn": Mode(about="the kernels are Eigen's, without oneDNN", environment={"TF_ENABLE_ONEDNN_OPTS": "0"}),
         "tf32": Mode(
             about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
@@ -145,6 +148,7 @@ class TensorFlowBackend(
             stored_sums=STORED_SUMS,
             forward_mode=not self.function,
             second_order=not self.function,
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     @property
@@ -169,6 +173,9 @@ class TensorFlowBackend(
         name = self._formats.get(native.dtype, native.dtype.name)
         data = np.array(native.numpy(), order="C")
         return Tensor(name, data.view(np.uint16) if name == "bfloat16" else data)
+
+    def cast(self, x: Native, format_name: str) -> Native:
+        return self.tf.cast(x, format_name) if x.dtype.is_floating and x.dtype.name != format_name else x
 
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives

@@ -45,7 +45,7 @@ class TensorFlowTrainer(Trainer):
                         self._slots[f"{name}/{slot}"] = tf.Variable(tf.zeros_like(variable))
         self._steps = 0
         self._lines = self._written(build)
-        self._learn = self._eager
+        self._learn: Any = self._eager
         if backend.function:
             # No branch or loop of the adapter's is the framework's to rewrite: without AutoGraph.
             self._learn = tf.function(self._eager, jit_compile=backend.function == "xla" or None, autograph=False)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from conformance.backends import mixing
 from conformance.backends.base import (
     STOCK,
     Backend,
@@ -112,6 +113,7 @@ class TorchBackend(
             about="every question, and every step of a training, through torch.compile with its default compiler",
             costly=True,
         ),
+        mixing.NAME: mixing.MODE,
         "tf32": Mode(
             about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
         ),
@@ -149,6 +151,12 @@ class TorchBackend(
         """Whether the compiler answers."""
         return "compile" in self.modes
 
+    def mixes(self) -> Any:
+        """Where layers run: under autocast, in the mode of mixed precision."""
+        return self._torch.autocast(
+            kind_of(self.device), dtype=self._torch.bfloat16, enabled=mixing.NAME in self.modes
+        )
+
     def describe(self) -> Description:
         torch = self._torch
         device = torch.cuda.get_device_name() if kind_of(self.device) == "cuda" else platform.machine()
@@ -171,6 +179,7 @@ class TorchBackend(
             modes=self.modes,
             forward_mode=not self.compiles,
             second_order=not self.compiles,
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     def device_of(self, native: Native) -> str:

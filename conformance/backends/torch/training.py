@@ -1,7 +1,8 @@
 """PyTorch's networks in training, as its users write them: modules, autograd, `torch.optim`.
 
-Compiled, the network with its gradients is one whole graph, and the optimizer's step another one behind PyTorch's own
-wrapper of it, as its guides have it; what would run eagerly without a word raises. Judged and free steps are the same.
+Compiled, the network with its gradients is one whole graph, and the optimizer's step another one behind PyTorch's
+own wrapper of it, as its guides have it; what would run eagerly without a word raises. Judged and free steps are one
+code.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from conformance.backends import mixing
 from conformance.backends.base import Native, Natives, Trainer, blank_step
 from conformance.backends.torch.modules import Network, channels_first, channels_last, from_torch, to_torch
 from conformance.case.families.steps import Adam
@@ -37,9 +39,7 @@ class TorchTrainer(Trainer):
         self._network = Network(self._chain, {**build.shapes, **shapes}).to(backend.device)
         loaded = {name: self._network.load(name, backend.put(tensor)) for name, tensor in build.parameters.items()}
         self._parameters = {name: own for name, own in loaded.items() if isinstance(own, torch.nn.Parameter)}
-        self._optimizer, self._correct = _optimizer(
-            build, list(self._parameters.values()), compiled=backend.compiles
-        )
+        self._optimizer, self._correct = _optimizer(build, list(self._parameters.values()), compiled=backend.compiles)
         self._steps = 0
         self._forward: Callable[..., Natives] = self._network
         self._update: Callable[[], Any] = self._optimizer.step
@@ -54,6 +54,8 @@ class TorchTrainer(Trainer):
 
     def text(self) -> str:
         lines = [f"network = {self._network}", f"optimizer = {self._optimizer}"]
+        if mixing.NAME in self._backend.modes:
+            lines.append("with torch.autocast(device, dtype=torch.bfloat16): loss = network(x)")
         if self._probes:
             lines += [
                 "network = torch.compile(network, fullgraph=True, dynamic=False)",
@@ -96,11 +98,12 @@ class TorchTrainer(Trainer):
 
     def _run(self, x: Native, given: Natives) -> Natives:
         """The outputs of all layers."""
-        if not self._probes:
-            return self._forward(x, given)
-        for probe in self._probes.values():
-            probe.grad = None
-        return self._forward(x, given, probes=self._probes)
+        with self._backend.mixes():
+            if not self._probes:
+                return self._forward(x, given)
+            for probe in self._probes.values():
+                probe.grad = None
+            return self._forward(x, given, probes=self._probes)
 
     def _traced(self, build: BuildNetwork) -> Natives:
         """What the layers of a compiled network are differentiated through: it is one node, so -0.0 is added.
@@ -109,7 +112,7 @@ class TorchTrainer(Trainer):
         """
         given = {name: channels_first(self._backend.put(tensor)) for name, tensor in blank_step(build).items()}
         kept = {name: tensor.clone() for name, tensor in self._network.named_buffers()}
-        with torch.no_grad():
+        with torch.no_grad(), self._backend.mixes():
             outputs = self._network(given.pop(INPUT), given)
         for name, tensor in self._network.named_buffers():
             tensor.copy_(kept[name])
@@ -119,7 +122,7 @@ class TorchTrainer(Trainer):
     def predict(self, x: Tensor) -> Tensor:
         learning = [module for module in self._network.modules() if module.training]
         self._network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._backend.mixes():
             outputs = self._network(channels_first(self._backend.put(x)), {}, self._inference)
         for module in learning:
             module.training = True

@@ -6,7 +6,7 @@ start, or the run is incomplete; 5 nothing selected.
 
 import typer
 
-from conformance.commands import answers, cases, checks, installation, models, running, runs
+from conformance.commands import answers, cases, checks, installation, measurements, models, running, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,5 +33,6 @@ app.command("fuzz")(checks.fuzz)
 app.command("selfcheck")(checks.selfcheck)
 app.command("lint-cases")(cases.lint_cases)
 app.command("schema")(cases.schema)
+app.command("bench")(measurements.bench)
 app.command("doctor")(installation.doctor)
 app.command("mnist-download")(installation.mnist_download)

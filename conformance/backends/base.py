@@ -320,7 +320,7 @@ class Program:
         outputs: Natives = {}
         for layer, takes in chain.wired():
             given = {name: values[INPUT] if source == INPUT else outputs[source] for name, source in takes.items()}
-            made = backend.method(layer.operator)(layer.attributes, **given, **own_of(layer, values))
+            made = backend.layer(layer.operator)(layer.attributes, **given, **own_of(layer, values))
             state = dict(made) if isinstance(made, dict) else {"output": made}
             output = tap(layer.name, state.pop("output"))
             outputs |= named_outputs(layer, {"output": output, **state})
@@ -539,6 +539,14 @@ class Backend(Idiom, ABC):
         if found is None:
             raise NotTranslatable(f"{type(self).__name__} has no {operator}")
         return found  # type: ignore[no-any-return]
+
+    def layer(self, operator: str) -> Callable[..., Native]:
+        """The adapter's method for a layer of a chain.
+
+        Raises:
+            NotTranslatable: if there is none.
+        """
+        return self.method(operator)
 
     @classmethod
     def operators(cls) -> tuple[str, ...]:

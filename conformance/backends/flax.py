@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+from conformance.backends import mixing
 from conformance.backends.base import Mode, Native, Natives, Recorded
 from conformance.backends.jax.activations import JaxActivations
 from conformance.backends.jax.backend import JaxBackend
@@ -52,7 +53,7 @@ class FlaxBackend(JaxBackend):
     # Its layers take images with their channels at the end, and no others.
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {}
     offers: ClassVar[Mapping[str, Mode]] = {
-        name: replace(mode, trains=False) for name, mode in JaxBackend.offers.items()
+        name: replace(mode, trains=False) for name, mode in JaxBackend.offers.items() if name != mixing.NAME
     }
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:

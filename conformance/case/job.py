@@ -332,6 +332,8 @@ class Description:
         second_order: it is asked for derivatives of gradients.
         stored_sums: (operator glob, storage format) where a sum of products is stored before the bias is added to
             it: two roundings instead of one.
+        layer_formats: (operator glob, format it computes in, format of what it gives) of layers in training, where
+            those are not the format of the parameters; the first match counts.
     """
 
     backend: str
@@ -347,3 +349,4 @@ class Description:
     stored_sums: tuple[tuple[str, str], ...] = ()
     forward_mode: bool = False
     second_order: bool = False
+    layer_formats: tuple[tuple[str, str, str], ...] = ()

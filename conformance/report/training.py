@@ -113,13 +113,15 @@ def shown(form: str, records: Mapping[str, Mapping[str, Any]], about: str = "") 
         charts.Line(name=target, values=charts.numbers(record.get("losses"))) for target, record in backends.items()
     ]
     own = records.get(REFERENCE.name, {})
+    # In mixed precision a yardstick of its own is the measure, which is not that of the others.
+    plain = {target: record for target, record in backends.items() if not record.get("layer_formats")}
 
     def told(name: str, beside: str) -> list[float]:
         found = [own.get(name), *(record.get(beside) for record in backends.values())]
         return charts.numbers(next(filter(None, found), ()))
 
     reference = told("losses", "reference_losses")
-    strays = told("stray_losses", "stray_losses")
+    strays = charts.numbers(next(filter(None, (record.get("stray_losses") for record in (own, *plain.values()))), ()))
     accuracies = [own.get("accuracy"), *(record.get("reference_accuracy") for record in backends.values())]
     every = [charts.Line(name=REFERENCE.name, values=reference), *lines]
     yardstick = [charts.Line(name=HONEST, values=strays)] if strays else []
@@ -132,7 +134,7 @@ def shown(form: str, records: Mapping[str, Mapping[str, Any]], about: str = "") 
         losses=charts.losses(every, f"{form}, training loss"),
         distances=charts.distances([*lines, *yardstick], reference, f"{form}, distance from the reference"),
         drifts={target: _drifted(record["drift"]) for target, record in backends.items() if record.get("drift")},
-        pairs=_pairs(backends, len(strays)),
+        pairs=_pairs(plain, len(strays)),
         stray=float(farthest(strays, reference)[-1]) if strays and reference else None,
         measured=len(strays),
     )

@@ -6,8 +6,8 @@ own work. Each is taken a few times, and the shortest counts: what else a machin
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from conformance.case.job import Job, Outputs, Tensor
 from conformance.case.model import Case, DataSet
@@ -20,6 +20,8 @@ from conformance.verdict.oracle import Accumulators, Expectations
 
 # What a verdict may cost, in times of the reference alone.
 AT_MOST: Final = 2.5
+# Whose layers stand for real sizes: a small network, an ordinary and a separable one.
+NETWORKS: Final = ("lenet-5", "resnet-50", "mobilenet-v2")
 TURNS: Final = 3
 _DATA: Final[DataSet] = "normal"
 _PLAIN: Final = Accumulators()
@@ -45,6 +47,10 @@ class Cost:
     def times(self) -> float:
         """The second in times of the first."""
         return self.verdict / self.reference
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, for JSON: `name`, `questions`, `reference` and `verdict` in seconds, `times`."""
+        return {**asdict(self), "times": self.times}
 
 
 def cost(name: str, cases: Sequence[Case], *, turns: int = TURNS) -> Cost:

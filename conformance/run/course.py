@@ -129,6 +129,10 @@ class Course:
         words = self._words(f"{name} step {step}", int(np.prod(self.shapes[name])))
         return Tensor("bool", (uniform(words) < layer.attributes.keep).reshape(self.shapes[name]))
 
+    def stray_losses(self, layer_formats: tuple[tuple[str, str, str], ...] = ()) -> tuple[float, ...]:
+        """The losses of a stray's first steps, see `yardstick`; in mixed precision, where layers have formats."""
+        return stray_losses(self.training, self.parameters, self.operands, self.steps, layer_formats)
+
     def test_batches(self) -> Iterator[tuple[Tensor, Bytes]]:
         """Images and labels to test with, in batches of the training's size."""
         for start in range(0, len(self.digits.test_labels), self.training.batch):
@@ -166,8 +170,7 @@ def reference_course(course: Course, folder: Path | None = None, progress: StepP
     if folder is not None:
         checkpoints = Checkpoints(folder, REFERENCE.name, course.training.id, (course.digest, code, "float64"))
     made = train_reference(course, checkpoints=checkpoints, progress=progress)
-    strays = stray_losses(course.training, course.parameters, course.operands, course.steps)
-    made = replace(made, stray_losses=strays)
+    made = replace(made, stray_losses=course.stray_losses())
     if folder is not None:
         writer = RunWriter(folder, REFERENCE.name, describe_reference())
         writer.training(

@@ -4,6 +4,10 @@ The teacher is forced: every layer is judged on what it was really given in that
 gradient, slots and parameters that it was really made from (an end-to-end bound would be valid and useless). Nothing
 is fed back: what a step starts from must be what the step before left. The NumPy reference trains the same, in
 float64, from the same initial parameters, batches and masks.
+
+In mixed precision every layer is judged in the formats that the target declares for it (`oracle.expect_chain`);
+parameters, slots and statistics are float32 from step to step, and an update is judged in float32 on the gradient
+that was captured, in float32, behind the cast. The losses are held against a yardstick that has bfloat16's noise.
 """
 
 import math
@@ -35,12 +39,12 @@ from conformance.case.job import (
     TrainStep,
 )
 from conformance.case.model import Case
-from conformance.case.operators import INPUT, Chain, own_of
+from conformance.case.operators import INPUT, Chain, inference_chain, own_of
 from conformance.case.training import Training
 from conformance.run.checkpoints import Checkpoint, Checkpoints
 from conformance.run.course import Course, ReferenceCourse, StepProgress, reference_course, unseen
 from conformance.run.digits import read_digits
-from conformance.run.engine import Session
+from conformance.run.engine import COSTLY_TIMES, Session
 from conformance.run.result import Result
 from conformance.run.store import CaseRecord, result_from_plain, result_to_plain
 from conformance.run.yardstick import measure
@@ -51,6 +55,7 @@ from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.judge import Judgement, judge, merge
 from conformance.verdict.model import Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
+from conformance.worker.gateway import costly
 
 STEP_SECONDS: Final = 120.0
 # Layers of a training are large, and one step of it is explained, once.
@@ -100,13 +105,20 @@ def train(
     if reports is not None:
         depends = (course.digest, training.judged_steps, session.description, oracle.reference_digest())
         checkpoints = Checkpoints(reports, session.target.name, training.id, depends)
+
+    def reference() -> ReferenceCourse:
+        made = reference_course(course, reports, progress)
+        formats = session.description.layer_formats
+        return replace(made, stray_losses=course.stray_losses(formats)) if formats else made
+
     return train_learner(
         course,
         session.target,
         session.description,
         session.worker,
-        lambda: reference_course(course, reports, progress),
+        reference,
         deviations=session.deviations,
+        timeout=STEP_SECONDS * (COSTLY_TIMES if costly(session.target) else 1),
         checkpoints=checkpoints,
         progress=progress,
     )
@@ -162,6 +174,7 @@ def train_learner(
         "first_judged_difference": lesson.first_difference,
         "first_loss_outside_one_step_bound": _first_outside(lesson.losses, standard),
         "stray_losses": standard.stray_losses,
+        "layer_formats": description.layer_formats,
         "drift": measure(lesson.losses, standard.losses, standard.stray_losses, standard.loss_bounds),
         "ratios": lesson.ratios,
         "network_text": lesson.text,
@@ -201,6 +214,8 @@ class _Lesson:
         self._checkpoints = checkpoints
         self._progress = progress
         self._case = _as_case(course.training)
+        last = inference_chain(course.training.network).layers[-1].operator
+        self._logits = self._accumulators.of_layer(last, "float32")[1]
         # What the next step must start from: what was sent, and slots of zeros; then what the step before left.
         self._held = dict(course.parameters)
         if course.training.optimizer == "adam":
@@ -347,7 +362,7 @@ class _Lesson:
             answer = self._learner.receive(self._timeout)
             if not isinstance(answer, Predicted):
                 return self._failed("predicting", answer)
-            if answer.logits.shape[:1] != labels.shape or answer.logits.format != "float32":
+            if answer.logits.shape[:1] != labels.shape or answer.logits.format != self._logits:
                 refusal = f"gave logits {answer.logits.format} {answer.logits.shape} for {len(labels)} images"
                 verdict = Verdict(outcome=Outcome.DIFFERS, reason=Reason.SHAPE, detail=f"predicting: {refusal}")
                 return Judgement(verdicts={"outputs": verdict})
@@ -454,9 +469,14 @@ class _Lesson:
         return job, answer, oracle.expect_chain(job, answer, self._accumulators)
 
     def _diagnose(self, step: int, operands: Mapping[str, Tensor], stepped: Stepped) -> Diagnosis:
-        """What the layers, or else the updates, of the first step that differs are instead."""
+        """What the layers, or else the updates, of the first step that differs are instead.
+
+        Layers of mixed formats are no questions in one format, which variants answer: their place alone is told.
+        """
         job, answer, expected = self._asked_of_layers(operands, stepped)
-        asked = [] if isinstance(expected, MustRefuse) else [Differing(job=job, answer=answer, expected=expected)]
+        asked = []
+        if not self._accumulators.layer_formats and not isinstance(expected, MustRefuse):
+            asked.append(Differing(job=job, answer=answer, expected=expected))
         updates = list(self._asked_of_updates(step, stepped).values())
         for differing, prefix in ((asked, f"step {step}: "), (updates, f"step {step}: update: ")):
             found = diagnose(differing, self._accumulators, seconds=DIAGNOSIS_SECONDS)

@@ -3,10 +3,11 @@
 A network in training is chaotic. A rounding moves a parameter, a unit behind a kink wakes a step earlier, and after
 some dozens of steps two honest courses have losses that differ in their first digit. A fixed tolerance calls that an
 error, or an error chaos. So the distance is measured against one that is honest for certain: that of a *stray*, the
-reference as a framework in float32 may compute it. Every output and gradient of every layer has noise of the size
-that its own bound allows (`free_running`), and every update is longer or shorter, for all parameters alike, by noise
-of what the optimizer's bound allows. Powers of beta in float32 do just that: 1 - beta^t cancels, and every element of
-an update has its error. (Without noise, float32 is the reference rounded: nearer to it than sums in any order are.)
+reference as a framework in float32 may compute it, or one in mixed precision. Every output and gradient of every
+layer has noise of the size that its own bound allows (`free_running`), and every update is longer or shorter, for all
+parameters alike, by noise of what the optimizer's bound allows. Powers of beta in float32 do just that: 1 - beta^t
+cancels, and every element of an update has its error. (Without noise, float32 is the reference rounded: nearer to it
+than sums in any order are.)
 
 *The rule.* D(t) is the largest distance of a curve from the reference's up to step t, Y(t) the stray's, and never
 less than what one honest loss may be off, given the reference's own logits. The curve is outside from the first step
@@ -88,7 +89,11 @@ def farthest(losses: Sequence[float], others: Sequence[float]) -> Float64:
 
 
 def stray_losses(
-    training: Training, parameters: dict[str, Tensor], operands: Callable[[int], dict[str, Tensor]], steps: int
+    training: Training,
+    parameters: dict[str, Tensor],
+    operands: Callable[[int], dict[str, Tensor]],
+    steps: int,
+    layer_formats: tuple[tuple[str, str, str], ...] = (),
 ) -> tuple[float, ...]:
     """The losses of the stray's first steps.
 
@@ -97,6 +102,7 @@ def stray_losses(
         parameters: where everybody starts.
         operands: what everybody is given at a step, which counts from 1.
         steps: of the whole training.
+        layer_formats: what layers compute in, and give, in mixed precision; see `Description`.
     """
     loss = training.network.layers[-1].name
     held = {name: _in_float64(tensor) for name, tensor in parameters.items()}
@@ -116,7 +122,7 @@ def stray_losses(
             | {name: held[name] for name in parameters},
             cotangents={loss: Tensor("float64", np.ones(()))},
         )
-        found = stray(job, Accumulators(), f"{training.seed} stray {step}")
+        found = stray(job, Accumulators(layer_formats=layer_formats), f"{training.seed} stray {step}")
         losses.append(float(found["outputs", loss]))
         lengths = 2 * uniform(draw_words(training.seed.encode(), f"stray update {step}", 1 + len(slots))) - 1
         for name in training.learned:

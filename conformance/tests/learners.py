@@ -1,6 +1,7 @@
 """Fake backends that train: one honest, and one for every fault that the harness must catch.
 
-The honest one asks the reference layer by layer and rounds every result to float32, as a framework would.
+The honest one asks the reference layer by layer and rounds every result to float32, as a framework would; in mixed
+precision, to what the layer gives, after what it is given was rounded to what it computes in.
 """
 
 import os
@@ -11,18 +12,21 @@ from typing import ClassVar
 import numpy as np
 
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Trainer
+from conformance.backends.mixing import LAYER_FORMATS
 from conformance.case.job import BuildNetwork, Description, Job, Outputs, Stepped, Tensor, TrainingState, TrainStep
 from conformance.case.operators import OPERATORS, inference_chain, operand_of
+from conformance.formats import FORMATS, to_storage
 from conformance.verdict import oracle
+from conformance.verdict.oracle import Accumulators
 
 
-def ask(operator, attributes, operands, cotangents=None):
+def ask(operator, attributes, operands, cotangents=None, format_name="float32"):
     answer = oracle.answer(
         Job(
             case_id="fake",
             operator=operator,
             attributes=attributes,
-            format="float32",
+            format=format_name,
             layout="native",
             data="given",
             operands=operands,
@@ -31,6 +35,13 @@ def ask(operator, attributes, operands, cotangents=None):
     )
     assert isinstance(answer, Outputs), answer
     return answer
+
+
+def cast(tensor, format_name):
+    """A tensor in another format; integers and masks stay."""
+    if tensor.format not in FORMATS:
+        return tensor
+    return Tensor(format_name, to_storage(oracle.to_float64(tensor), FORMATS[format_name]))
 
 
 def scaled(tensor, factor):
@@ -65,21 +76,28 @@ class HonestTrainer(Trainer):
         self.count += 1
         before = dict(self.held)
         values = {**step.operands, **self.held}
-        x, given, outputs = values["x"], [], {}
+        x, given, outputs, formats = values["x"], [], {}, [("float32", "float32")]
         for layer in self.build.network.layers:
-            given.append({OPERATORS[layer.operator].operands[0].name: x, **self.own(layer, values)})
-            x = outputs[layer.name] = ask(layer.operator, layer.attributes, given[-1]).outputs["output"]
-        loss = float(x.data)
+            computed, gives = self.formats(layer.operator)
+            first = OPERATORS[layer.operator].operands[0].name
+            seen = {first: x, **self.own(layer, values)}
+            given.append({name: self.taken(name, tensor, computed) for name, tensor in seen.items()})
+            made = ask(layer.operator, layer.attributes, given[-1], format_name=computed).outputs["output"]
+            x = outputs[layer.name] = cast(made, gives)
+            formats.append((computed, gives))
+        loss = float(oracle.to_float64(x))
         cotangent, gradients = Tensor("float32", np.ones((), np.float32)), {}
         for place in reversed(range(len(given))):
-            layer = self.build.network.layers[place]
-            found = ask(layer.operator, layer.attributes, given[place], {"output": cotangent}).gradients
+            layer, (computed, _) = self.build.network.layers[place], formats[place + 1]
+            pulled = {"output": cast(cotangent, computed)}
+            found = ask(layer.operator, layer.attributes, given[place], pulled, computed).gradients
             for name, gradient in found.items():
                 if name != OPERATORS[layer.operator].operands[0].name:
-                    gradients[f"{layer.name}/{name}"] = self.gradient(f"{layer.name}/{name}", gradient)
+                    name = f"{layer.name}/{name}"
+                    gradients[name] = self.gradient(name, cast(gradient, "float32"))
             if place:
                 before_it = self.build.network.layers[place - 1].name
-                first = found[OPERATORS[layer.operator].operands[0].name]
+                first = cast(found[OPERATORS[layer.operator].operands[0].name], formats[place][1])
                 cotangent = gradients[before_it] = self.gradient(before_it, first)
         attributes = replace(self.build.optimizer_attributes, step=self.adam_step())
         for name in self.build.parameters:
@@ -109,6 +127,14 @@ class HonestTrainer(Trainer):
 
     def gradient(self, name: str, gradient: Tensor) -> Tensor:
         return gradient
+
+    def formats(self, operator: str) -> tuple[str, str]:
+        """What a layer computes in, and what it gives."""
+        return "float32", "float32"
+
+    def taken(self, name: str, tensor: Tensor, computed: str) -> Tensor:
+        """An operand as a layer computes with it."""
+        return cast(tensor, computed)
 
     def adam_step(self) -> int:
         return self.count
@@ -305,3 +331,66 @@ class FakeBackend(Backend):
 
 class DyingBackend(FakeBackend):
     kind = DiesAtStep3
+
+
+class MixedTrainer(HonestTrainer):
+    """Layers in bfloat16, parameters and updates in float32."""
+
+    def formats(self, operator):
+        return Accumulators(layer_formats=LAYER_FORMATS).of_layer(operator, "float32")
+
+    def predict(self, x):
+        return cast(super().predict(x), "bfloat16")
+
+
+class KeepsWeightsInBfloat16(MixedTrainer):
+    def __init__(self, build):
+        super().__init__(build)
+        self.held = {name: cast(cast(tensor, "bfloat16"), "float32") for name, tensor in self.held.items()}
+
+
+class RoundsItsUpdates(MixedTrainer):
+    """From its second step on, what is left of a weight is bfloat16 in float32's clothes."""
+
+    def step(self, step):
+        stepped = super().step(step)
+        if self.count > 1:
+            self.held["dense/w"] = cast(cast(self.held["dense/w"], "bfloat16"), "float32")
+        return replace(stepped, after=dict(self.held))
+
+
+class LeavesGradientsInBfloat16(MixedTrainer):
+    def gradient(self, name, gradient):
+        return cast(gradient, "bfloat16") if name == "conv/w" else gradient
+
+
+class CutsGradients(MixedTrainer):
+    """Casts a gradient to float32, and loses half of bfloat16's eight bits before."""
+
+    def gradient(self, name, gradient):
+        if name != "conv/w":
+            return gradient
+        return Tensor("float32", (gradient.data.view(np.uint32) & np.uint32(0xFFF00000)).view(np.float32))
+
+
+class LossInBfloat16(MixedTrainer):
+    def formats(self, operator):
+        return ("bfloat16", "float32") if operator == "softmax_cross_entropy" else super().formats(operator)
+
+
+class SeesWholeWeights(MixedTrainer):
+    """Stores in bfloat16, and computes with weights that were not rounded."""
+
+    def taken(self, name, tensor, computed):
+        return tensor if name == "w" else super().taken(name, tensor, computed)
+
+
+class TakesAQuarter(HonestTrainer):
+    """A quarter of a second a step, as it says; two for the first one."""
+
+    def step(self, step):
+        return replace(super().step(step), seconds=0.25 if self.count > 1 else 2.0)
+
+
+class TimedBackend(FakeBackend):
+    kind = TakesAQuarter

@@ -16,7 +16,7 @@ from conformance.tests.shipped import core
 from conformance.verdict.deviations import Deviation, assess
 from conformance.verdict.model import Outcome, Reason, Verdict
 from conformance.worker import gateway
-from conformance.worker.gateway import ENVIRONMENT, Worker, costly, environment_of, require_known, trains
+from conformance.worker.gateway import ENVIRONMENT, Worker, costly, covers, environment_of, require_known, trains
 
 TORCH = Target(backend="torch")
 PATH = f"{fakes.__name__}:{fakes.Driven.__name__}"
@@ -34,9 +34,9 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("torch+compil", "torch has no mode 'compil'; it has compile, stock, tf32. Did you mean 'compile'?"),
+        ("torch+compil", "torch has no mode 'compil'; it has compile, mixed, stock, tf32. Did you mean 'compile'?"),
         ("tf+functions", "Did you mean 'function'?"),
-        ("jax+jit", "jax has no mode 'jit'; it has eager, stock, tf32."),
+        ("jax+jit", "jax has no mode 'jit'; it has eager, mixed, stock, tf32."),
         ("scipy+eager", "scipy has no mode 'eager'; it has none."),
         ("torch+tf32", "the mode 'tf32' is for cuda, got the device 'cpu'"),
         ("torch:cuda+stock+tf32", "the modes 'tf32' and 'stock' exclude each other: name one of them"),
@@ -111,6 +111,21 @@ def test_doctor_lists_modes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # What is asked
+
+
+@pytest.mark.parametrize("name", ["torch", "tf", "jax", "keras-tf", "keras-torch", "keras-jax"])
+def test_in_mixed_precision_networks_are_trained_and_nothing_else_is_asked(name: str) -> None:
+    mixed = Target(backend=name, modes=("mixed",))
+    require_known(mixed)
+    assert trains(mixed)
+    assert covers(Target(backend=name), CONV)
+    assert not any(covers(mixed, one) for one in (CONV, DENSE, CHAIN))
+    assert environment_of(mixed)["XLA_FLAGS"] == "--xla_allow_excess_precision=false"
+
+
+def test_what_trains_nothing_has_no_mixed_precision() -> None:
+    with pytest.raises(InvalidTarget, match="flax has no mode 'mixed'"):
+        require_known(Target(backend="flax", modes=("mixed",)))
 
 
 @pytest.mark.usefixtures("driven")

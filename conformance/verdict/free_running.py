@@ -16,13 +16,13 @@ their joint variance, seeded by the numbers of the question.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
 from conformance.case.inputs import digest, draw_words, uniform
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.model import Check
+from conformance.case.model import Check, FormatName
 from conformance.case.operators import INPUT, Chain, Layer, own_of
 from conformance.formats import FORMATS, Float64, Format, from_storage
 from conformance.verdict import oracle
@@ -200,7 +200,7 @@ def stray(job: Job, accumulators: Accumulators, seed: str) -> Arrays:
 
     Args:
         job: the chain, with cotangents.
-        accumulators: what the framework sums in.
+        accumulators: what the framework sums in, and computes its layers in.
         seed: which of the honest ones.
 
     Returns:
@@ -212,14 +212,25 @@ def stray(job: Job, accumulators: Accumulators, seed: str) -> Arrays:
     def take(layer: Layer, title: Title, expectation: Expectation) -> Float64:
         check, name = title
         array = "output" if check == "outputs" else name.rpartition("/")[2]
-        unit = accumulators.of(layer.operator, job.format, check, array).unit + REFERENCE_UNIT
-        honest = deviation(expectation, unit, FORMATS[job.format].unit)
+        computed, _ = accumulators.of_layer(layer.operator, job.format)
+        unit = accumulators.of(layer.operator, computed, check, array).unit + REFERENCE_UNIT
+        honest = deviation(expectation, unit, FORMATS[computed].unit)
         # A sum of zeros alone is zero: moved, it would wake a unit that sleeps at its kink, or break a tie.
         deviations[title] = np.where(expectation.value == 0, 0.0, honest)
         return noise(layer, title, expectation)
 
+    def ask(own: Job) -> Expectations | MustRefuse:
+        computed, _ = accumulators.of_layer(own.operator, job.format)
+        if accumulators.layer_formats:
+            # A cast rounds what is kept in another format, always alike: that is no noise.
+            seen = oracle.rounded({name: tensor.data for name, tensor in own.operands.items()}, computed)
+            own = replace(
+                own, operands={name: replace(tensor, data=seen[name]) for name, tensor in own.operands.items()}
+            )
+        return oracle.expect(replace(own, format=cast(FormatName, computed)), accumulators)
+
     with np.errstate(all="ignore"):
-        values = _walk(job, lambda own: oracle.expect(replace(own, format=job.format), accumulators), take)
+        values = _walk(job, ask, take)
     assert values is not None, job.case_id
     return values
 

@@ -63,10 +63,14 @@ class MustRefuse:
 
 @dataclass(frozen=True, slots=True)
 class Accumulators:
-    """In which format a backend accumulates, where that is not the storage format, and what it stores twice."""
+    """In which format a backend accumulates, where that is not the storage format, and what it stores twice.
+
+    And the formats of a chain's layers, where those are not the chain's own: `Description.layer_formats`.
+    """
 
     declared: tuple[tuple[str, str, str, str], ...] = ()
     stored_sums: tuple[tuple[str, str], ...] = ()
+    layer_formats: tuple[tuple[str, str, str], ...] = ()
 
     def of(self, operator: str, format_name: str, check: str, name: str) -> Format:
         """The accumulator's format for one array of an operator in a storage format; the first match counts."""
@@ -87,10 +91,17 @@ class Accumulators:
             for glob, storage, _, accumulator in self.declared
         )
 
+    def of_layer(self, operator: str, format_name: str) -> tuple[str, str]:
+        """The format that a layer of a chain computes in, and that of what it gives; the first match counts."""
+        for glob, computed, given in self.layer_formats:
+            if fnmatchcase(operator, glob):
+                return computed, given
+        return format_name, format_name
+
     @classmethod
     def from_description(cls, description: Description) -> "Accumulators":
         """What a backend declares."""
-        return cls(description.accumulators, description.stored_sums)
+        return cls(description.accumulators, description.stored_sums, description.layer_formats)
 
 
 def reference_digest() -> str:
@@ -399,9 +410,16 @@ def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expec
 
     A running bound from end to end would be valid and useless; so each layer is judged on its captured inputs, and
     its gradients on the captured cotangent of its output. What several layers take gets the sum of their gradients.
+
+    *Mixed precision.* A layer that computes in C sees what it is given rounded to C: parameters that are kept in
+    float32, as well as what a layer that gives another format left. Rounding is what a cast does, and exact where the
+    format is C already, so the layer is judged on the rounded numbers by the rule of C, its accumulators those of C.
+    What it gives, and the gradients that it pulls back, are cast to the format D of whoever has them: the one
+    declared for its output, that of the parameter, that of the output of the layer before. `cast` has their bound.
     """
     chain: Chain = job.attributes
     operands, _ = in_float64(job)
+    kept: dict[str, str] = {INPUT: job.format}
     outputs: dict[str, Expectation] = {}
     gradients: dict[str, Expectation] = {}
     # What every layer was given; what came in another shape is missing, as what follows is another question.
@@ -415,16 +433,23 @@ def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expec
         given = {name: seen[source] for name, source in takes.items()} | own_of(layer, operands)
         cotangent = job.cotangents.get(layer.name, answer.gradients.get(layer.name))
         pulled = {"output": to_float64(cotangent)} if isinstance(cotangent, Tensor) else {}
+        computed, kept[layer.name] = accumulators.of_layer(layer.operator, job.format)
+        if accumulators.layer_formats:
+            given, pulled = rounded(given, computed), rounded(pulled, computed)
         try:
-            found = expect_operator(layer.operator, layer.attributes, given, pulled, job.format, accumulators)
+            found = expect_operator(layer.operator, layer.attributes, given, pulled, computed, accumulators)
         except InvalidShape as error:
             return MustRefuse(why=f"layer {layer.name}: {error}")
-        outputs |= named_outputs(layer, found.outputs)
+        made = {
+            name: cast(expectation, computed, kept[layer.name] if name == "output" else job.format)
+            for name, expectation in found.outputs.items()
+        }
+        outputs |= named_outputs(layer, made)
         for name, expectation in found.gradients.items():
             if name in takes:
-                shares.setdefault(takes[name], []).append(expectation)
+                shares.setdefault(takes[name], []).append(cast(expectation, computed, kept[takes[name]]))
             else:
-                gradients[f"{layer.name}/{name}"] = expectation
+                gradients[f"{layer.name}/{name}"] = cast(expectation, computed, job.format)
         captured = answer.outputs.get(layer.name)
         value = found.outputs["output"].value
         if captured is None or captured.shape == value.shape:
@@ -433,8 +458,33 @@ def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expec
     whole = {name: parts for name, parts in shares.items() if len(parts) == takers[name]}
     return Expectations(
         outputs=outputs,
-        gradients={**{name: summed(parts, FORMATS[job.format]) for name, parts in whole.items()}, **gradients},
+        gradients={**{name: summed(parts, FORMATS[kept[name]]) for name, parts in whole.items()}, **gradients},
     )
+
+
+def rounded(arrays: Mapping[str, Any], format_name: str) -> dict[str, Any]:
+    """Arrays as a cast to a format leaves them; integers and masks stay."""
+    format_ = FORMATS[format_name]
+    return {name: round_to(array, format_) if array.dtype.kind == "f" else array for name, array in arrays.items()}
+
+
+def cast(expectation: Expectation, computed: str, given: str) -> Expectation:
+    """What is computed in one format and handed on in another.
+
+    It is stored first, between round(v - e) and round(v + e) of the one, and then rounded to the other; that rounding
+    is monotone, and the comparison has it for the ends. So e grows to the farther of the stored ends. Whoever casts
+    what was never stored gives what is nearer: e stays, where storing would shrink it.
+    """
+    if expectation.format:  # it counts places
+        return expectation
+    if computed == given:
+        return replace(expectation, format=given)
+    value, e = expectation.value, expectation.bound
+    with np.errstate(invalid="ignore", over="ignore"):
+        ends = [np.abs(round_to(value + side * e, FORMATS[computed]) - value) for side in (-1, 1)]
+    # Infinities and NaN are compared as such.
+    bound = np.where(np.isfinite(value), np.maximum(e, np.maximum(*ends)), e)
+    return replace(expectation.within(bound), format=given)
 
 
 def summed(parts: Sequence[Expectation], storage: Format) -> Expectation:
@@ -456,6 +506,7 @@ def summed(parts: Sequence[Expectation], storage: Format) -> Expectation:
             value=sum((part.value for part in parts), np.zeros(())),
             size=errors + rounded * sizes + count * storage.eta,
             scale=sum((np.maximum(part.scale, np.abs(part.value)) for part in parts), np.zeros(())),
+            format=parts[0].format,
         )
 
 

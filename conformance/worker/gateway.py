@@ -98,15 +98,15 @@ def installed_backends() -> tuple[str, ...]:
 
 
 def covers(target: Target, case: Case) -> bool:
-    """Whether a case is asked of a target at all: a partial backend, and a mode, may have chosen operators."""
+    """Whether a case is asked of a target at all: a partial backend has chosen operators, a mode may lack some."""
     adapter = find_adapter(target.backend)
     if adapter is None:
         return True
     operators = set(operators_of(case.operator, case.attributes))
     lacks = [glob for mode in target.modes if mode in adapter.offers for glob in adapter.offers[mode].lacks]
-    return (not adapter.partial or operators <= set(adapter.operators())) and not any(
-        fnmatchcase(operator, glob) for operator in operators for glob in lacks
-    )
+    if any(fnmatchcase(operator, glob) for operator in operators for glob in lacks):
+        return False
+    return not adapter.partial or operators <= set(adapter.operators())
 
 
 def layout_of(target: Target, case: Case, layout: Layout) -> Layout | None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from conformance.backends import mixing
 from conformance.backends.base import (
     STOCK,
     Backend,
@@ -76,6 +77,7 @@ class JaxBackend(
     JaxResizing,
     JaxIndexedPooling,
     JaxBackward,
+    mixing.MixedLayers,
     Backend,
 ):
     """`jax.lax` and `jax.numpy`, with x64 on, full precision and one thread."""
@@ -101,7 +103,8 @@ class JaxBackend(
     }
     native: ClassVar[str] = 'jnp.asarray({values}, "{format}")'
     offers: ClassVar[Mapping[str, Mode]] = {
-        "eager": Mode(about="operation by operation, with jax_disable_jit", costly=True, trains=False),
+        "eager": Mode(about="operation by operation, with jax_disable_jit", costly=True),
+        mixing.NAME: mixing.MODE,
         "tf32": Mode(
             about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
         ),
@@ -161,6 +164,7 @@ class JaxBackend(
             stored_sums=STORED_SUMS,
             forward_mode=True,
             second_order=True,
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     def device_of(self, native: Native) -> str:
@@ -179,6 +183,10 @@ class JaxBackend(
         data = np.array(native, order="C")
         name = data.dtype.name
         return Tensor(name, data.view(np.uint16) if name == "bfloat16" else data)
+
+    def cast(self, x: Native, format_name: str) -> Native:
+        floats = self._jax.numpy.issubdtype(x.dtype, self._jax.numpy.floating)
+        return self.lax.convert_element_type(x, format_name) if floats and x.dtype.name != format_name else x
 
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives

@@ -42,7 +42,10 @@ class JaxTrainer(Trainer):
         self._steps = 0
 
     def text(self) -> str:
-        return "\n".join((*self._lines, f"jax.example_libraries.optimizers: {self._settings}"))
+        step = "step = jax.jit(step)"
+        if jax.config.jax_disable_jit:
+            step = f'jax.config.update("jax_disable_jit", True)\n{step}'
+        return "\n".join((*self._lines, step, f"jax.example_libraries.optimizers: {self._settings}"))
 
     def step(self, step: TrainStep) -> Stepped:
         native = {name: self._backend.put(tensor) for name, tensor in step.operands.items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+from conformance.backends import mixing
 from conformance.backends.base import Backend, CallLog, Mode, Native, Natives, Recorded
 from conformance.backends.keras.accumulators import STORED_SUMS, inherited
 from conformance.backends.keras.activations import KerasActivations
@@ -66,7 +67,7 @@ class KerasBackend(
         *(f"conv{rank}d_weight_gradient" for rank in (2, 3)),
         "max_pool2d_gradient",
     )
-    offers: ClassVar[Mapping[str, Mode]] = {OPS: MODE}
+    offers: ClassVar[Mapping[str, Mode]] = {OPS: MODE, mixing.NAME: mixing.MODE}
 
     def __init__(self, device: str, modes: tuple[str, ...]) -> None:
         super().__init__(device, modes)
@@ -80,6 +81,8 @@ class KerasBackend(
         # What a user's own ~/.keras/keras.json may say otherwise.
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")
+        if mixing.NAME in modes:
+            keras.config.set_dtype_policy("mixed_bfloat16")
         self.keras = keras
         self.listen(CallLog())
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from conformance.backends import mixing
 from conformance.backends.base import Native, Natives, Trainer, blank_step
 from conformance.backends.keras.idiom import unless
 from conformance.case.families.convolution import Convolution
@@ -110,7 +111,7 @@ class KerasTrainer(Trainer):
         """One step: every layer's output, and the gradients, those of layers where they are captured."""
 
     def text(self) -> str:
-        lines: list[str] = []
+        lines = ['keras.config.set_dtype_policy("mixed_bfloat16")'] if mixing.NAME in self.backend.modes else []
         self.network.summary(print_fn=lambda line, **_: lines.append(line))
         return "\n".join((*lines, f"keras.optimizers.{type(self.optimizer).__name__}: {self._settings}"))
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from conformance.backends import mixing
 from conformance.backends.base import (
     STOCK,
     Backend,
@@ -57,6 +58,7 @@ class TensorFlowBackend(
     TensorFlowResizing,
     TensorFlowIndexedPooling,
     TensorFlowBackward,
+    mixing.MixedLayers,
     Backend,
 ):
     """`tf.nn`, with TF32 off, one thread and no soft placement."""
@@ -82,13 +84,13 @@ class TensorFlowBackend(
         )
     }
     offers: ClassVar[Mapping[str, Mode]] = {
-        "function": Mode(about="every question through tf.function", trains=False),
+        "function": Mode(about="every question, and every step of a training, through tf.function"),
         "xla": Mode(
-            about="every question through tf.function(jit_compile=True)",
+            about="every question, and every step of a training, through tf.function(jit_compile=True)",
             excludes=("function",),
             costly=True,
-            trains=False,
         ),
+        mixing.NAME: mixing.MODE,
         "noonednn": Mode(about="the kernels are Eigen's, without oneDNN", environment={"TF_ENABLE_ONEDNN_OPTS": "0"}),
         "tf32": Mode(
             about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
@@ -140,19 +142,20 @@ class TensorFlowBackend(
                 "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "all"),
                 "onednn": "on" if onednn in ("1", "true") else "off",
                 "soft placement": "on" if tf.config.get_soft_device_placement() else "off",
-                "function": {"function": "on", "xla": "jit_compile"}.get(self._function, "off"),
+                "function": {"function": "on", "xla": "jit_compile"}.get(self.function, "off"),
             },
-            accumulators=accumulators(onednn=onednn in ("1", "true"), traced=bool(self._function)),
+            accumulators=accumulators(onednn=onednn in ("1", "true"), traced=bool(self.function)),
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
-            forward_mode=not self._function,
-            second_order=not self._function,
+            forward_mode=not self.function,
+            second_order=not self.function,
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     @property
-    def _function(self) -> str:
+    def function(self) -> str:
         """Which of the modes of tf.function is asked; empty for neither."""
         return next((mode for mode in ("function", "xla") if mode in self.modes), "")
 
@@ -174,10 +177,13 @@ class TensorFlowBackend(
         data = np.array(native.numpy(), order="C")
         return Tensor(name, data.view(np.uint16) if name == "bfloat16" else data)
 
+    def cast(self, x: Native, format_name: str) -> Native:
+        return self.tf.cast(x, format_name) if x.dtype.is_floating and x.dtype.name != format_name else x
+
     def evaluate(
         self, program: Program, operands: Natives, sources: tuple[str, ...], cotangents: Natives
     ) -> tuple[Natives, Gradients]:
-        if self._function:
+        if self.function:
             return self._traced(program, operands, sources, cotangents)
         outputs, pull = self._taped(program, operands, sources)
         if not sources or any(outputs[name].shape != value.shape for name, value in cotangents.items()):
@@ -240,7 +246,7 @@ class TensorFlowBackend(
         order: list[str] = []
 
         # No branch or loop of the adapter's is the framework's to rewrite: without AutoGraph.
-        @self._tf.function(jit_compile=self._function == "xla" or None, autograph=False)  # type: ignore[untyped-decorator]
+        @self._tf.function(jit_compile=self.function == "xla" or None, autograph=False)  # type: ignore[untyped-decorator]
         def run(operands: Natives, cotangents: Natives) -> tuple[Natives, Natives]:
             self.log = CallLog()
             for name, value in operands.items():
@@ -260,7 +266,7 @@ class TensorFlowBackend(
         }
 
     def calls(self, outputs: Natives) -> tuple[str, ...]:
-        return self._lines if self._function else super().calls(outputs)
+        return self._lines if self.function else super().calls(outputs)
 
     def record(self) -> None:
         """Lets what is called from here on be written to the log."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from conformance.backends import mixing
 from conformance.backends.base import (
     STOCK,
     Backend,
@@ -111,8 +112,10 @@ class TorchBackend(
     dtype: ClassVar[str] = "torch.{format}"
     offers: ClassVar[Mapping[str, Mode]] = {
         "compile": Mode(
-            about="every question through torch.compile with its default compiler", costly=True, trains=False
+            about="every question, and every step of a training, through torch.compile with its default compiler",
+            costly=True,
         ),
+        mixing.NAME: mixing.MODE,
         "tf32": Mode(
             about="matrix products and convolutions may round to TF32", devices=("cuda",), excludes=(STOCK,)
         ),
@@ -145,6 +148,17 @@ class TorchBackend(
             torch.bool: "bool",
         }
 
+    @property
+    def compiles(self) -> bool:
+        """Whether the compiler answers."""
+        return "compile" in self.modes
+
+    def mixes(self) -> Any:
+        """Where layers run: under autocast, in the mode of mixed precision."""
+        return self._torch.autocast(
+            kind_of(self.device), dtype=self._torch.bfloat16, enabled=mixing.NAME in self.modes
+        )
+
     def describe(self) -> Description:
         torch = self._torch
         device = torch.cuda.get_device_name() if kind_of(self.device) == "cuda" else platform.machine()
@@ -159,14 +173,15 @@ class TorchBackend(
                 "threads": str(torch.get_num_threads()),
                 "mkldnn": str(torch.backends.mkldnn.is_available()),
                 "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
-                "compile": "inductor" if "compile" in self.modes else "off",
+                "compile": "inductor" if self.compiles else "off",
             },
             accumulators=ACCUMULATORS,
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
-            forward_mode="compile" not in self.modes,
-            second_order="compile" not in self.modes,
+            forward_mode=not self.compiles,
+            second_order=not self.compiles,
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     def device_of(self, native: Native) -> str:
@@ -201,10 +216,10 @@ class TorchBackend(
         for name in sources:
             if name in operands:
                 operands[name].requires_grad_()
-        if isinstance(program.attributes, Chain) and program.attributes.network and "compile" not in self.modes:
+        if isinstance(program.attributes, Chain) and program.attributes.network and not self.compiles:
             outputs, pull = self._network(program, operands, cotangents)
         else:
-            if "compile" in self.modes:
+            if self.compiles:
                 outputs, layers = self._run_compiled(program, operands, sources)
             else:
                 outputs = layers = program.run(self, operands, lambda _, value: value)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -140,13 +141,28 @@ class Network(nn.Module):  # type: ignore[misc]
         parameter.data = to_torch(operand, value).contiguous()
         return parameter
 
-    def forward(self, x: Native, given: Mapping[str, Native], chain: Chain | None = None) -> Natives:
-        """The outputs of all layers (of another chain of them, if given), by masks, labels and factors."""
+    def forward(
+        self,
+        x: Native,
+        given: Mapping[str, Native],
+        chain: Chain | None = None,
+        probes: Mapping[str, Native] = MappingProxyType({}),
+    ) -> Natives:
+        """The outputs of all layers.
+
+        Args:
+            x: the input.
+            given: masks, labels and factors.
+            chain: other layers of the network than its own.
+            probes: by layer, what is added to its output on the way.
+        """
         outputs: Natives = {INPUT: x}
         for layer, takes in (chain or self.chain).wired():
             handed = [own for name, own in own_of(layer, given).items() if name not in LEARNED and name not in KEPT]
             module = self.get_submodule(layer.name)
             outputs[layer.name] = module(*(outputs[source] for source in takes.values()), *handed)
+            if layer.name in probes:
+                outputs[layer.name] = outputs[layer.name] + probes[layer.name]
         del outputs[INPUT]
         return outputs
 

@@ -1,13 +1,19 @@
-"""PyTorch's networks in training, as its users write them: modules, autograd, `torch.optim`."""
+"""PyTorch's networks in training, as its users write them: modules, autograd, `torch.optim`.
+
+Compiled, the network with its gradients is one whole graph, and the optimizer's step another one behind PyTorch's
+own wrapper of it, as its guides have it; what would run eagerly without a word raises. Judged and free steps are one
+code.
+"""
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from conformance.backends.base import Trainer
+from conformance.backends import mixing
+from conformance.backends.base import Native, Natives, Trainer, blank_step
 from conformance.backends.torch.modules import Network, channels_first, channels_last, from_torch, to_torch
 from conformance.case.families.steps import Adam
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainingState, TrainStep
@@ -33,11 +39,29 @@ class TorchTrainer(Trainer):
         self._network = Network(self._chain, {**build.shapes, **shapes}).to(backend.device)
         loaded = {name: self._network.load(name, backend.put(tensor)) for name, tensor in build.parameters.items()}
         self._parameters = {name: own for name, own in loaded.items() if isinstance(own, torch.nn.Parameter)}
-        self._optimizer, self._correct = _optimizer(build, list(self._parameters.values()))
+        self._optimizer, self._correct = _optimizer(build, list(self._parameters.values()), compiled=backend.compiles)
         self._steps = 0
+        self._forward: Callable[..., Natives] = self._network
+        self._update: Callable[[], Any] = self._optimizer.step
+        self._probes: Natives = {}
+        if backend.compiles:
+            torch.compiler.reset()  # it keeps few programs of one function
+            self._forward = torch.compile(self._network, fullgraph=True, dynamic=False)
+            # The wrapper breaks the graph on purpose, before the update; a limit that is hit would be silence.
+            torch._dynamo.config.fail_on_recompile_limit_hit = True
+            self._update = torch.compile(self._optimizer.step, dynamic=False)
+            self._probes = self._traced(build)
 
     def text(self) -> str:
-        return f"{self._network}\n{self._optimizer}"
+        lines = [f"network = {self._network}", f"optimizer = {self._optimizer}"]
+        if mixing.NAME in self._backend.modes:
+            lines.append("with torch.autocast(device, dtype=torch.bfloat16): loss = network(x)")
+        if self._probes:
+            lines += [
+                "network = torch.compile(network, fullgraph=True, dynamic=False)",
+                "optimizer.step = torch.compile(optimizer.step, dynamic=False)",
+            ]
+        return "\n".join(lines)
 
     def step(self, step: TrainStep) -> Stepped:
         given = {name: channels_first(self._backend.put(tensor)) for name, tensor in step.operands.items()}
@@ -46,19 +70,19 @@ class TorchTrainer(Trainer):
         self._steps += 1
         started = time.perf_counter()
         self._optimizer.zero_grad()
-        outputs = self._network(x, given)
+        outputs = self._run(x, given)
         loss = outputs[self._chain.layers[-1].name]
-        if step.capture:
+        if step.capture and not self._probes:
             for output in outputs.values():
                 output.retain_grad()
         loss.backward()
         self._correct(self._steps)
-        self._optimizer.step()
+        self._update()
         seconds = time.perf_counter() - started
         if not step.capture:
             return Stepped(loss=loss.item(), seconds=seconds)
         get = self._backend.get
-        kept = {name: output.grad for name, output in outputs.items() if output is not loss}
+        kept = {name: output.grad for name, output in (self._probes or outputs).items() if output is not loss}
         gradients = {name: get(channels_last(grad)) for name, grad in kept.items() if grad is not None}
         for name, parameter in self._parameters.items():
             if parameter.grad is not None:
@@ -72,10 +96,33 @@ class TorchTrainer(Trainer):
             seconds=seconds,
         )
 
+    def _run(self, x: Native, given: Natives) -> Natives:
+        """The outputs of all layers."""
+        with self._backend.mixes():
+            if not self._probes:
+                return self._forward(x, given)
+            for probe in self._probes.values():
+                probe.grad = None
+            return self._forward(x, given, probes=self._probes)
+
+    def _traced(self, build: BuildNetwork) -> Natives:
+        """What the layers of a compiled network are differentiated through: it is one node, so -0.0 is added.
+
+        Their shapes come from an eager run on zeros, whose traces in the statistics are wiped out again.
+        """
+        given = {name: channels_first(self._backend.put(tensor)) for name, tensor in blank_step(build).items()}
+        kept = {name: tensor.clone() for name, tensor in self._network.named_buffers()}
+        with torch.no_grad(), self._backend.mixes():
+            outputs = self._network(given.pop(INPUT), given)
+        for name, tensor in self._network.named_buffers():
+            tensor.copy_(kept[name])
+        del outputs[self._chain.layers[-1].name]
+        return {name: torch.full_like(y, -0.0, requires_grad=True) for name, y in outputs.items()}
+
     def predict(self, x: Tensor) -> Tensor:
         learning = [module for module in self._network.modules() if module.training]
         self._network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._backend.mixes():
             outputs = self._network(channels_first(self._backend.put(x)), {}, self._inference)
         for module in learning:
             module.training = True
@@ -120,7 +167,7 @@ class TorchTrainer(Trainer):
         return found | self._statistics()
 
 
-def _optimizer(build: BuildNetwork, parameters: list[Any]) -> tuple[Any, Any]:
+def _optimizer(build: BuildNetwork, parameters: list[Any], *, compiled: bool) -> tuple[Any, Any]:
     """The optimizer, and what has to be set right before each step."""
     a = build.optimizer_attributes
     if build.optimizer == "sgd":
@@ -136,6 +183,8 @@ def _optimizer(build: BuildNetwork, parameters: list[Any]) -> tuple[Any, Any]:
         # torch adds epsilon after the bias correction; the other form is the same with epsilon corrected likewise.
         if settings.epsilon_hat:
             for group in optimizer.param_groups:
-                group["eps"] = settings.epsilon / math.sqrt(1 - settings.beta2**step)
+                epsilon = settings.epsilon / math.sqrt(1 - settings.beta2**step)
+                # A number would be part of the compiled code, which each step compiled anew.
+                group["eps"] = torch.tensor(epsilon) if compiled else epsilon
 
     return optimizer, correct

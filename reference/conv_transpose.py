@@ -264,8 +264,9 @@ def _wrapped(canvas: Array, over: Sequence[Window]) -> Array:
         after = -(before + window.reach) % window.size
         pads = [(0, 0)] * canvas.ndim
         pads[axis] = (before, after)
-        shape = canvas.shape[:axis], canvas.shape[axis + 1 :]
-        canvas = np.pad(canvas, pads).reshape(*shape[0], -1, window.size, *shape[1]).sum(axis=axis)
+        periods = (before + window.reach + after) // window.size
+        shape = (*canvas.shape[:axis], periods, window.size, *canvas.shape[axis + 1 :])
+        canvas = np.pad(canvas, pads).reshape(shape).sum(axis=axis)
     return canvas
 
 

@@ -107,6 +107,22 @@ class Grid:
         )
 
 
+def wrapped(canvas: np.ndarray, low: tuple[int, ...], size: tuple[int, ...]) -> np.ndarray:
+    """The canvas added up by places that are a whole number of sizes apart."""
+    for axis, (first, extent) in enumerate(zip(low, size, strict=True), start=1):
+        total = np.zeros((*canvas.shape[:axis], extent, *canvas.shape[axis + 1 :]), canvas.dtype)
+        np.add.at(total, (*[slice(None)] * axis, (np.arange(canvas.shape[axis]) - first) % extent), canvas)
+        canvas = total
+    return canvas
+
+
+def unwrapped(cotangent: np.ndarray, low: tuple[int, ...], room: tuple[int, ...]) -> np.ndarray:
+    """The cotangent of such a canvas."""
+    for axis, (first, extent) in enumerate(zip(low, room, strict=True), start=1):
+        cotangent = cotangent.take((np.arange(extent) - first) % cotangent.shape[axis], axis=axis)
+    return cotangent
+
+
 def embedded(x: np.ndarray, low: tuple[int, ...], size: tuple[int, ...], fill: float) -> np.ndarray:
     """Images on a larger canvas."""
     canvas = np.full((x.shape[0], *size, x.shape[3]), fill, x.dtype)
@@ -291,10 +307,13 @@ class Honest(Backend):
             canvas = np.zeros((x.shape[0], *room, a.groups, w.shape[2]), x.dtype)
             for ij, at in grid.taps():
                 canvas[at] += np.einsum("nhwgc,ogc->nhwgo", images, taps[ij])
-            y = cut(canvas.reshape(x.shape[0], *room, a.groups * w.shape[2]), low, size)
+            whole = canvas.reshape(x.shape[0], *room, a.groups * w.shape[2])
+            circular = a.pad_mode == "circular"
+            y = wrapped(whole, low, size) if circular else cut(whole, low, size)
 
             def pull(cotangent: np.ndarray) -> dict[str, np.ndarray]:
-                g = embedded(cotangent, low, room, 0.0).reshape(canvas.shape)
+                spread = unwrapped(cotangent, low, room) if circular else embedded(cotangent, low, room, 0.0)
+                g = spread.reshape(canvas.shape)
                 dx, dw = np.zeros_like(images), np.zeros_like(taps)
                 for ij, at in grid.taps():
                     dx += np.einsum("nhwgo,ogc->nhwgc", g[at], taps[ij])

@@ -40,7 +40,7 @@ def test_all_operators_are_there() -> None:
             "adaptive_max_pool2d",
             "lp_pool2d",
         ),
-        "max_unpool2d",
+        *("max_unpool2d", "fractional_max_pool2d"),
         *("conv2d_weight_gradient", "conv3d_weight_gradient", "max_pool2d_gradient"),
         *("softmax_cross_entropy_dense", "binary_cross_entropy", "mean_squared_error"),
         "kl_divergence",

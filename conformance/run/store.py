@@ -400,7 +400,7 @@ def _comparison(record: Mapping[str, Any]) -> Comparison:
 def _description(record: Mapping[str, Any]) -> Description:
     names = ("cpu_features", "absent", "operators", "transforms", "modes")
     tuples = {key: tuple(record.get(key, ())) for key in names}
-    rows = {key: tuple(map(tuple, record.get(key, ()))) for key in ("accumulators", "stored_sums")}
+    rows = {key: tuple(map(tuple, record.get(key, ()))) for key in ("accumulators", "stored_sums", "integers")}
     return Description(**{**record, **tuples, **rows})
 
 

@@ -105,6 +105,7 @@ class KerasBackend(
             absent=self.absent,
             operators=self.operators(),
             stored_sums=STORED_SUMS,
+            integers=(),
             forward_mode=False,
             second_order=False,
         )

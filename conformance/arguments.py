@@ -175,15 +175,15 @@ def tiers_of(text: str) -> tuple[str, ...]:
     return TIERS[: TIERS.index(tier_of(text)) + 1]
 
 
-def formats_of(text: str) -> Any:
-    """Names of formats, with commas between.
+def formats_of(text: str, *, integers: bool = True) -> Any:
+    """Names of formats, with commas between; without `integers` floating-point ones alone.
 
     Raises:
         ValueError: if one is none.
     """
-    from conformance.case.model import FormatName
+    from conformance.case.model import FloatName, FormatName
 
-    return _names("--formats", text, get_args(FormatName))
+    return _names("--formats", text, get_args(FormatName if integers else FloatName))
 
 
 def layouts_of(text: str) -> Any:

@@ -19,7 +19,7 @@ from conformance.case.attributes import read_attributes
 from conformance.case.contract import Operand, Operator
 from conformance.case.expansion import did_you_mean
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.model import Case, Check, FormatName, Layout, Shape, TensorSpec, Where
+from conformance.case.model import Case, Check, FloatName, FormatName, Layout, Shape, TensorSpec, Where
 from conformance.case.operators import OPERATORS, gradient_names
 from conformance.formats import FORMATS, Float64, round_to, to_storage
 from conformance.verdict import judge as verdicts_of
@@ -28,7 +28,7 @@ from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.model import Comparison, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Accumulators, Expectations, MustRefuse
 
-_FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
+_FORMATS: Final[tuple[FloatName, ...]] = get_args(FloatName)
 _LAYOUTS: Final[tuple[Layout, ...]] = ("channels_last", "channels_first")
 _NOWHERE: Final = Where(path=Path("a call of conformance.judge"), line=0, column=0)
 # Where the last kernel axes (in, out) and an image's channels go.

@@ -1,4 +1,4 @@
-"""Floating-point formats and correct rounding to them.
+"""Formats of numbers: floating-point ones with correct rounding to them, and integers.
 
 A value in any format here is also a float64, so the harness holds every number as float64 and rounds with this
 module alone. Rounding is to nearest, ties to even, with gradual underflow and overflow to infinity, from float64 in
@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A binary floating-point format.
+    """A binary floating-point format, or integers as far as float64 has them all.
 
     Attributes:
         name: the name that NumPy and the frameworks use.
@@ -67,10 +67,22 @@ FORMATS: Final = {
     )
 }
 
-# Places and labels: integers of at most 53 bits, which are float64 numbers as they are. No array has more places.
-INT64: Final = Format(name="int64", precision=53, exponent_min=-1022, exponent_max=1023, storage=np.int64)
-# What an output may be stored in.
-STORED: Final = {**FORMATS, INT64.name: INT64}
+# Places, labels, and numbers of questions on integers: of at most 53 bits, which are float64 numbers as they are. No
+# array has more places.
+INTEGERS: Final = {
+    name: Format(name=name, precision=53, exponent_min=-1022, exponent_max=1023, storage=storage)
+    for name, storage in (("int8", np.int8), ("int32", np.int32), ("int64", np.int64))
+}
+# What an array may be stored in.
+STORED: Final = {**FORMATS, **INTEGERS}
+
+
+def largest_integer(name: str) -> int:
+    """The largest number of a format of integers that is asked: half of what float64 has with all those below it.
+
+    Whether sums stay below it is then found in float64 itself, whose rounding is less than the other half.
+    """
+    return min(int(np.iinfo(INTEGERS[name].storage).max), 2**52)  # type: ignore[type-var]
 
 
 def round_to(values: Float64, format_: Format) -> Float64:

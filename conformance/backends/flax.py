@@ -69,7 +69,8 @@ class FlaxBackend(JaxBackend):
 
     def describe(self) -> Description:
         below = super().describe()
-        return replace(below, backend="flax", versions={"flax": self._flax.__version__, **below.versions})
+        versions = {"flax": self._flax.__version__, **below.versions}
+        return replace(below, backend="flax", versions=versions, integers=())
 
     def record(self, values: Mapping[str, Native]) -> None:
         super().record(values)

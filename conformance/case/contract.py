@@ -65,6 +65,10 @@ def _per_axis_names(attributes: Hashable) -> tuple[str, ...]:
 Domain = Literal["real", "non_negative", "unit", "shares"]
 
 
+# What an operator gives on integers, in the same integers: what it says, or a quotient without its fraction.
+OnIntegers = Literal["exact", "truncated"]
+
+
 # How the tangents of an operator's outputs follow from itself.
 ForwardMode = Literal["product", "sum", "elementwise"]
 
@@ -102,6 +106,7 @@ class Operator:
         special: the values that the data set `special` draws from: ties, kinks, tails.
         zero: what f(0) = 0 says of signs. "sign" is x g(x) with g(0) > 0: whoever computes it keeps the sign of x.
             "plus" has +0 for +0 in every form, but -0 is open: exp(-0) - 1 is +0.
+        on_integers: what its outputs are where its operands are integers; None where that is not asked.
         random: it draws its own numbers; the answer is judged as a sample, and has no gradients.
     """
 
@@ -119,6 +124,7 @@ class Operator:
     data: tuple[DataSet, ...] = ("normal", "special")
     special: tuple[float, ...] = ()
     zero: Literal["", "sign", "plus"] = ""
+    on_integers: OnIntegers | None = None
     random: bool = False
 
     def operand(self, name: str) -> Operand:

@@ -27,7 +27,7 @@ from typing_extensions import TypedDict, is_typeddict
 
 from conformance.case.contract import PerAxis
 from conformance.case.expansion import did_you_mean, show
-from conformance.case.model import Check, DataSet, FillName, FormatName, Initializer, Layout, Tier
+from conformance.case.model import Check, DataSet, FillName, FloatName, FormatName, Initializer, Layout, Tier
 from conformance.case.operators import OPERATORS
 from conformance.case.yaml12 import Plain, Steps
 
@@ -123,7 +123,7 @@ class StatementKeys(TypedDict, total=False):
         _Says("'exact' or a number of decimals"),
         Field(description="How many decimals the stated numbers carry; exact is the default."),
     ]
-    computed: Annotated[FormatName, Field(description="The format whose arithmetic produced the stated numbers.")]
+    computed: Annotated[FloatName, Field(description="The format whose arithmetic produced the stated numbers.")]
 
 
 @_strict

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from conformance.case.contract import Domain, Operand
 from conformance.case.job import Tensor
-from conformance.case.model import Case, DataSet, File, Fill, FormatName, Shape, TensorSpec, Values
+from conformance.case.model import Case, DataSet, File, Fill, FillName, FormatName, Shape, TensorSpec, Values
 from conformance.case.operators import OPERATORS, operand_of
 from conformance.errors import InvalidData
-from conformance.formats import FORMATS, Float64, Format, round_to, to_storage
+from conformance.formats import FORMATS, INTEGERS, STORED, Float64, Format, largest_integer, round_to, to_storage
 
 Words = NDArray[np.uint64]
 
@@ -138,7 +138,7 @@ class Question:
     def __init__(self, case: Case, data: DataSet, format_name: FormatName) -> None:
         self.case = case
         self.data = data
-        self.format = FORMATS[format_name]
+        self.format = STORED[format_name]
         shapes = sorted((name, spec.shape) for name, spec in case.inputs.items())
         self._seed = repr((case.operator, case.attributes, shapes, data)).encode()
         floats = [name for name in case.inputs if self._operand(name).kind == "float" and not name.endswith("b")]
@@ -191,6 +191,15 @@ class Question:
         return made
 
     def _store(self, values: Float64) -> Tensor:
+        """Numbers in the question's format.
+
+        Raises:
+            InvalidData: if numbers of a question on integers are none, or too large for the format or float64.
+        """
+        if self.format.name in INTEGERS:
+            most = largest_integer(self.format.name)
+            if not np.array_equal(values, np.rint(values)) or np.abs(values).max(initial=0) > most:
+                raise InvalidData(f"{self.case.id}: {self.format.name} takes integers up to {most}, got others")
         stored = to_storage(values, self.format)
         if self.case.expect.outputs or self.case.expect.gradients or self.case.claims:
             self.exact &= bool(np.array_equal(round_to(values, self.format), values, equal_nan=True))
@@ -200,7 +209,8 @@ class Question:
         source = spec.source
         if isinstance(source, (Values, File)):
             return literal_values(spec)
-        fill = source if source is not None else Fill(kind="normal" if self.data == "given" else self.data)
+        drawn_from: FillName = "normal" if self.data == "given" else self.data
+        fill = source or Fill(kind="integers" if self.format.name in INTEGERS else drawn_from)
         size = math.prod(spec.shape)
         domain: Domain = "real" if name == "cotangent" else self._operand(name).domain
         return self._filled(fill, name, domain, seed_name or name, size, spec.shape).reshape(spec.shape)

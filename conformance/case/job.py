@@ -330,6 +330,7 @@ class Description:
         modes: how it is driven.
         forward_mode: it is asked for tangents of outputs.
         second_order: it is asked for derivatives of gradients.
+        integers: (operator glob, format) of the integers that it takes.
         stored_sums: (operator glob, storage format) where a sum of products is stored before the bias is added to
             it: two roundings instead of one.
         layer_formats: (operator glob, format it computes in, format of what it gives) of layers in training, where
@@ -347,6 +348,7 @@ class Description:
     transforms: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     stored_sums: tuple[tuple[str, str], ...] = ()
+    integers: tuple[tuple[str, str], ...] = ()
     forward_mode: bool = False
     second_order: bool = False
     layer_formats: tuple[tuple[str, str, str], ...] = ()

@@ -27,7 +27,21 @@ from conformance.case.grammar import (
     check_defaults,
     schema,
 )
-from conformance.case.model import Case, Check, Claim, Convention, DataSet, Expect, Shape, Stated, TensorSpec
+from conformance.case.model import (
+    INTEGER_NAMES,
+    Case,
+    Check,
+    Claim,
+    Convention,
+    DataSet,
+    Expect,
+    Fill,
+    FillName,
+    Shape,
+    Stated,
+    TensorSpec,
+    Values,
+)
 from conformance.case.networks import network_cases
 from conformance.case.operators import INPUT, OPERATORS, Chain, Layer
 from conformance.case.reduction import is_reducible, reduce
@@ -41,6 +55,8 @@ from conformance.errors import ImpossibleShape, InvalidCases, Problem
 
 __all__ = ["as_yaml", "is_case_file", "load", "schema"]
 
+# Fills that make integers.
+_WHOLE: Final[tuple[FillName, ...]] = ("integers", "arange", "ones", "zeros", "mask", "one_hot")
 _CASE_KEYS: Final = frozenset(("operator", "cases", "layers", "network"))
 _SCHEMA_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?#.*\$schema\s*=.*schema\.json")
 _TOP_LEVEL_KEY: Final = re.compile(rb"^([\"']?)(operator|cases|layers|training|network)\1[ \t]*:", re.MULTILINE)
@@ -307,7 +323,8 @@ class _Reader:
         shapes = {name: shape for name, shape in shapes.items() if name not in operator.state}
         cotangents = self._cotangents(checked.get("cotangents", {}), shapes, operator.state)
         self._gradients_have_cotangents(expect, claims, cotangents, shapes)
-        checks = self._checks(operator, checked.get("checks"), expect, claims)
+        on_integers = self._is_on_integers(operator, checked, inputs)
+        checks = self._checks(operator, ("outputs",) if on_integers else checked.get("checks"), expect, claims)
         if not one_shape:  # a cotangent has one shape
             checks = ("outputs",)
         was = self._was(checked.get("was", ()))
@@ -323,7 +340,7 @@ class _Reader:
             attributes=attributes,
             inputs=inputs,
             cotangents=cotangents,
-            data=checked.get("data") or _data(operator, operands, inputs),
+            data=("given",) if on_integers else checked.get("data") or _data(operator, operands, inputs),
             checks=checks,
             expect=expect,
             claims=claims,
@@ -333,6 +350,29 @@ class _Reader:
             where=line,
             **optional,
         )
+
+    def _is_on_integers(
+        self, operator: Operator, checked: Mapping[str, Any], inputs: Mapping[str, TensorSpec]
+    ) -> bool:
+        """Whether the formats are integers; notes what cannot be asked of them."""
+        formats: tuple[str, ...] = checked.get("formats", ())
+        if INTEGER_NAMES.isdisjoint(formats):
+            return False
+        if not INTEGER_NAMES.issuperset(formats):
+            self.note(("formats",), "integers and other formats are two questions; make them two cases")
+        if operator.on_integers is None:
+            known = ", ".join(name for name, other in OPERATORS.items() if other.on_integers)
+            self.note(("formats",), f"{operator.name} is not asked on integers; {known} are")
+        for key, usual in (("checks", ("outputs",)), ("data", ("given",)), ("cotangents", {}), ("readings", {})):
+            if checked.get(key, usual) != usual:
+                self.note((key,), f"integers ask outputs, of one set of numbers; leave {key} out", key=True)
+        for name, spec in inputs.items():
+            if isinstance(spec.source, Fill) and spec.source.kind not in _WHOLE:
+                fills = ", ".join(_WHOLE)
+                self.note(("inputs", name), f"{name} must hold integers: values:, file:, or fill: {fills}")
+            elif isinstance(spec.source, Values) and not all(value.is_integer() for value in spec.source.values):
+                self.note(("inputs", name), f"{name} must hold integers, got other numbers")
+        return True
 
     def _was(self, given: Any) -> tuple[str, ...]:
         for old in given:

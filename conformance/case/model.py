@@ -6,10 +6,12 @@ Nothing here computes, and nothing here needs NumPy: listing cases must stay qui
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 Shape = tuple[int, ...]
-FormatName = Literal["float64", "float32", "bfloat16", "float16"]
+FloatName = Literal["float64", "float32", "bfloat16", "float16"]
+IntegerName = Literal["int8", "int32", "int64"]
+FormatName = Literal[FloatName, IntegerName]
 Layout = Literal["native", "channels_last", "channels_first", "strided"]
 DataSet = Literal["wide", "normal", "special", "given"]
 Check = Literal["outputs", "gradients", "jvp", "second"]
@@ -29,6 +31,7 @@ FillName = Literal[
     "glorot_uniform",
 ]
 
+INTEGER_NAMES: Final = frozenset(get_args(IntegerName))
 TIERS: Final[tuple[Tier, ...]] = ("smoke", "core", "full")
 CHECKS: Final[tuple[Check, ...]] = ("outputs", "gradients")
 
@@ -97,7 +100,7 @@ class Stated:
 
     tensor: TensorSpec
     decimals: int | None = None
-    computed: FormatName | None = None
+    computed: FloatName | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,7 @@ class Case:
         inputs: every operand given, by name; `layer/operand` within a chain.
         cotangents: by output; those left out are generated.
         data: the data sets that are asked.
+        formats: what the numbers are stored in: floating-point formats, or integers, which ask outputs alone.
         layouts: how the arrays are given to a framework, see `layouts`; if none is named, `native` and, in turn, one
             more.
         tier: the smallest tier that runs it.

@@ -117,7 +117,8 @@ def fuzz(
         (asked,) = targets_of([target], config)
         session = Session(asked, shipped_deviations())
         try:
-            found = fuzzed(session, elements=elements, seed=seed, keyword=keyword, formats=formats_of(formats))
+            chosen = formats_of(formats, integers=False)
+            found = fuzzed(session, elements=elements, seed=seed, keyword=keyword, formats=chosen)
         finally:
             session.close()
     print(fuzz_text(found), end="")

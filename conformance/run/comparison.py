@@ -13,7 +13,7 @@ from typing import Final
 from conformance.case.layouts import marked
 from conformance.case.model import Check
 from conformance.errors import InvalidStore
-from conformance.formats import FORMATS
+from conformance.formats import STORED
 from conformance.run.result import Result
 from conformance.run.store import Header, present_names, read_run
 from conformance.verdict.model import Outcome
@@ -118,7 +118,7 @@ class Pair:
 
         No format has more than its precision to lose.
         """
-        most = FORMATS[self.question.format].precision
+        most = STORED[self.question.format].precision
         before, after = (
             {(c.check, c.data, c.name): min(c.bits, most) for c in result.comparisons}
             for result in (self.before, self.after)

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass as validated
 
 from conformance.case.job import Target
-from conformance.case.model import FormatName
+from conformance.case.model import FloatName
 from conformance.errors import InvalidCases, InvalidTarget, Problem
 from conformance.formats import FORMATS
 from conformance.worker.gateway import known_backends
@@ -54,7 +54,7 @@ class Sums:
 
     sums: Annotated[str, AfterValidator(_format)]
     operators: str = "*"
-    format: FormatName | Literal["*"] = "*"
+    format: FloatName | Literal["*"] = "*"
     check: Literal["outputs", "gradients", "*"] = "*"
 
 
@@ -85,7 +85,7 @@ class NamedTarget:
             accumulators=tuple(
                 (row.operators, format_, row.check, row.sums)
                 for row in self.accumulators
-                for format_ in (get_args(FormatName) if row.format == "*" else (row.format,))
+                for format_ in (get_args(FloatName) if row.format == "*" else (row.format,))
             ),
         )
 

@@ -28,6 +28,7 @@ from conformance.case.job import (
 from conformance.case.model import CHECKS, DataSet
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
 from conformance.case.second import second_names
+from conformance.formats import INTEGERS
 from conformance.run.answered import Answered
 from conformance.run.plan import REFERENCE, Item, question_of
 from conformance.run.result import Evidence, Result
@@ -35,7 +36,7 @@ from conformance.run.script import script_of_the_worst
 from conformance.verdict import oracle
 from conformance.verdict.compare import element_ratios
 from conformance.verdict.conventions import Fit, Probed, expected_here, fit
-from conformance.verdict.deviations import Deviation, assess, is_absent
+from conformance.verdict.deviations import Deviation, assess, is_absent, lacks_integers
 from conformance.verdict.diagnosis import Diagnosis, Differing, diagnose
 from conformance.verdict.free_running import FreeRun, free_run
 from conformance.verdict.judge import Judgement, judge, merge, steadied
@@ -144,8 +145,10 @@ class Session:
         found = fit(case, probed, self._accumulators) if case.readings else Fit(judgement=merge(judgements))
         whole = found.judgement
         diagnosis = Diagnosis()
-        # Other readings tell of outputs and gradients.
-        if any(verdict.outcome is Outcome.DIFFERS for check, verdict in whole.verdicts.items() if check in CHECKS):
+        # Other readings tell of outputs and gradients, and of numbers that are rounded.
+        if item.format not in INTEGERS and any(
+            verdict.outcome is Outcome.DIFFERS for check, verdict in whole.verdicts.items() if check in CHECKS
+        ):
             diagnosis = diagnose(differing, self._accumulators)
             if not case.readings:
                 names = diagnosis.agrees_with
@@ -307,14 +310,20 @@ def describe_reference() -> Description:
         accumulators=(),
         absent=(),
         operators=tuple(OPERATORS),
+        integers=tuple(("*", name) for name in INTEGERS),
         forward_mode=True,
     )
 
 
 def _lacking(job: Job, description: Description) -> str:
-    """Which operator of a job the backend does not have; empty if it has all."""
-    missing = [name for name in operators_of(job.operator, job.attributes) if name not in description.operators]
-    return f"{description.backend} has no {', '.join(missing)}" if missing else ""
+    """What of a job the backend does not have: an operator, or one of integers; empty if it has all."""
+    operators = operators_of(job.operator, job.attributes)
+    missing = [name for name in operators if name not in description.operators]
+    if missing:
+        return f"{description.backend} has no {', '.join(missing)}"
+    if lacks_integers(operators, job.format, description):
+        return f"{description.backend} has no {job.operator} of {job.format}"
+    return ""
 
 
 def _worth_keeping(item: Item, judgement: Judgement, job: Job) -> bool:

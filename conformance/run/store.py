@@ -400,7 +400,8 @@ def _comparison(record: Mapping[str, Any]) -> Comparison:
 def _description(record: Mapping[str, Any]) -> Description:
     names = ("cpu_features", "absent", "operators", "transforms", "modes")
     tuples = {key: tuple(record.get(key, ())) for key in names}
-    rows = {key: tuple(map(tuple, record.get(key, ()))) for key in ("accumulators", "stored_sums", "layer_formats")}
+    listed = ("accumulators", "stored_sums", "integers", "layer_formats")
+    rows = {key: tuple(map(tuple, record.get(key, ()))) for key in listed}
     return Description(**{**record, **tuples, **rows})
 
 

@@ -164,8 +164,8 @@ BAD = [
     pytest.param(
         HEAD + "- {name: a, formats: [float32, flot64]}\n",
         (
-            "a.yaml:5:32: formats must be 'float64', 'float32', 'bfloat16' or 'float16', got 'flot64'. Did y"
-            "ou mean 'float64'?"
+            "a.yaml:5:32: formats must be 'float64', 'float32', 'bfloat16', 'float16', 'int8', 'int32' or 'int64', "
+            "got 'flot64'. Did you mean 'float64'?"
         ),
         id="unknown format",
     ),

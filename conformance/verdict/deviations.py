@@ -21,6 +21,7 @@ from conformance.case.model import Case, Check, FormatName, Layout
 from conformance.case.operators import OPERATORS
 from conformance.case.yaml12 import dump, read
 from conformance.errors import InvalidCases, Problem
+from conformance.formats import INTEGERS
 from conformance.verdict.model import Outcome, Verdict
 
 Standing = Literal["expected", "unexpected", "stale"]
@@ -218,7 +219,9 @@ def assess(
     to its framework was not accepted either; and a framework need not have the option that a probe asks about
     (`may_lack` both).
     """
-    if verdict.outcome is Outcome.UNSUPPORTED and is_absent(operators, check, description):
+    if verdict.outcome is Outcome.UNSUPPORTED and (
+        is_absent(operators, check, description) or lacks_integers(operators, format_name, description)
+    ):
         return Assessment(standing="expected")
     for deviation in deviations:
         if deviation.covers(case_id, target, format_name, check, description, layout):
@@ -239,3 +242,9 @@ def is_absent(operators: tuple[str, ...], check: Check, description: Description
     """Whether the backend is known not to have one of the operators of a question, or its gradients."""
     names = {name for operator in operators for name in (operator, f"{operator}:{check}") if operator in OPERATORS}
     return any(fnmatchcase(name, glob) for glob in description.absent for name in names)
+
+
+def lacks_integers(operators: tuple[str, ...], format_name: str, description: Description) -> bool:
+    """Whether a question is one on integers that the backend does not take in one of its operators."""
+    taken = [glob for glob, name in description.integers if name == format_name]
+    return format_name in INTEGERS and not all(any(fnmatchcase(name, glob) for glob in taken) for name in operators)

@@ -9,7 +9,7 @@ import numpy as np
 from conformance.case.inputs import literal_values
 from conformance.case.job import Answer, Crashed, Failure, Job, Outputs, Refused, Tensor, TimedOut, Unsupported
 from conformance.case.model import CHECKS, Case, Check, Claim, Stated
-from conformance.formats import FORMATS
+from conformance.formats import FORMATS, STORED
 from conformance.verdict.compare import compare
 from conformance.verdict.model import Comparison, Expectation, Outcome, Reason, Verdict
 from conformance.verdict.oracle import Expectations, MustRefuse, to_float64
@@ -302,7 +302,7 @@ def stated_expectation(literal: Stated, reference: Expectation, job: Job) -> Exp
         bound = bound + 0.5 * 10.0**-literal.decimals
     if literal.computed is not None:
         # The bound grows in proportion to the unit roundoff.
-        bound = bound * (1 + FORMATS[literal.computed].unit / FORMATS[job.format].unit)
+        bound = bound * (1 + FORMATS[literal.computed].unit / STORED[job.format].unit)
     return Expectation(value=value, size=bound, scale=reference.scale, format=reference.format)
 
 

@@ -5,7 +5,8 @@ For a job in format F whose accumulator has unit roundoff u, every element may b
     e = gamma_n(u + 2^-53) S + n eta,    gamma_n(u) = n u / (1 - n u),
 
 for any order of summation, blocking or fused multiply-add; 2^-53 is the reference's own rounding, n, S and the count
-of underflows come from the reference's `magnitude`. On integers whose products sum below 2^p the result is exact.
+of underflows come from the reference's `magnitude`. On integers whose products sum below 2^p the result is exact; so
+is everything in formats of integers, which every partial sum must fit.
 
 Where a backend stores the sum m = v - b before it adds the bias, what it adds to lies, rounding being monotone,
 between round(m - e) and round(m + e), and v may be missed by as much as either end plus b does: at most
@@ -14,6 +15,7 @@ u |v| more, where it is not the last one; rounding once stays within, too. What 
 """
 
 import hashlib
+import math
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,9 +31,20 @@ from conformance import reference
 from conformance.case.families.convolution import Convolution, TransposedConvolution
 from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
 from conformance.case.operators import INPUT, OPERATORS, Chain, Layer, named_outputs, output_format, own_of
-from conformance.formats import FORMATS, STORED, Float64, Format, from_storage, round_to, to_storage
+from conformance.errors import InvalidData
+from conformance.formats import (
+    FORMATS,
+    INTEGERS,
+    STORED,
+    Float64,
+    Format,
+    from_storage,
+    largest_integer,
+    round_to,
+    to_storage,
+)
 from conformance.reference.laws import Law
-from conformance.reference.magnitude import BELOW_INTEGERS, Magnitude, gamma, once
+from conformance.reference.magnitude import BELOW_INTEGERS, Magnitude, Magnitudes, gamma, once
 from conformance.reference.operators import LAWS
 from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
@@ -78,7 +91,7 @@ class Accumulators:
         for glob, storage, declared_check, accumulator in self.declared:
             if storage == format_name and declared_check in meant and fnmatchcase(operator, glob):
                 return FORMATS[accumulator]
-        return FORMATS[format_name]
+        return STORED[format_name]
 
     def stores_sum(self, operator: str, format_name: str) -> bool:
         """Whether a sum may be stored before the bias is added."""
@@ -119,6 +132,8 @@ def to_float64(tensor: Tensor) -> Any:
 
 def in_float64(job: Job) -> tuple[dict[str, Any], dict[str, Float64]]:
     """A job's operands and cotangents, by name, for the reference."""
+    if job.format in INTEGERS:  # its operands are numbers, not labels
+        return {name: from_storage(tensor.data, STORED[job.format]) for name, tensor in job.operands.items()}, {}
     operands = {name: to_float64(tensor) for name, tensor in job.operands.items()}
     return operands, {name: to_float64(tensor) for name, tensor in job.cotangents.items()}
 
@@ -151,7 +166,7 @@ def values(job: Job) -> Expectations | MustRefuse:
     operands, cotangents = in_float64(job)
     given = {**operands, **attribute_values(job.attributes)}
     try:
-        outputs = REFERENCE[job.operator].forward(**given)
+        outputs = forward(job.operator, job.format, given)
         gradients = REFERENCE[job.operator].vjp(cotangents, **given) if cotangents else {}
     except InvalidShape as error:
         return MustRefuse(why=str(error))
@@ -182,9 +197,12 @@ def expect_operator(
     """
     reference = REFERENCE[operator]
     given = {**operands, **attribute_values(attributes)}
-    values = reference.forward(**given)
+    values = forward(operator, format_name, given)
     gradients = reference.vjp(cotangents, **given) if cotangents else {}
     magnitudes = reference.magnitude(cotangents or None, **given)
+    if format_name in INTEGERS:
+        _require_room(operator, attributes, format_name, magnitudes)
+        return Expectations(outputs={name: exactly(value) for name, value in values.items()}, gradients={})
     linear = OPERATORS[operator].linear
     integral = exact and linear and all(map(_integral, sorted(operands.values(), key=np.size)))
     exact_integers = {"outputs": integral, "gradients": integral and all(map(_integral, cotangents.values()))}
@@ -244,6 +262,33 @@ def bounded(value: Float64, magnitude: Magnitude, accumulator: Format) -> Expect
     return Expectation(
         value=value, size=absolute, growth=growth, flushed=underflow * accumulator.eta, scale=scale, root=root
     )
+
+
+def forward(operator: str, format_name: str, given: Mapping[str, Any]) -> dict[str, Float64]:
+    """An operator's outputs; on integers those that it has there, with one zero.
+
+    A quotient of an integer below 2^53 loses its fraction rightly: its rounding in float64 is less than its distance
+    from the next integer, which is at least the reciprocal of the divisor.
+    """
+    outputs: dict[str, Float64] = REFERENCE[operator].forward(**given)
+    if format_name not in INTEGERS:
+        return outputs
+    truncated = OPERATORS[operator].on_integers == "truncated"
+    return {name: (np.trunc(value) if truncated else value) + 0.0 for name, value in outputs.items()}
+
+
+def _require_room(operator: str, attributes: Any, format_name: str, magnitudes: Magnitudes) -> None:
+    """Refuses integers whose sums may not fit, in some order: there honest backends wrap, saturate or widen.
+
+    Raises:
+        InvalidData: if so.
+    """
+    # A quotient's magnitude is that of its sum, divided by the size of the window at most.
+    divisor = math.prod(attributes.window) if OPERATORS[operator].on_integers == "truncated" else 1
+    most = largest_integer(format_name)
+    for magnitude in magnitudes.outputs.values():
+        if np.rint(float(np.max(magnitude.absolute, initial=0.0)) * divisor) > most:
+            raise InvalidData(f"{operator}: sums may exceed {most} in {format_name}; give it smaller numbers")
 
 
 def _places(operator: str, name: str) -> str:
@@ -350,10 +395,9 @@ def answer(job: Job) -> Answer:
         elif OPERATORS[job.operator].random:
             outputs, gradients = drawn(job, _expect_samples(job, Accumulators()).samples), {}
         else:
-            reference = REFERENCE[job.operator]
             given = {**operands, **attribute_values(job.attributes)}
-            outputs = reference.forward(**given)
-            gradients = reference.vjp(cotangents, **given) if cotangents else {}
+            outputs = forward(job.operator, job.format, given)
+            gradients = REFERENCE[job.operator].vjp(cotangents, **given) if cotangents else {}
     except InvalidShape as error:
         return Refused(error="InvalidShape", message=str(error))
 

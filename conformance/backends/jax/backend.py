@@ -49,6 +49,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.case.model import Layout
 from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
+from conformance.formats import INTEGERS
 
 SPATIAL: Final = {1: "W", 2: "HW", 3: "DHW"}
 # Compiled programs that stay in memory: the data sets of a case, and the layers of a training, share theirs.
@@ -162,6 +163,7 @@ class JaxBackend(
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
+            integers=tuple((glob, name) for glob in ("conv?d", "max_pool?d") for name in INTEGERS),
             forward_mode=True,
             second_order=True,
             layer_formats=mixing.layer_formats(self.modes),

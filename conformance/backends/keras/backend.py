@@ -115,6 +115,7 @@ class KerasBackend(
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
+            integers=(),
             forward_mode=False,
             second_order=False,
         )

@@ -119,6 +119,7 @@ class TensorFlowBackend(
             tf.float32: "float32",
             tf.bfloat16: "bfloat16",
             tf.float16: "float16",
+            tf.int32: "int32",
             tf.int64: "int64",
             tf.bool: "bool",
         }
@@ -149,6 +150,7 @@ class TensorFlowBackend(
             operators=self.operators(),
             modes=self.modes,
             stored_sums=STORED_SUMS,
+            integers=(("conv1d", "int32"), ("conv2d", "int32")) if self.device == "cpu" else (),
             forward_mode=not self.function,
             second_order=not self.function,
             layer_formats=mixing.layer_formats(self.modes),

@@ -45,6 +45,7 @@ from conformance.case.job import BuildNetwork, Description, Tensor, is_native
 from conformance.case.model import Layout, Shape
 from conformance.case.operators import Chain
 from conformance.errors import NotTranslatable
+from conformance.formats import INTEGERS
 
 # What reads or makes images, which may be in memory as channels-last. Pads and means take axes as they are.
 IMAGES: Final = (
@@ -110,6 +111,12 @@ class TorchBackend(
     layouts: ClassVar[Mapping[Layout, tuple[str, ...]]] = {"channels_last": IMAGES, "strided": ("*",)}
     numbers: ClassVar[str] = "{tensor}.detach().double().numpy()"
     dtype: ClassVar[str] = "torch.{format}"
+    # On the CPU; CUDA's convolutions and pools take none.
+    integers: ClassVar[tuple[tuple[str, str], ...]] = (
+        *((f"conv{rank}d", name) for rank in (1, 2, 3) for name in INTEGERS),
+        *((f"max_pool{rank}d", name) for rank in (2, 3) for name in INTEGERS),
+        ("average_pool*", "int64"),
+    )
     offers: ClassVar[Mapping[str, Mode]] = {
         "compile": Mode(
             about="every question, and every step of a training, through torch.compile with its default compiler",
@@ -144,6 +151,8 @@ class TorchBackend(
             torch.float32: "float32",
             torch.bfloat16: "bfloat16",
             torch.float16: "float16",
+            torch.int8: "int8",
+            torch.int32: "int32",
             torch.int64: "int64",
             torch.bool: "bool",
         }
@@ -179,6 +188,7 @@ class TorchBackend(
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
+            integers=self.integers if kind_of(self.device) == "cpu" else (),
             forward_mode=not self.compiles,
             second_order=not self.compiles,
             layer_formats=mixing.layer_formats(self.modes),

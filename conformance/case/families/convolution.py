@@ -129,6 +129,7 @@ OPERATORS: Final = tuple(
             forward_mode="product",
             linear=True,
             data=LINEAR,
+            on_integers="exact",
         ),
         Operator(
             name=f"conv{rank}d_transpose",

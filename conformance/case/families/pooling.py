@@ -131,6 +131,7 @@ OPERATORS: Final = (
                 rank=rank,
                 images=IMAGES,
                 special=_TIES,
+                on_integers="exact",
             ),
             Operator(
                 name=f"max_pool{rank}d_with_indices",
@@ -154,6 +155,7 @@ OPERATORS: Final = (
                 images=IMAGES,
                 forward_mode="sum",
                 data=("normal",),
+                on_integers="truncated",
             ),
         )
     ),

@@ -171,6 +171,7 @@ def _attributes(question: Question) -> str:
     if question.contract.rank and "w" in question.shapes:
         given = {"kernel": question.shapes["w"][: question.contract.rank], **given}
     idle = {"stride": {1}, "dilation": {1}, "groups": {1}, "output_padding": {0}, "ceil_mode": {False}}
+    idle |= {"output_size": set(), "pad_mode": {"zeros"}}
     told = [
         f"{name} {_text(value) or value}"
         for name, value in given.items()

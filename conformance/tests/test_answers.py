@@ -42,6 +42,7 @@ def test_a_transposed_convolution_is_explained_without_a_case() -> None:
     answer = explain("conv2d_transpose", input="20x10", kernel=3, stride=2, padding="same", to="torch")
     text = str(answer)
     assert "conv2d_transpose: 20x10x2 -> 40x20x3" in text
+    assert text.splitlines()[0].startswith("conv2d_transpose, kernel 3x3, stride 2x2, padding same (")
     assert "canvas (20 - 1) x 2 + 3 = 41; SAME keeps 20 x 2 = 40, from 0" in text
     assert "cropped: 0 at the low end, 1 at the high end" in text
     assert "nn.Sequential(nn.ConvTranspose2d(2, 3, 3, stride=2), nn.ZeroPad2d((0, -1, 0, -1)))" in text

@@ -1,11 +1,9 @@
-"""Layouts: how a framework is given the images of a question, and which cases ask a further one.
+"""Layouts: how a framework is given the images of a question.
 
 A job's arrays are always channels-last. `native` gives them to a framework as its own users hold data; the other
 layouts name the order of axes, or memory, that every framework that has it is given instead. Numbers do not change.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
@@ -17,8 +15,6 @@ from conformance.case.model import Case, Layout
 from conformance.case.operators import OPERATORS
 
 LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
-# One case in so many asks a further layout below the tier `full`.
-ROTATION: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +49,6 @@ def marked(layout: str) -> tuple[str, ...]:
 def axes_of(operator: str, layout: Layout) -> Axes:
     """The axes of an operator's arrays; only `channels_first` has another order than the question."""
     return Axes(OPERATORS[operator].images if layout == "channels_first" else ())
-
-
-def further(case: Case, layouts: Sequence[Layout]) -> Layout | None:
-    """The layout that a case asks below the tier `full`, beside `native`: none for three cases of four.
-
-    Args:
-        case: its id decides, so that it stays with its layout.
-        layouts: those that there are to choose from.
-    """
-    place, choice = hashlib.sha256(case.id.encode()).digest()[:2]
-    return layouts[choice % len(layouts)] if layouts and place % ROTATION == 0 else None
 
 
 def may_vary(case: Case) -> bool:

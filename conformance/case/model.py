@@ -141,6 +141,10 @@ class Convention:
     where: Where = field(compare=False)
 
 
+# Of a case that names none.
+USUAL_FORMATS: Final[tuple[FormatName, ...]] = ("float32", "float64")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One question: an operator, its attributes, its inputs.
@@ -153,7 +157,8 @@ class Case:
         inputs: every operand given, by name; `layer/operand` within a chain.
         cotangents: by output; those left out are generated.
         data: the data sets that are asked.
-        formats: what the numbers are stored in: floating-point formats, or integers, which ask outputs alone.
+        formats: what the numbers are stored in: floating-point formats, or integers, which ask outputs alone. Below
+            the tier `full` the first is asked, and in turn one more.
         layouts: how the arrays are given to a framework, see `layouts`; if none is named, `native` and, in turn, one
             more.
         tier: the smallest tier that runs it.
@@ -168,7 +173,7 @@ class Case:
     inputs: Mapping[str, TensorSpec]
     cotangents: Mapping[str, TensorSpec] = field(default_factory=dict)
     data: tuple[DataSet, ...] = ("wide", "normal")
-    formats: tuple[FormatName, ...] = ("float32", "float64")
+    formats: tuple[FormatName, ...] = USUAL_FORMATS
     layouts: tuple[Layout, ...] = ()
     checks: tuple[Check, ...] = ("outputs", "gradients")
     tier: Tier = "core"

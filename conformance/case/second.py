@@ -7,12 +7,12 @@ operands' place, and the derivative by u is the tangent along v. Element-wise fu
 knows their curvature.
 """
 
-import hashlib
 from typing import Final
 
 from conformance.case.model import Case, FormatName, Layout, Tier
 from conformance.case.operators import OPERATORS
 from conformance.case.tangents import FORMATS_ASKED, has_tangents
+from conformance.case.turns import in_turn
 
 # Of the element-wise functions those whose second derivative has a proved bound: `reference.curvature` tells why the
 # others are left out.
@@ -58,5 +58,4 @@ def asks_second(case: Case, format_name: FormatName, layout: Layout, tier: Tier)
     if case.checks != ("outputs", "gradients") or (format_name != case.formats[0] and tier != "full"):
         return False
     one_in = ROTATION_IN_FULL if tier == "full" else ROTATION
-    turn = hashlib.sha256(f"second {case.id}".encode()).digest()[0] % one_in == 0
-    return turn or not OPERATORS[case.operator].rank
+    return in_turn(case, "second", one_in) or not OPERATORS[case.operator].rank

@@ -9,14 +9,9 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Final
 
 from conformance.case.model import Case
 from conformance.case.resolved import question
-
-# Of the cells that are asked always so many have one case in all their formats; the others in the first alone. Every
-# format costs JAX a compilation.
-ONE_IN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +43,8 @@ def swept(cells: Sequence[Cell], asked: set[object]) -> tuple[Case, ...]:
         first.setdefault(question(cell.case), cell)
     kept = tuple(cell for mine, cell in first.items() if mine not in asked)
     asked.update(first)
-    covering = {n: place for place, n in enumerate(cover([cell.levels for cell in kept]))}
-    return tuple(_asked(cell.case, covering.get(n)) for n, cell in enumerate(kept))
-
-
-def _asked(case: Case, place: int | None) -> Case:
-    """A cell as it is asked; `place` is its place among the covering ones."""
-    if place is None:
-        return replace(case, tier="full")
-    return case if place % ONE_IN == 0 else replace(case, formats=case.formats[:1])
+    covering = frozenset(cover([cell.levels for cell in kept]))
+    return tuple(cell.case if n in covering else replace(cell.case, tier="full") for n, cell in enumerate(kept))
 
 
 def cover(cells: Sequence[tuple[Level, ...]]) -> tuple[int, ...]:

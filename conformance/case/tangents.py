@@ -5,17 +5,15 @@ proved. Left out are operators whose Jacobian mixes elements in another way: max
 softmax, losses.
 """
 
-import hashlib
 from typing import Final
 
 from conformance.case.model import Case, DataSet, Fill, FormatName, Layout, Tier
 from conformance.case.operators import OPERATORS
+from conformance.case.turns import in_turn
 
 # Sums of products that are formed apart are rounded to the storage format between: only formats that accumulate in
 # kind everywhere have one bound for every order of it.
 FORMATS_ASKED: Final[tuple[FormatName, ...]] = ("float64", "float32")
-# One case in so many is asked below the tier `full`: JAX compiles forward mode apart.
-ROTATION: Final = 4
 
 
 def has_tangents(case: Case, data: DataSet) -> bool:
@@ -40,5 +38,4 @@ def asks_tangents(case: Case, format_name: FormatName, layout: Layout, tier: Tie
         return True
     if case.checks != ("outputs", "gradients"):
         return False
-    turn = hashlib.sha256(f"jvp {case.id}".encode()).digest()[0] % ROTATION == 0
-    return tier == "full" or (turn and format_name == case.formats[0])
+    return tier == "full" or (format_name == case.formats[0] and in_turn(case, "jvp"))

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from conformance.case.layouts import LAYOUTS, further, may_vary
+from conformance.case.layouts import LAYOUTS, may_vary
 from conformance.case.model import CHECKS, TIERS, Case
 from conformance.case.second import asks_second
 from conformance.case.tangents import asks_tangents
+from conformance.case.turns import further_layout
 
 ALL: Final = "all"
 _HEADS: Final = {"gradients": "grads"}
@@ -85,5 +86,5 @@ def _counts(cases: Sequence[Case], tiers_of: Callable[[str], Sequence[str]]) -> 
 
 
 def _layouts(case: Case) -> tuple[str, ...]:
-    turn = may_vary(case) and further(case, LAYOUTS) is not None
+    turn = may_vary(case) and further_layout(case, LAYOUTS) is not None
     return case.layouts or (("native", "other") if turn else ("native",))

@@ -8,11 +8,12 @@ from typing import Final
 
 from conformance.case.inputs import Question
 from conformance.case.job import NATIVE, Job, Target, Tensor
-from conformance.case.layouts import LAYOUTS, further, marked, may_vary
+from conformance.case.layouts import LAYOUTS, marked, may_vary
 from conformance.case.model import TIERS, Case, DataSet, FormatName, Layout, Shape, Tier
 from conformance.case.operators import OPERATORS, Chain, gradient_names, operators_of
 from conformance.case.second import asks_second
 from conformance.case.tangents import asks_tangents, has_tangents
+from conformance.case.turns import further_format, further_layout
 from conformance.errors import ImpossibleShape
 from conformance.run.keyword import compile_keyword
 
@@ -123,7 +124,7 @@ def plan(
     Args:
         cases: in their order.
         targets: who is asked; the reference is asked for every case that states or claims something.
-        formats: only these; all that a case has if empty.
+        formats: only these; of a case the first and in turn one more if empty, all under `full`.
         layouts: in these; natively and in turn in one more if empty, or as a case says.
         tier: cases of this tier and the smaller ones.
         covers: whether a case is asked of a target at all.
@@ -144,7 +145,7 @@ def plan(
             if case.tier in allowed and covers(target, case)
             for format_, layout in _ways(
                 case,
-                [format_ for format_ in case.formats if not formats or format_ in formats],
+                _formats(case, formats, tier),
                 _layouts(case, layouts, partial(layout_of, target, case)),
                 every=bool(layouts or case.layouts) or tier == "full",
             )
@@ -161,6 +162,13 @@ def plan(
     return tuple(item for target in targets for item in of(target))
 
 
+def _formats(case: Case, wanted: Sequence[FormatName], tier: Tier) -> tuple[FormatName, ...]:
+    """Of a case's formats those that are wanted; all under `full`, else the first and in turn a further one."""
+    if wanted or tier == "full":
+        return tuple(format_ for format_ in case.formats if not wanted or format_ in wanted)
+    return tuple(format_ for format_ in case.formats if format_ in (case.formats[0], further_format(case)))
+
+
 def _layouts(case: Case, wanted: Sequence[Layout], known: Callable[[Layout], Layout | None]) -> tuple[Layout, ...]:
     """The layouts that a case may be asked in, as the target knows them, each once."""
     named = case.layouts or (LAYOUTS if may_vary(case) else ("native",))
@@ -171,12 +179,12 @@ def _layouts(case: Case, wanted: Sequence[Layout], known: Callable[[Layout], Lay
 def _ways(
     case: Case, formats: Sequence[FormatName], layouts: Sequence[Layout], *, every: bool
 ) -> Iterator[tuple[FormatName, Layout]]:
-    """Formats with layouts: every one, or natively in all formats and in the first one a further layout in turn."""
+    """Formats with layouts: every one, or natively in all formats and, in turn, a further layout in the first."""
     if every:
         yield from ((format_, layout) for format_ in formats for layout in layouts)
         return
     yield from ((format_, "native") for format_ in formats if "native" in layouts)
-    layout = further(case, [layout for layout in layouts if layout != "native"])
+    layout = further_layout(case, [layout for layout in layouts if layout != "native"])
     if layout is not None:
         yield from ((format_, layout) for format_ in formats[:1])
 

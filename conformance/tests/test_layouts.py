@@ -13,9 +13,10 @@ from conformance.backends.base import Backend
 from conformance.backends.jax.backend import JaxBackend
 from conformance.backends.tensorflow.backend import TensorFlowBackend
 from conformance.case.job import Target, Tensor, Unsupported
-from conformance.case.layouts import LAYOUTS, ROTATION, axes_of, further, may_vary
+from conformance.case.layouts import LAYOUTS, axes_of, may_vary
 from conformance.case.model import Case, Expect, Layout
 from conformance.case.operators import OPERATORS
+from conformance.case.turns import ROTATION, further_layout
 from conformance.errors import InvalidCases
 from conformance.run.engine import Session
 from conformance.run.plan import Item, plan
@@ -52,17 +53,17 @@ def of_id(number: int) -> Case:
 
 def test_about_a_quarter_of_the_cases_asks_one_more_and_every_layout_has_its_turn() -> None:
     layouts: tuple[Layout, ...] = ("channels_first", "strided")
-    found = Counter(further(of_id(number), layouts) for number in range(4000))
+    found = Counter(further_layout(of_id(number), layouts) for number in range(4000))
     # Six standard deviations of a count of 4000 draws with the chance that is meant.
     room = 6 * (4000 / ROTATION * (1 - 1 / ROTATION)) ** 0.5
     assert abs(found["channels_first"] + found["strided"] - 4000 / ROTATION) < room
     assert min(found["channels_first"], found["strided"]) > 4000 / ROTATION / 2 - room
-    assert further(of_id(3), layouts) == further(of_id(3), layouts)
-    assert {further(of_id(number), ()) for number in range(100)} == {None}
+    assert further_layout(of_id(3), layouts) == further_layout(of_id(3), layouts)
+    assert {further_layout(of_id(number), ()) for number in range(100)} == {None}
 
 
 def in_turn(layouts: tuple[Layout, ...]) -> Case:
-    return next(of_id(n) for n in range(100) if further(of_id(n), layouts) == layouts[-1])
+    return next(of_id(n) for n in range(100) if further_layout(of_id(n), layouts) == layouts[-1])
 
 
 def names(case: Case, target: Target = TORCH, **options: Any) -> list[str]:
@@ -71,9 +72,9 @@ def names(case: Case, target: Target = TORCH, **options: Any) -> list[str]:
 
 
 def test_the_rotation_adds_one_layout_in_the_first_format_and_full_has_them_all() -> None:
-    turn = replace(in_turn(("channels_last", "channels_first", "strided")), formats=("float32", "float64"))
-    assert names(turn) == ["torch-float32", "torch-float64", "torch-float32-strided"]
-    assert names(turn, formats=("float64",)) == ["torch-float64", "torch-float64-strided"]
+    turn = replace(in_turn(("channels_last", "channels_first", "strided")), formats=("float32", "bfloat16"))
+    assert names(turn) == ["torch-float32", "torch-bfloat16", "torch-float32-strided"]
+    assert names(turn, formats=("bfloat16",)) == ["torch-bfloat16", "torch-bfloat16-strided"]
     assert names(turn, tier="full") == [
         "-".join(("torch", format_, *(() if layout == "native" else (layout,))))
         for format_ in turn.formats

@@ -18,7 +18,7 @@ from conformance.verdict import oracle
 
 TORCH, TF = Target(backend="torch"), Target(backend="tf")
 CASES = (
-    replace(CONV, id="conv2d/same", formats=("float32", "float64"), tier="smoke"),
+    replace(CONV, id="conv2d/same", formats=("float32", "float16"), tier="smoke"),
     replace(MAX_POOL, id="max_pool2d/ties", tier="core"),
     replace(RELU, id="relu/large", tier="full", expect=Expect(shape=(3, 5))),
 )
@@ -31,10 +31,10 @@ def names(*, cases: tuple[Case, ...] = CASES, targets: tuple[Target, ...] = (TOR
 def test_items_are_cases_times_targets_times_formats_target_by_target() -> None:
     assert names(targets=(TORCH, TF)) == [
         "conv2d/same[torch-float32]",
-        "conv2d/same[torch-float64]",
+        "conv2d/same[torch-float16]",
         "max_pool2d/ties[torch-float32]",
         "conv2d/same[tf-float32]",
-        "conv2d/same[tf-float64]",
+        "conv2d/same[tf-float16]",
         "max_pool2d/ties[tf-float32]",
     ]
 
@@ -45,8 +45,8 @@ def test_a_tier_has_the_smaller_ones_within() -> None:
 
 
 def test_formats_narrow_and_never_widen() -> None:
-    assert names(formats=("float64", "bfloat16")) == ["conv2d/same[torch-float64]"]
-    assert names(formats=("float16",)) == []
+    assert names(formats=("float16", "bfloat16")) == ["conv2d/same[torch-float16]"]
+    assert names(formats=("float64",)) == []
 
 
 def test_layouts_are_items_of_their_own() -> None:
@@ -73,12 +73,12 @@ def test_state_gets_no_cotangent() -> None:
 
 
 def test_a_keyword_selects_by_the_item_s_name() -> None:
-    assert names(targets=(TORCH, TF), keyword="conv2d and tf and not float64") == ["conv2d/same[tf-float32]"]
+    assert names(targets=(TORCH, TF), keyword="conv2d and tf and not float16") == ["conv2d/same[tf-float32]"]
 
 
 def test_who_does_not_cover_a_case_is_not_asked() -> None:
     found = names(targets=(TORCH, TF), covers=lambda target, case: target == TF and case.operator == "conv2d")
-    assert found == ["conv2d/same[tf-float32]", "conv2d/same[tf-float64]"]
+    assert found == ["conv2d/same[tf-float32]", "conv2d/same[tf-float16]"]
 
 
 def test_the_reference_is_asked_where_a_case_states_something() -> None:

@@ -67,16 +67,6 @@ def test_the_cells_that_cover_pairs_have_the_tier_of_the_case_and_the_others_are
     assert {case.tier for case in loaded(tmp_path, HEAD + f"- {{name: a, tier: full, sweep: {axes}}}\n")} == {"full"}
 
 
-def test_one_in_four_of_the_covering_cells_has_all_formats_and_so_have_all_others(tmp_path: Path) -> None:
-    axes = "{stride: [1, 2, 3, 4], dilation: [1, 2], padding: [same, valid]}"
-    made = loaded(tmp_path, HEAD + f"- {{name: a, sweep: {axes}}}\n")
-    covering = [case.formats for case in made if case.tier == "core"]
-    assert sorted(map(len, covering), reverse=True) == [2] * 2 + [1] * (len(covering) - 2)
-    assert len(covering) == 8
-    assert set(covering) == {("float32",), ("float32", "float64")}
-    assert {case.formats for case in made if case.tier == "full"} == {("float32", "float64")}
-
-
 def test_what_is_the_same_once_pads_are_resolved_is_asked_once(tmp_path: Path) -> None:
     axes = "{inputs.w.shape.0: [1, 2], padding: [same, valid]}"
     text = HEAD + f"- {{name: 'k{{inputs.w.shape.0}}-{{padding}}', sweep: {axes}}}\n"

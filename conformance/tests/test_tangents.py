@@ -14,7 +14,8 @@ from conformance.case.listing import default_root
 from conformance.case.loading import load
 from conformance.case.model import Case, Expect
 from conformance.case.operators import OPERATORS
-from conformance.case.tangents import ROTATION, asks_tangents
+from conformance.case.tangents import asks_tangents
+from conformance.case.turns import ROTATION
 from conformance.run.engine import Session
 from conformance.run.plan import Item, plan, question_of
 from conformance.run.result import Result

@@ -52,6 +52,8 @@ FEWER = 4
 # Below, the bound is narrow anyway: in float32 gamma(4096) is 2^-12.
 MANY_TERMS = 4096
 MOSTLY_ZEROS = 4
+# Float32 counts no further.
+COUNTED = 1 << 24
 
 
 @np.errstate(all="ignore")
@@ -153,8 +155,8 @@ def correlate_magnitude(
     one, other = sizes(large).array, sizes(small).array
     summed = len(one) * prod(window.outputs for window in over)
     absolute = absolute_sums(correlated, float(summed), large, small)
-    if summed > MANY_TERMS and MOSTLY_ZEROS * _nonzero(one) * _nonzero(other) < one.size * other.size:
-        terms = correlated((one != 0).astype(np.float64), (other != 0).astype(np.float64))
+    if MANY_TERMS < summed < COUNTED and MOSTLY_ZEROS * _nonzero(one) * _nonzero(other) < one.size * other.size:
+        terms = correlated((one != 0).astype(np.float32), (other != 0).astype(np.float32), precision=np.float32)
     else:
         terms = positions([window.outputs_inside() for window in over])[..., None] * len(one)
     return _sum_of(terms, absolute)

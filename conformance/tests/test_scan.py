@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from conformance.verdict.scan import SMALLEST, SURELY, Scan, scan
+from conformance.verdict.scan import BLOCK, SMALLEST, SURELY, Scan, are_integers, scan
 
 ZERO, ONE = np.zeros(()), np.ones(())
 
 
 def scanned(got: NDArray[np.floating], value: NDArray[np.float64], bound: NDArray[np.float64]) -> Scan:
-    return scan(got, value, size=bound, growth=ONE, flushed=ZERO, scale=np.abs(value), root=ZERO)
+    return scan(got, value, size=bound, growth=ONE, flushed=ZERO, scale=np.abs(value), root=ZERO, floor=ZERO)
 
 
 @given(data=st.data(), shape=array_shapes(max_dims=4, max_side=4), single=st.booleans())
@@ -34,10 +34,10 @@ def test_every_number_is_that_of_a_plain_computation(
 
     value, got = numbers(shape), numbers(shape).astype(np.float32 if single else np.float64)
     size, scale = numbers(shape, 0).astype(got.dtype), numbers(shape, 0)
-    growth, flushed, root = factor(), factor(), factor()
-    found = scan(got, value, size=size, growth=growth, flushed=flushed, scale=scale, root=root)
+    growth, flushed, root, floor = factor(), factor(), factor(), factor()
+    found = scan(got, value, size=size, growth=growth, flushed=flushed, scale=scale, root=root, floor=floor)
 
-    bound = growth * size + flushed
+    bound = np.broadcast_to(growth * size + flushed, shape)
     error = np.abs(got - value)
     doubtful = error > SURELY * bound
     assert found.doubtful.tolist() == np.flatnonzero(doubtful).tolist()
@@ -45,12 +45,29 @@ def test_every_number_is_that_of_a_plain_computation(
     ratio = np.where(doubtful | (error == 0), -1.0, error / np.maximum(bound, SMALLEST))
     assert found.ratio == max(ratio.max(), 0.0)
     assert found.place == (ratio.argmax() if ratio.max() >= 0 else -1)
-    against = np.maximum(root * np.abs(value), scale)
+    assert found.bound == bound.flat[max(found.place, 0)]
+    against = np.maximum(root * np.abs(value), np.maximum(scale, floor))
     relative = np.where(doubtful, 0.0, error / np.maximum(against, SMALLEST))
     assert found.relative == relative.max()
     assert found.signs == np.count_nonzero((got == value) & (value == 0) & (np.signbit(got) != np.signbit(value)))
-    assert found.bounds == pytest.approx(bound.sum())
-    assert found.squares == pytest.approx((value**2).sum())
+    equal = np.array_equal(got, value) and np.array_equal(np.signbit(got), np.signbit(value))
+    assert found.bounds == (0 if equal else pytest.approx(bound.sum()))
+    assert found.squares == (0 if equal else pytest.approx((value**2).sum()))
+
+
+@pytest.mark.parametrize("extent", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_one_other_element_is_seen_wherever_it_stands(extent: int) -> None:
+    value = np.ones(extent)
+    assert not scanned(value.copy(), value, np.ones(extent)).differs
+    for place in {0, extent // 2, extent - 1}:
+        got = value.copy()
+        got[place] = 1.5
+        found = scanned(got, value, np.ones(extent))
+        assert (found.differs, found.place, found.ratio, found.bounds) == (True, place, 0.5, extent)
+        zeros = np.zeros(extent)
+        minus = zeros.copy()
+        minus[place] = -0.0
+        assert scanned(minus, zeros, np.ones(extent)).signs == 1
 
 
 def test_infinities_and_nan_are_right_where_they_are_expected_alone() -> None:
@@ -77,3 +94,17 @@ def test_arrays_of_any_layout_are_read_in_row_major_order_and_left_as_they_are()
     assert (found.place, found.ratio) == (9, 0.5)
     assert value.flags.writeable
     value[0, 0] = 1
+
+
+@pytest.mark.parametrize("other", [0.5, -1e-300, math.nan, 2.0**52 + 0.5 - 0.25, 1 - 2.0**-53])
+def test_one_number_that_is_no_integer_is_found_anywhere(other: float) -> None:
+    whole = np.arange(-BLOCK, 2.0 * BLOCK).reshape(3, -1)
+    zeros = np.array([math.inf, -0.0])
+    for array in (whole, whole.T, np.array(3), zeros, np.zeros((0, 3)), np.array([True]), np.full(3, 2.0**60)):
+        assert are_integers(array)
+    assert are_integers(np.array(other)) is float(other).is_integer()
+    for place in (0, BLOCK, whole.size - 1):
+        array = whole.copy()
+        array.flat[place] = 0.5
+        assert not are_integers(array)
+        assert not are_integers(array.T)

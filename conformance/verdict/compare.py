@@ -55,6 +55,7 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
         flushed=expectation.flushed,
         scale=expectation.scale,
         root=expectation.root,
+        floor=expectation.floor,
     )
     rest = _Doubtful.of(seen.doubtful, numbers, expectation, format_)
     worst, ratio = max((seen.place, seen.ratio), (rest.place, rest.ratio), key=lambda one: one[1])
@@ -72,15 +73,15 @@ def compare(name: str, check: str, data: str, got: Tensor, expectation: Expectat
     else:
         reason = Reason.WITHIN_BOUND
     index = tuple(int(place) for place in np.unravel_index(max(worst, 0), value.shape))
-    one = expectation.at(index)
+    wanted, given = float(value[index]), float(numbers[index])
     return comparison(
         within=not outside,
         reason=reason,
         worst_index=index,
-        expected=float(one.value),
-        got=float(numbers[index]),
-        error=_error(float(numbers[index]), float(one.value)),
-        bound=float(one.bound),
+        expected=wanted,
+        got=given,
+        error=_error(given, wanted),
+        bound=seen.bound if worst == seen.place else float(expectation.at(index).bound),
         ratio=ratio,
         outside=outside,
         bits=effective_bits(max(seen.relative, rest.relative)) if seen.differs else math.inf,
@@ -136,9 +137,10 @@ def _error(got: float, value: float) -> float:
 
 
 def _relative(error: Float64, expectation: Expectation) -> float:
-    """The largest error against max(root |value|, scale)."""
+    """The largest error against max(root |value|, scale, floor)."""
     with np.errstate(all="ignore"):
-        scale = np.fmax(np.abs(expectation.value) * expectation.root, expectation.scale)
+        least = np.fmax(expectation.scale, expectation.floor)
+        scale = np.fmax(np.abs(expectation.value) * expectation.root, least)
         # What no number measures is left out.
         return float(np.fmax.reduce(_over(error, scale), axis=None, initial=0.0))
 

@@ -87,15 +87,16 @@ class Expectation:
 
     An error may be as large as growth * size + flushed before the last rounding, by element; 0 asks for the correctly
     rounded value. The three are kept apart, as most comparisons need no array of bounds; those that have one give it
-    as the size. They and the root have as many numbers as there are different ones, broadcast to the value's shape.
+    as the size. They, the root and the floor have as many numbers as there are different ones, broadcast to the value's shape.
 
     Attributes:
         value: float64, any shape.
         size: S, the sum of absolute terms, or the bound itself.
         growth: by how much of it rounding may change it.
         flushed: what underflows may add.
-        scale: S, or k eta / u where that is larger. Effective bits are counted against max(root |value|, scale).
+        scale: S. Effective bits are counted against max(root |value|, scale, floor).
         root: sqrt(n) by element; 0 where the scale alone counts.
+        floor: k eta / u: what underflows may cost is no loss of bits, it counts as one rounding.
         signed: where an expected zero has a sign that every honest computation gives it; nowhere if None.
         format: what it is stored in, where that is not the question's format: `int64` for places.
     """
@@ -106,6 +107,7 @@ class Expectation:
     growth: Float64 = field(default_factory=lambda: ONE)
     flushed: Float64 = field(default_factory=lambda: ZERO)
     root: Float64 = field(default_factory=lambda: ZERO)
+    floor: Float64 = field(default_factory=lambda: ZERO)
     signed: NDArray[np.bool_] | None = None
     format: str = ""
 
@@ -129,6 +131,7 @@ class Expectation:
             flushed=_part(self.flushed, index),
             scale=_part(self.scale, index),
             root=_part(self.root, index),
+            floor=_part(self.floor, index),
         )
 
     def within(self, bound: Float64) -> "Expectation":

@@ -50,6 +50,7 @@ from conformance.reference.padding import InvalidShape
 from conformance.reference.transforms import convolution_norms
 from conformance.verdict.model import ZERO, Drawn, Expectation, Sample, Thinned, exactly
 from conformance.verdict.references import REFERENCE
+from conformance.verdict.scan import are_integers
 
 REFERENCE_UNIT: Final = 2.0**-53
 # How many roundings of a norm's size a transform algorithm's error may have.
@@ -204,8 +205,8 @@ def expect_operator(
         _require_room(operator, attributes, format_name, magnitudes)
         return Expectations(outputs={name: exactly(value) for name, value in values.items()}, gradients={})
     linear = OPERATORS[operator].linear
-    integral = exact and linear and all(map(_integral, sorted(operands.values(), key=np.size)))
-    exact_integers = {"outputs": integral, "gradients": integral and all(map(_integral, cotangents.values()))}
+    integral = exact and linear and all(map(are_integers, sorted(operands.values(), key=np.size)))
+    exact_integers = {"outputs": integral, "gradients": integral and all(map(are_integers, cotangents.values()))}
 
     bias = operands.get("b") if accumulators.stores_sum(operator, format_name) else None
 
@@ -251,16 +252,15 @@ def bounded(value: Float64, magnitude: Magnitude, accumulator: Format) -> Expect
     terms, underflow = once(magnitude.terms), once(magnitude.underflow)
     absolute = magnitude.absolute
     root = np.sqrt(terms)
-    # What underflows may cost is no loss of bits: it counts as one rounding.
-    lost = underflow * (accumulator.eta / accumulator.unit)
-    scale = np.maximum(absolute, lost) if lost.max(initial=0.0) > absolute.min(initial=np.inf) else absolute
+    floor = underflow * (accumulator.eta / accumulator.unit)
     unit = accumulator.unit + REFERENCE_UNIT
     growth = gamma(terms, unit)
     if not np.isfinite(growth).all():
         radius = magnitude.radius(unit_roundoff=unit, smallest_normal=accumulator.eta)
-        return Expectation(value=value, size=radius, scale=scale, root=root)
+        return Expectation(value=value, size=radius, scale=absolute, root=root, floor=floor)
+    flushed = underflow * accumulator.eta
     return Expectation(
-        value=value, size=absolute, growth=growth, flushed=underflow * accumulator.eta, scale=scale, root=root
+        value=value, size=absolute, growth=growth, flushed=flushed, scale=absolute, root=root, floor=floor
     )
 
 
@@ -369,12 +369,6 @@ def drawn(job: Job, samples: Mapping[str, Sample]) -> dict[str, Float64]:
     """Samples of what outputs are drawn from, the same for the same case; each output has its own."""
     generator = np.random.Generator(np.random.Philox(zlib.crc32(job.case_id.encode())))
     return {name: sample.draw(generator) for name, sample in samples.items()}
-
-
-def _integral(array: Any) -> bool:
-    # Of other numbers the first few are enough to tell.
-    few = array.reshape(-1)[:64] if array.flags.c_contiguous else array
-    return all(np.array_equal(part, np.rint(part)) for part in (few, array))
 
 
 def _kept_zeros(zero: str, x: Float64) -> Any:

@@ -1,4 +1,4 @@
-"""One compiled pass over the elements of an array: which lie surely within their bounds, and how near to them.
+"""Compiled passes over the elements of an array: which lie surely within their bounds, and how near to them.
 
 Whatever is asked of an element takes a handful of operations, which NumPy makes a pass over memory each; compiled,
 all of them cost little more than reading the numbers. Numba compiles for the types of the arrays that it meets, and
@@ -21,6 +21,8 @@ from conformance.formats import Float64
 SURELY: Final = 1 - 2.0**-50
 # Float64's smallest normal number: smaller bounds are taken for as much where an error is divided by them.
 SMALLEST: Final = 2.0**-1022
+# Elements that are looked at before an answer is drawn from them.
+BLOCK: Final = 512
 
 
 class Scan(NamedTuple):
@@ -30,15 +32,17 @@ class Scan(NamedTuple):
         doubtful: the places, in row-major order, of those whose error exceeds the bound, or is no number.
         differs: some element, a doubtful one or not, is not the expected value itself.
         place, ratio: of the element with the largest error over bound; -1 where no element has an error.
-        relative: the largest error over max(root |value|, scale).
+        bound: that element's; the first one's where none has an error.
+        relative: the largest error over max(root |value|, scale, floor).
         signs: how many zeros have another sign than the expected zero.
-        bounds, squares: the sum of the bounds, and that of the squared values.
+        bounds, squares: the sum of the bounds, and that of the squared values; 0 where all elements are equal.
     """
 
     doubtful: NDArray[np.intp]
     differs: bool
     place: int
     ratio: float
+    bound: float
     relative: float
     signs: int
     bounds: float
@@ -54,10 +58,11 @@ def scan(
     flushed: Float64,
     scale: NDArray[Any],
     root: Float64,
+    floor: Float64,
 ) -> Scan:
     """Goes through the elements of an array once.
 
-    The bound is growth * size + flushed, and what an error is relative to is max(root |value|, scale).
+    The bound is growth * size + flushed, and what an error is relative to is max(root |value|, scale, floor).
 
     Args:
         got: float32 or float64, any shape.
@@ -67,16 +72,22 @@ def scan(
         flushed: what is added to it.
         scale: at least that.
         root: times the absolute value.
+        floor: at least that, too.
     """
     if size.dtype != scale.dtype:
         # Every combination of types is compiled for itself.
         size, scale = size.astype(np.float64), scale.astype(np.float64)
     shape = value.shape
-    factors = (growth, flushed, root)
+    factors = (growth, flushed, root, floor)
     first, stop = _varying(tuple(factor.shape for factor in factors), len(shape))
     whole = [_line(array, shape, 0, len(shape)) for array in (got, value, size, scale)]
     few = [_line(factor, shape, first, stop) for factor in factors]
     return Scan(*_compiled(*whole, *few, math.prod(shape[stop:])))
+
+
+def are_integers(array: NDArray[Any]) -> bool:
+    """Whether all numbers of an array are integers, or infinite."""
+    return array.dtype.kind in "iub" or bool(_whole(_line(array, array.shape, 0, array.ndim)))
 
 
 @lru_cache(maxsize=1024)
@@ -102,20 +113,50 @@ def _line(array: NDArray[Any], shape: Shape, first: int, stop: int) -> NDArray[A
     return line
 
 
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def _whole(line: Any) -> bool:
+    for start in range(0, line.size, BLOCK):
+        other = 0
+        for i in range(start, min(start + BLOCK, line.size)):
+            other += int(line[i] != np.floor(line[i]))
+        if other:
+            return False
+    return True
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def _same(got: Any, value: Any) -> bool:
+    """Whether all numbers are equal, and no zero has another sign; a block at a time, without a branch within."""
+    for start in range(0, value.size, BLOCK):
+        other = 0
+        for i in range(start, min(start + BLOCK, value.size)):
+            given, wanted = np.float64(got[i]), value[i]
+            other += int(given != wanted) + int(math.copysign(1.0, given) != math.copysign(1.0, wanted))
+        if other:
+            return False
+    return True
+
+
 def _scan(
-    got: Any, value: Any, size: Any, scale: Any, growth: Any, flushed: Any, root: Any, inner: int
+    got: Any, value: Any, size: Any, scale: Any, growth: Any, flushed: Any, root: Any, floor: Any, inner: int
 ) -> tuple[Any, ...]:
-    doubtful = np.empty(value.size, np.intp)
     doubts, differs, signs = 0, False, 0
     place, ratio, relative = -1, 0.0, 0.0
+    around = growth[0] * size[0] + flushed[0]
     bounds, squares = 0.0, 0.0
+    if _same(got, value):
+        # As integers are: what an error may be is no question then.
+        return np.empty(0, np.intp), differs, place, ratio, around, relative, signs, bounds, squares
+    doubtful = np.empty(value.size, np.intp)
     # One number stands for all elements where there is but one.
-    s, c, g, f, r = size.size > 1, scale.size > 1, growth.size > 1, flushed.size > 1, root.size > 1
-    lines = max(growth.size, flushed.size, root.size)
+    s, c = size.size > 1, scale.size > 1
+    g, f, r, l = growth.size > 1, flushed.size > 1, root.size > 1, floor.size > 1
+    lines = max(growth.size, flushed.size, root.size, floor.size)
     at = -1
     for line in range(value.size // inner):
         at = at + 1 if at + 1 < lines else 0
         grown, lost, rooted = growth[at * g], flushed[at * f], root[at * r]
+        lowest = max(floor[at * l], SMALLEST)
         for i in range(line * inner, (line + 1) * inner):
             given, wanted = np.float64(got[i]), value[i]
             bound = grown * size[i * s] + lost
@@ -126,7 +167,7 @@ def _scan(
                 # Multiplied, as the next zero is hard to foresee: a wrong guess takes longer than all the rest.
                 signs += int(wanted == 0.0) * int(math.copysign(1.0, given) != math.copysign(1.0, wanted))
                 continue
-            against, least = rooted * abs(wanted), max(np.float64(scale[i * c]), SMALLEST)
+            against, least = rooted * abs(wanted), max(np.float64(scale[i * c]), lowest)
             if not against >= least:
                 against = least
             measured = error < math.inf
@@ -137,13 +178,14 @@ def _scan(
                 room = max(bound, SMALLEST)
                 if place < 0 or error > ratio * room:
                     place, ratio = i, min(error / room, SURELY)
+                    around = bound
                 if error > relative * against:
                     relative = error / against
             elif given != wanted and not (math.isnan(given) and math.isnan(wanted)):
                 differs = True  # infinities may be equal, too, which no difference says
                 doubtful[doubts] = i
                 doubts += 1
-    return doubtful[:doubts].copy(), differs, place, ratio, relative, signs, bounds, squares
+    return doubtful[:doubts].copy(), differs, place, ratio, around, relative, signs, bounds, squares
 
 
 _compiled: Final[Callable[..., Any]] = njit(cache=True, error_model="numpy", nogil=True)(_scan)

@@ -113,7 +113,7 @@ def _line(array: NDArray[Any], shape: Shape, first: int, stop: int) -> NDArray[A
     return line
 
 
-@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy", nogil=True)
 def _whole(line: Any) -> bool:
     for start in range(0, line.size, BLOCK):
         other = 0
@@ -124,7 +124,7 @@ def _whole(line: Any) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy", nogil=True)
 def _same(got: Any, value: Any) -> bool:
     """Whether all numbers are equal, and no zero has another sign; a block at a time, without a branch within."""
     for start in range(0, value.size, BLOCK):

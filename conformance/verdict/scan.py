@@ -150,13 +150,13 @@ def _scan(
     doubtful = np.empty(value.size, np.intp)
     # One number stands for all elements where there is but one.
     s, c = size.size > 1, scale.size > 1
-    g, f, r, l = growth.size > 1, flushed.size > 1, root.size > 1, floor.size > 1
+    g, f, r, w = growth.size > 1, flushed.size > 1, root.size > 1, floor.size > 1
     lines = max(growth.size, flushed.size, root.size, floor.size)
     at = -1
     for line in range(value.size // inner):
         at = at + 1 if at + 1 < lines else 0
         grown, lost, rooted = growth[at * g], flushed[at * f], root[at * r]
-        lowest = max(floor[at * l], SMALLEST)
+        lowest = max(floor[at * w], SMALLEST)
         for i in range(line * inner, (line + 1) * inner):
             given, wanted = np.float64(got[i]), value[i]
             bound = grown * size[i * s] + lost

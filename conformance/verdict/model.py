@@ -87,8 +87,8 @@ class Expectation:
 
     An error may be as large as growth * size + flushed before the last rounding, by element; 0 asks for the correctly
     rounded value. The three are kept apart, as most comparisons need no array of bounds; those that have one give it
-    as the size. They, the root and the floor have as many numbers as there are different ones, broadcast to the value's
-    shape.
+    as the size. They, the root and the floor have as many numbers as there are different ones, broadcast to the shape
+    of the value.
 
     Attributes:
         value: float64, any shape.

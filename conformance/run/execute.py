@@ -265,7 +265,8 @@ def _execute_target(
         with dealt(items, session, workers_for(target, len(items), request.jobs)) as answers:
             for item, result in zip(items, answers, strict=True):
                 writer.result(result, case_record(item.case))
-                results.append(result)
+                # Its arrays are in the run's file now: all of them together are most of a gigabyte under `full`.
+                results.append(replace(result, evidence={}))
                 progress(target, len(results), total, result)
         for training in trainings:
             result, record = train(

@@ -1,8 +1,8 @@
 """Questions without numbers, and how a framework says them."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -60,6 +60,11 @@ BESIDE: Final[Mapping[str, Operator]] = MappingProxyType(
 )
 
 
+def batched(contract: Operator) -> bool:
+    """Whether the first axis of what an operator is asked of counts images or rows: signals and kernels have none."""
+    return contract.operands[0].name in ("x", "logits") and contract.name not in ("convolve", "correlate")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """An operator with resolved attributes, and its operands' shapes in the house's order of axes, batch included."""
@@ -85,12 +90,17 @@ class Question:
 
     @property
     def output(self) -> Shape:
-        """The output's shape.
+        """The first output's shape.
 
         Raises:
             ImpossibleShape: if there is none.
         """
-        return self.contract.shapes(self.attributes, self.shapes)["output"]
+        return self.contract.shapes(self.attributes, self.shapes)[self.contract.outputs[0]]
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The operands that gradients are asked for."""
+        return tuple(name for name in self.shapes if self.contract.operand(name).differentiable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +119,20 @@ class Written:
 
     Attributes:
         lines: layers in their order, where the framework's dialect is made of layers; else statements, from `x` and
-            the other operands' names to `y`.
+            the other operands' names to `y`, or to the outputs' names where none is `output`. Of what is drawn the
+            first line sets the seed, and the others draw.
         weights: where the operands beside `x` go.
         remark: why it takes more than the framework's own option; empty where it does not.
         statements: the lines are statements, though the dialect is made of layers.
+        lies: how operands and the output lie in statements of a framework that has channels first, where they are no
+            images.
     """
 
     lines: tuple[str, ...]
     weights: tuple[Weight, ...] = ()
     remark: str = ""
     statements: bool = False
+    lies: Mapping[str, Moves] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +140,9 @@ class Unwritten:
     """A question that the framework's dialect has no call for."""
 
     why: str
+
+
+Writer = Callable[[Question], Written | Unwritten]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

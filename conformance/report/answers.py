@@ -8,7 +8,7 @@ from typing import Any, Final
 from conformance.case.model import Shape
 from conformance.case.operators import OPERATORS
 from conformance.dialects.chains import Followed, follow
-from conformance.dialects.model import Question
+from conformance.dialects.model import Question, batched
 from conformance.dialects.table import DIALECTS
 from conformance.report.axes import Axis, resolve_axes
 from conformance.report.explanation import explain_axis
@@ -146,11 +146,11 @@ def explain_question(asked: Asked, to: str = "") -> Explanation:
     """
     dialects = dialects_of(to)
     question = question_of(asked)
-    axes = _axes(question)
+    axes, whole = _axes(question), batched(question.contract)
     stage = Stage(
         text=question.operator,
-        given=_told(question.first),
-        output=_told(question.output),
+        given=_told(question.first) if whole else _sizes(question.first),
+        output=_told(question.output) if whole else _sizes(question.output),
         lines=tuple(line for axis in axes for line in explain_axis(axis)),
         axes=(axes,) if axes else (),
     )
@@ -197,7 +197,11 @@ def _told(shape: Shape, *, first: bool = False) -> str:
     rest = shape[1:]
     if first and len(rest) > 1:
         rest = (rest[-1], *rest[:-1])
-    return "x".join(map(str, rest)) or "a number"
+    return _sizes(rest)
+
+
+def _sizes(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "a number"
 
 
 def explain_chain(text: str, given: str) -> Explanation:

@@ -1,0 +1,224 @@
+"""Every operator that an adapter has can be written in its framework, and what is written holds where it can be run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from conformance.backends.base import Backend
+from conformance.backends.jax.backend import JaxBackend
+from conformance.backends.keras.backend import KerasBackend
+from conformance.backends.tensorflow.backend import TensorFlowBackend
+from conformance.backends.torch.backend import TorchBackend
+from conformance.case.contract import NoAttributes
+from conformance.case.operators import OPERATORS
+from conformance.dialects.model import Question, Unwritten, Written
+from conformance.dialects.table import DIALECTS
+from conformance.report.answers import explain
+from conformance.run.questions import Asked, UnclearQuestion, question_of
+from conformance.run.rehearsal import Rehearsed, missing_module, rehearse
+
+ADAPTERS: Mapping[str, type[Backend]] = {
+    "torch": TorchBackend,
+    "keras": KerasBackend,
+    "tf": TensorFlowBackend,
+    "jax": JaxBackend,
+}
+# Whatever adapter has it, no call of it is written, and why.
+WITHOUT_A_CALL = {"chain": "layers one after the other, each of which has calls of its own"}
+
+
+def ask(operator: str, data: str, /, **options: Any) -> Question:
+    """A question as a person types it, other attributes as Python writes them."""
+    own = {name: options.pop(name) for name in tuple(options) if name in Asked.__dataclass_fields__}
+    more = {name: value if isinstance(value, str) else repr(value) for name, value in options.items()}
+    return question_of(Asked(operator=operator, input=data, more=more, **own))
+
+
+CONV = {"kernel": "3", "padding": "same"}
+UP = {"kernel": "3", "padding": "same", "stride": "2"}
+POOL = {"kernel": "2", "stride": "2"}
+RESPONSES = {"size": 3, "alpha": 0.1, "beta": 0.75, "bias": 1.0, "alpha_of": "mean"}
+EPSILON = {"epsilon": 1e-3}
+RATE = {"learning_rate": 0.1}
+ROWS = "7"
+# What must be said of an operator: the sizes of its data, where others would not do, and its attributes.
+SAID: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **{f"conv{rank}d": ("8", CONV) for rank in (1, 2, 3)},
+    **{f"conv{rank}d_transpose": ("5", UP) for rank in (1, 2, 3)},
+    **{f"conv{rank}d_weight_gradient": ("7", UP) for rank in (2, 3)},
+    **{f"{kind}_pool{rank}d": ("8", POOL) for kind in ("max", "average") for rank in (1, 2, 3)},
+    **{f"max_pool{rank}d_with_indices": ("8", POOL) for rank in (1, 2, 3)},
+    **{f"adaptive_{kind}_pool2d": ("8x9x3", {"size": (2, 3)}) for kind in ("average", "max")},
+    **{
+        f"resize{rank}d": ("x".join(["6"] * rank + ["3"]), {"size": (12,) * rank, "method": "nearest"})
+        for rank in (1, 2, 3)
+    },
+    "max_pool2d_gradient": ("6x5x3", {"size": (12, 10), **POOL}),
+    "max_unpool2d": ("6x5x3", {"size": (13, 11)}),
+    "fractional_max_pool2d": ("8x9x3", {"size": (3, 4), "kernel": "2"}),
+    "lp_pool2d": ("8x9", POOL),
+    "extract_patches": ("8x9", {"kernel": "3x2", "stride": "2"}),
+    "fold": ("6x5x12", {"size": (7, 6), "kernel": "2"}),
+    "pad": ("6x5x3", {"padding": "1:2x0:1"}),
+    "mean": ("6x5x3", {"axes": (1, 2)}),
+    "depth_to_space": ("4x3x12", {"block": 2}),
+    "space_to_depth": ("4x6x3", {"block": 2}),
+    "local_response_norm": ("5x4x7", RESPONSES),
+    "dense": (ROWS, {}),
+    "flatten": ("6x1x1", {}),
+    "leaky_relu": (ROWS, {"slope": 0.1}),
+    "gelu": (ROWS, {"approximate": "none"}),
+    "batch_norm": ("5x4x6", EPSILON),
+    "batch_norm_training": ("5x4x6", {"momentum": 0.9, "bessel": False, **EPSILON}),
+    "instance_norm": ("5x4x6", EPSILON),
+    "group_norm": ("5x4x6", {"groups": 3, **EPSILON}),
+    "layer_norm": (ROWS, {"axes": (-1,), **EPSILON}),
+    **{
+        f"{kind}entropy{dense}": (ROWS, {})
+        for kind, dense in (("binary_cross_", ""), ("softmax_cross_", ""), ("softmax_cross_", "_dense"))
+    },
+    "kl_divergence": (ROWS, {}),
+    "mean_squared_error": (ROWS, {}),
+    "dropout": (ROWS, {"keep": 0.75}),
+    **dict.fromkeys(("sgd", "sgd_momentum", "rmsprop", "adagrad", "adam", "adamw"), ("4x3", RATE)),
+    "initialize": ("3x3x16x32", {}),
+    "random_dropout": ("40x50", {"rate": 0.3}),
+    **dict.fromkeys(("convolve", "correlate"), ("9x8", {"kernel": "3x2"})),
+    "polynomial": (ROWS, {"coefficients": (2.0, -1.0, 0.5)}),
+    "matmul": ("5x4", {}),
+}
+ELEMENTWISE = ("5x4x3", {})
+
+
+def usual(operator: str, framework: str = "") -> Question:
+    """A question that the operator's framework has a call for, if any question has."""
+    data, options = SAID.get(operator, ELEMENTWISE)
+    if operator == "batch_norm_training":
+        options = {**options, "bessel": framework == "torch"}
+    return ask(operator, data, **options)
+
+
+WEIGHED = ("softmax_cross_entropy", ROWS, {"weights": True})
+BINARY = ("binary_cross_entropy", ROWS, {"weights": True, "positive_weights": True})
+WINDOWS = ("extract_patches", "8x9x3")
+FOLDED = ("fold", "6x5x12")
+# What else these can be asked: where no option of a framework says it, another branch of its dialect does.
+FURTHER = (
+    ("concat", "5x4x3", {"axis": 0}),
+    ("concat", "5x4x3", {"axis": 2}),
+    ("mean", "5x4x3", {"axes": (0, -1), "keepdims": True}),
+    ("mean", "5x4x3", {"axes": (3,)}),
+    ("bias_add", "5", {}),
+    ("matmul", "3x4x5", {}),
+    ("polynomial", ROWS, {"coefficients": (7.0,)}),
+    ("depth_to_space", "4x3x12", {"block": 2, "order": "crd"}),
+    ("space_to_depth", "4x6x3", {"block": 2, "order": "crd"}),
+    ("local_response_norm", "5x4x7", {**RESPONSES, "size": 4, "extra": "low"}),
+    ("local_response_norm", "5x4x7", {**RESPONSES, "size": 4, "extra": "high", "alpha_of": "sum"}),
+    ("local_response_norm", ROWS, RESPONSES),
+    ("lp_pool2d", "8x9", {"p": 1, "padding": "same", **POOL}),
+    ("lp_pool2d", "8x9", {"p": 3, **POOL}),
+    ("lp_pool2d", "8x9", {"p": 1, "signed": True, "kernel": "2", "stride": "1"}),
+    (*WINDOWS, {"kernel": "3x2", "stride": "2", "padding": "same"}),
+    (*WINDOWS, {"kernel": "3x2", "padding": "0:1x1:1", "order": "channels_first"}),
+    (*WINDOWS, {"kernel": "2", "dilation": "2", "stride": "2", "order": "channels_first"}),
+    (*FOLDED, {"size": (12, 10), "kernel": "2", "stride": "2", "order": "channels_first"}),
+    (*FOLDED, {"size": (6, 5), "kernel": "2", "padding": "same"}),
+    (*FOLDED, {"size": (5, 5), "kernel": "2", "padding": "1:1x0:1"}),
+    ("max_unpool2d", "6x5x3", {"size": (12, 10)}),
+    ("max_unpool2d", "6x5x3", {"size": (9, 7), "indexed": "image"}),
+    ("conv2d_weight_gradient", "7", {"kernel": "3x2", "padding": "same_lower", "groups": 2}),
+    ("conv3d_weight_gradient", "5", {"kernel": "2", "groups": 2, "padding": "1"}),
+    ("max_pool2d_gradient", "3x3x2", {"size": (5, 6), "kernel": "2x3", "stride": "2", "padding": "same"}),
+    ("max_pool2d_gradient", "3x3x2", {"size": (6, 6), "indexed": "image", **POOL}),
+    ("max_pool1d_with_indices", "8x3", {"indexed": "images", "padding": "same", "kernel": "3", "stride": "2"}),
+    ("max_pool2d_with_indices", "8x3", {"indexed": "planes", "kernel": "3x2", "dilation": "2x1"}),
+    ("resize1d", "6x3", {"size": (9,)}),
+    ("resize3d", "4x5x6x3", {"size": (6, 7, 9)}),
+    ("resize3d", "4x5x6x3", {"size": (2, 3, 4), "method": "area"}),
+    *((name, "9", {"kernel": "4", "mode": mode}) for name in ("convolve", "correlate") for mode in ("same", "valid")),
+    *((name, "3x2", {"kernel": "5x4", "mode": "valid"}) for name in ("convolve", "correlate")),
+    ("convolve", "3", {"kernel": "5", "mode": "same"}),
+    WEIGHED,
+    (*WEIGHED[:2], {"weights": True, "ignored": 3, "smoothing": 0.1}),
+    (*WEIGHED[:2], {"weights": True, "reduction": "sum"}),
+    ("softmax_cross_entropy_dense", ROWS, {"weights": True, "smoothing": 0.1, "reduction": "none"}),
+    BINARY,
+    ("binary_cross_entropy", "4x3", {"positive_weights": True, "reduction": "none"}),
+    (*BINARY[:2], {"weights": True}),
+    ("adam", "4x3", {"epsilon_hat": True, "step": 3}),
+    ("adamw", "4x3", {"step": 2, "weight_decay": 0.1}),
+    ("sgd_momentum", "4x3", {"velocity_of": "steps", "nesterov": True, "weight_decay": 0.1, **RATE}),
+    ("sgd_momentum", "4x3", {"first": True, "dampening": 0.5, **RATE}),
+    ("sgd_momentum", "4x3", {"nesterov": True, **RATE}),
+    ("rmsprop", "4x3", {"epsilon_inside": True, "momentum": 0.9, "velocity_of": "steps", "mean": True}),
+    ("rmsprop", "4x3", {"momentum": 0.9, "mean": True}),
+    ("rmsprop", "4x3", {"momentum": 0.9, "velocity_of": "steps"}),
+    ("adagrad", "4x3", {"v": False, "initial": 0.1}),
+    ("adagrad", "4x3", {"epsilon_inside": True}),
+    ("initialize", "3x3x16x32", {"scheme": "he", "distribution": "normal"}),
+    ("initialize", "3x3x16x32", {"scheme": "lecun", "distribution": "truncated_normal"}),
+    *(
+        ("initialize", "40x50", {"scheme": "constant", "distribution": law})
+        for law in ("uniform", "normal", "truncated_normal")
+    ),
+)
+BROADCAST = tuple(
+    Question(operator=operator, attributes=NoAttributes(), shapes={"x": (2, 5, 4, 3), "y": y})
+    for operator, y in (("add", (3,)), ("multiply", (2, 1, 1, 3)))
+)
+
+PAIRS = [
+    pytest.param(name, operator, id=f"{name}-{operator}")
+    for name, adapter in ADAPTERS.items()
+    for operator in adapter.operators()
+    if operator not in WITHOUT_A_CALL
+]
+
+
+@pytest.mark.parametrize(("name", "operator"), PAIRS)
+def test_what_an_adapter_has_is_written(name: str, operator: str) -> None:
+    said = DIALECTS[name].write(usual(operator, name))
+    assert isinstance(said, Written), said
+    assert said.lines
+    assert all(said.lines)
+
+
+def test_all_frameworks_are_looked_at_and_nothing_is_left_out_twice() -> None:
+    assert set(ADAPTERS) == set(DIALECTS)
+    assert set(WITHOUT_A_CALL) <= set(OPERATORS)
+    assert set(SAID) <= set(OPERATORS)
+    for operator in WITHOUT_A_CALL:
+        with pytest.raises(UnclearQuestion, match="asked in a case alone"):
+            ask(operator, "7")
+
+
+def questions(name: str) -> list[Question]:
+    """All that a framework is asked here, and has a call for."""
+    plain = [usual(operator, name) for operator in OPERATORS if operator not in WITHOUT_A_CALL]
+    further = [ask(operator, data, **options) for operator, data, options in FURTHER]
+    return [one for one in (*plain, *further, *BROADCAST) if isinstance(DIALECTS[name].write(one), Written)]
+
+
+# What a framework's own kernel has no gradient for, in whose words.
+NO_GRADIENTS = {("tf", "max_pool2d_gradient"): "gradient registry has no entry for: MaxPoolGradWithArgmax"}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_what_is_written_holds_where_its_framework_is_installed(name: str) -> None:
+    dialect, given = DIALECTS[name], questions(name)
+    written = [(said, one) for one in given if isinstance(said := dialect.write(one), Written)]
+    found = rehearse(dialect, written)
+    assert len(found) > 100
+    for (said, question), rehearsed in zip(written, found, strict=True):
+        if missing_module(dialect):
+            assert not rehearsed.holds
+            continue
+        assert rehearsed.holds, (question, said.lines, str(rehearsed))
+        outputs = {one.name for one in rehearsed.comparisons if one.check == "outputs"}
+        assert outputs == set(question.contract.shapes(question.attributes, question.shapes))
+        gradients = {one.name for one in rehearsed.comparisons if one.check == "gradients"}
+        lacking = NO_GRADIENTS.get((name, question.operator), "")
+        assert gradients == (set() if lacking else set(question.learned)), (question, rehearsed)
+        assert lacking in rehearsed.no_gradients

@@ -103,7 +103,8 @@ def _horner(coefficients: Sequence[float]) -> str:
     """A polynomial as NumPy computes it; a constant keeps its x, by which there is a gradient."""
     text = f"{coefficients[0]!r}" if len(coefficients) > 1 else "0.0"
     for place, coefficient in enumerate(coefficients[1:] if len(coefficients) > 1 else coefficients):
-        text = f"{f'({text})' if place else text} * x + {coefficient!r}"
+        sign = "-" if coefficient < 0 else "+"
+        text = f"{f'({text})' if place else text} * x {sign} {abs(coefficient)!r}"
     return text
 
 
@@ -148,7 +149,7 @@ def blocks(framework: str, call: str, own: str) -> Writer:
         made = call.format(operator=question.operator, block=a.block, up=up)
         if a.order == own or channels == 1 or square == 1:
             return stated(question, f"y = {made}")
-        remark = f"{own} is the only order there is: channels are reordered {'before' if up else 'behind'} it"
+        remark = f"there is the order {own} alone: channels are reordered {'before' if up else 'behind'} it"
         # Before it they count as asked, behind it as the framework's own.
         asked = (square, channels) if (a.order == "dcr") is up else (channels, square)
         turn = reordered(framework, "x" if up else "y", *asked)

@@ -42,7 +42,7 @@ def _torch_kernel(question: Question) -> Written:
 
 
 def _torch_maxima(question: Question) -> Written | Unwritten:
-    a, (batch, *counts, channels) = question.attributes, question.first
+    a, counts = question.attributes, question.first[1:-1]
     if a.indexed != "plane":
         return Unwritten(why="torch's indices count the rows and columns of one channel (plane)")
     pads = resolve_pads(a.padding, a.size, a.window, a.stride, (1, 1))
@@ -53,7 +53,8 @@ def _torch_maxima(question: Question) -> Written | Unwritten:
         window = tuple(n - m + 1 for n, m in zip(a.size, counts, strict=True))
         stride, padding = (1, 1), (0, 0)
         remark = "torch's pools pad both ends alike; its kernel goes by the indices, so that other windows do as well"
-    image = f"x.new_zeros({(batch, channels, *a.size)})"
+    rows, columns = a.size
+    image = f"x.new_zeros((*x.shape[:2], {rows}, {columns}))"
     tail = f"{window}, {stride}, {padding}, (1, 1), False, indices"
     return stated(question, f"y = torch.ops.aten.max_pool2d_with_indices_backward(x, {image}, {tail})", remark=remark)
 
@@ -63,7 +64,7 @@ def _tf_kernel(question: Question) -> Written:
     lines, padding, explicit = [], "VALID", None
     if a.padding in ("same", "valid"):
         padding = a.padding.upper()
-    elif any(map(any, pads)) and rank == 2:
+    elif any(map(any, pads)) and rank == 2 and a.groups == 1 and set(a.dilation) == {1}:
         padding, explicit = "EXPLICIT", [n for pair in whole(pads) for n in pair]
     elif any(map(any, pads)):
         lines = [f"x = tf.pad(x, {whole(pads)})"]
@@ -87,14 +88,14 @@ def _tf_kernel(question: Question) -> Written:
 
 
 def _tf_maxima(question: Question) -> Written:
-    a, (batch, *_, channels) = question.attributes, question.first
+    a, channels, (rows, columns) = question.attributes, question.first[-1], question.attributes.size
     lines, remark = [], "TensorFlow's own kernel, which tf.GradientTape calls"
     if a.indexed == "plane":
         lines = [f"indices = indices * {channels} + tf.range({channels}, dtype=indices.dtype)"]
         remark = "TensorFlow's indices count pixels with their channels"
     call = called(
         "tf.raw_ops.MaxPoolGradWithArgmax",
-        input=(Name(f"tf.zeros({(batch, *a.size, channels)})"), None),
+        input=(Name(f"tf.zeros((x.shape[0], {rows}, {columns}, {channels}))"), None),
         grad=(_X, None),
         argmax=(Name("indices"), None),
         ksize=((1, *a.window, 1), None),
@@ -120,7 +121,8 @@ def _jax_kernel(question: Question) -> Written:
     return stated(
         question,
         f"kernel = jax.ShapeDtypeStruct({question.output}, x.dtype)",
-        f"(y,) = jax.linear_transpose(lambda w: {call}, kernel)(g)",
+        f"convolved = lambda w: {call}",
+        "(y,) = jax.linear_transpose(convolved, kernel)(g)",
         remark="JAX has no gradient kernels of its own: the convolution, transposed by its kernel",
     )
 

@@ -395,6 +395,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,
+    "spread": lambda question: _written(question, f"y = x.reshape{(-1, *question.output[1:])}"),
     **{f"max_pool{rank}d_with_indices": _indexed_pool for rank in (1, 2, 3)},
     "fold": patches.folded("jax", "jnp.reshape(jnp.eye({}), {})", "JAX has no fold", _conv_transpose),
     **losses.JAX,

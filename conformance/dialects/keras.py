@@ -395,6 +395,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "pad": _pad,
     **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "crop": _crop,
+    "spread": lambda question: Written(lines=(called("layers.Reshape", question.output[1:]),)),
     "flatten_channels_first": _flatten_channels_first,
     "identity": lambda question: Written(lines=("layers.Identity()",)),
     **losses.KERAS,

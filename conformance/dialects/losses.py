@@ -12,8 +12,6 @@ from conformance.dialects.model import Question, Unwritten, Writer, Written
 from conformance.dialects.source import Name, called, rest
 from conformance.dialects.statements import stated
 
-Writer = Callable[[Question], Written | Unwritten]
-
 # What torch ignores by default; no label is negative.
 _TORCH_IGNORES: Final = -100
 # Keras's mean divides by the number of elements, or of rows that count.
@@ -67,6 +65,7 @@ class _Words:
     softplus: str
     sum: str
     mean: str
+    lacking: str
 
 
 _KERAS_WORDS: Final = _Words(
@@ -77,6 +76,7 @@ _KERAS_WORDS: Final = _Words(
     softplus="ops.softplus",
     sum="ops.sum",
     mean="ops.mean",
+    lacking="Keras's losses weigh rows or elements, neither classes nor positive labels",
 )
 _TF_WORDS: Final = _Words(
     where="tf.where",
@@ -86,6 +86,7 @@ _TF_WORDS: Final = _Words(
     softplus="tf.math.softplus",
     sum="tf.reduce_sum",
     mean="tf.reduce_mean",
+    lacking="TensorFlow's losses weigh no classes",
 )
 _JAX_WORDS: Final = _Words(
     where="jnp.where",
@@ -95,6 +96,7 @@ _JAX_WORDS: Final = _Words(
     softplus="jax.nn.softplus",
     sum="jnp.sum",
     mean="jnp.mean",
+    lacking="JAX has no losses",
 )
 
 
@@ -107,7 +109,7 @@ def _of_classes(question: Question, words: _Words) -> Written:
     if question.operator == "softmax_cross_entropy_dense":
         shown = f"(labels{smoothed})" if smoothed else "labels"
         line = f"y = -{words.sum}({shown} * weights * {told}, axis=1)"
-        return stated(question, line, *_reduced(question, words.sum, words.mean), remark=_CLASSES)
+        return stated(question, line, *_reduced(question, words.sum, words.mean), remark=words.lacking)
     shown = f"{words.one_hot}(labels, {classes})"
     lines = [f"y = -{words.sum}({f'({shown}{smoothed})' if smoothed else shown} * weights * {told}, axis=1)"]
     share = f"{words.take}(weights, labels)"
@@ -123,10 +125,7 @@ def _of_classes(question: Question, words: _Words) -> Written:
         lines.append(f"y = {words.sum}(y) / {words.sum}({share})")
     elif a.reduction == "sum":
         lines.append(f"y = {words.sum}(y)")
-    return stated(question, *lines, remark=_CLASSES)
-
-
-_CLASSES: Final = "classes have weights in PyTorch; here rows have, or elements"
+    return stated(question, *lines, remark=words.lacking)
 
 
 def _of_positives(question: Question, words: _Words) -> Written:
@@ -136,8 +135,7 @@ def _of_positives(question: Question, words: _Words) -> Written:
     line = f"y = ({positive} + (1.0 - labels) * {words.softplus}(logits)){weights}"
     if not weights:
         line = f"y = {positive} + (1.0 - labels) * {words.softplus}(logits)"
-    remark = "positive labels have weights in PyTorch; here the loss is written out"
-    return stated(question, line, *_reduced(question, words.sum, words.mean), remark=remark)
+    return stated(question, line, *_reduced(question, words.sum, words.mean), remark=words.lacking)
 
 
 def _keras_cross_entropy(question: Question) -> Written | Unwritten:

@@ -27,6 +27,13 @@ class Drop:
     channels: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """The spatial sizes over which the same pixels, row after row, are laid anew."""
+
+    sizes: tuple[int, ...]
+
+
 def crop_shapes(attributes: Crop, shapes: Shapes) -> dict[str, Shape]:
     """(batch, *spatial, channels) without the elements at the ends."""
     x, cropping = shapes["x"], attributes.cropping
@@ -46,6 +53,17 @@ def flat_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
     return {"output": (x[0], math.prod(x[1:]))}
 
 
+def spread_shapes(attributes: Spread, shapes: Shapes) -> dict[str, Shape]:
+    """(batch, *spatial, channels) with other spatial axes that have as many pixels."""
+    x, sizes = shapes["x"], attributes.sizes
+    require(len(x) > 2, f"x must have a spatial axis at least, got shape {x}")
+    require(
+        math.prod(sizes) == math.prod(x[1:-1]),
+        f"{'x'.join(map(str, sizes))} are {math.prod(sizes)} windows, and the data has {math.prod(x[1:-1])}",
+    )
+    return {"output": (x[0], *sizes, x[-1])}
+
+
 # Layers that people write and the harness does not ask: what they do to shapes is known, numbers are not judged.
 BESIDE: Final[Mapping[str, Operator]] = MappingProxyType(
     {
@@ -53,6 +71,7 @@ BESIDE: Final[Mapping[str, Operator]] = MappingProxyType(
         "flatten_channels_first": Operator(
             name="flatten_channels_first", attributes=NoAttributes, operands=(X,), shapes=flat_shapes, linear=True
         ),
+        "spread": Operator(name="spread", attributes=Spread, operands=(X,), shapes=spread_shapes, linear=True),
         # As it is at inference: what it draws in training is not judged.
         "drop": Operator(name="drop", attributes=Drop, operands=(X,), shapes=same_shape, linear=True),
         "identity": Operator(name="identity", attributes=NoAttributes, operands=(X,), shapes=same_shape, linear=True),

@@ -89,7 +89,6 @@ def plain_script(
     lies: Callable[[str, int], Moves] = lambda name, axes: (),
 ) -> tuple[str, ...]:
     """The script of what has no gradients: updates, and draws, of which the second follows the first."""
-
     shapes = question.contract.shapes(question.attributes, question.shapes)
 
     def taken(name: str, variable: str) -> str:

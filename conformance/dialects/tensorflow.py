@@ -447,6 +447,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "instance_norm": _group_norm,
     **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "crop": _crop,
+    "spread": lambda question: _written(question, f"y = tf.reshape(x, {(-1, *question.output[1:])})"),
     "fold": patches.folded("tf", "tf.reshape(tf.eye({}), {})", "TensorFlow has no fold", _conv_transpose),
     **losses.TENSORFLOW,
     **dropout.TENSORFLOW,

@@ -444,6 +444,12 @@ def _crop(question: Question) -> Written:
     return Written(lines=tuple(lines) or ("nn.Identity()",), remark="negative pads crop")
 
 
+def _spread(question: Question) -> Written:
+    sizes = question.attributes.sizes
+    flat = [] if len(question.first) == 3 else ["nn.Flatten(2)"]
+    return Written(lines=(*flat, *([f"nn.Unflatten(2, {sizes})"] if len(sizes) > 1 else [])))
+
+
 _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     **{f"conv{rank}d": _conv for rank in (1, 2, 3)},
     **{f"conv{rank}d_transpose": _conv_transpose for rank in (1, 2, 3)},
@@ -472,6 +478,7 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,
+    "spread": _spread,
     "flatten_channels_first": lambda question: Written(lines=("nn.Flatten()",)),
     "identity": lambda question: Written(lines=("nn.Identity()",)),
     **losses.TORCH,

@@ -16,7 +16,7 @@ _PARAMETERS: Final = Name("[parameter]")
 Settings = Mapping[str, tuple[object, object]]
 
 
-# Optimizers as frameworks have them ----------------------------------------------------------------------------------
+# Optimizers as frameworks have them ---------------------------------------------------------------------------------
 
 
 def _torch(
@@ -43,8 +43,9 @@ def _torch(
         "optimizer.step()",
         *(f'{name} = optimizer.state[parameter]["{slots[name]}"]' for name in made),
     ]
-    changed = " and ".join(["parameter", *given])
-    return stated(question, *lines, remark="; ".join(filter(None, [remark, f"{changed} change in place"])))
+    *others, last = "parameter", *given
+    changed = f"{', '.join(others)} and {last} change in place" if others else "parameter changes in place"
+    return stated(question, *lines, remark="; ".join(filter(None, [remark, changed])))
 
 
 def _keras(
@@ -74,7 +75,7 @@ def _keras(
     return stated(question, *lines, remark=remark)
 
 
-# Gradient descent ----------------------------------------------------------------------------------------------------
+# Gradient descent ---------------------------------------------------------------------------------------------------
 
 
 def _torch_sgd(question: Question) -> Written:
@@ -166,7 +167,7 @@ def _keras_momentum(keras: str) -> Writer:
     return write
 
 
-# Adam ----------------------------------------------------------------------------------------------------------------
+# Adam ---------------------------------------------------------------------------------------------------------------
 
 _MOMENTS: Final = {"m": "exp_avg", "v": "exp_avg_sq"}
 _KERAS_MOMENTS: Final = {"m": "_momentums", "v": "_velocities"}
@@ -232,7 +233,7 @@ def _jax_adam(question: Question) -> Written:
     )
 
 
-# RMSprop -------------------------------------------------------------------------------------------------------------
+# RMSprop ------------------------------------------------------------------------------------------------------------
 
 
 def _divided(root: str, square: str, a: Any) -> str:
@@ -303,7 +304,7 @@ def _keras_rmsprop(keras: str, root: str) -> Writer:
     return write
 
 
-# Adagrad -------------------------------------------------------------------------------------------------------------
+# Adagrad ------------------------------------------------------------------------------------------------------------
 
 
 def _adagrad(root: str, remark: str) -> Writer:

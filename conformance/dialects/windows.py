@@ -14,7 +14,7 @@ _X: Final = Name("x")
 
 
 def torch_pad(pads: Sequence[tuple[int, int]]) -> str:
-    """torch's layer of zeros around, of the last axis first."""
+    """Torch's layer of zeros around, of the last axis first."""
     return called(f"nn.ZeroPad{len(pads)}d", each([n for pair in reversed(pads) for n in pair]))
 
 
@@ -23,7 +23,7 @@ def whole(pads: Sequence[tuple[int, int]]) -> Pads:
     return ((0, 0), *pads, (0, 0))
 
 
-# Responses of neighbouring channels ----------------------------------------------------------------------------------
+# Responses of neighbouring channels ---------------------------------------------------------------------------------
 
 
 def _ends(question: Question) -> tuple[int, int]:
@@ -108,7 +108,7 @@ def _jax_responses(question: Question) -> Written:
     )
 
 
-# Norms of windows ----------------------------------------------------------------------------------------------------
+# Norms of windows ---------------------------------------------------------------------------------------------------
 
 
 def _pads(question: Question) -> Pads:
@@ -132,9 +132,7 @@ _POWERS: Final = {1: "{absolute}({x})", 2: "{square}({x})", 3: "{absolute}({x}) 
 _SIGNED: Final = {1: "{x}", 2: "{square}({x})", 3: "{x} ** 3"}
 
 
-def _norms(
-    functions: Mapping[str, str], pool: Callable[[Question], str], pad: str, remark: str, root: str = "{} ** (1 / 3)"
-) -> Writer:
+def _norms(functions: Mapping[str, str], pool: Callable[[Question], str], pad: str, remark: str) -> Writer:
     """Sums of powers over windows, and their root."""
 
     def write(question: Question) -> Written:
@@ -142,7 +140,7 @@ def _norms(
         lines = [f"x = {pad.format(whole(pads))}"] if pad and any(map(any, pads)) else []
         power = (_SIGNED if a.signed else _POWERS)[a.p].format(x="x", **functions)
         total = pool(question).format(power)
-        roots = {1: "{}", 2: f"{functions['root']}({{}})", 3: root}
+        roots = {1: "{}", 2: f"{functions['root']}({{}})", 3: "({}) ** (1 / 3)"}
         return stated(question, *lines, f"y = {roots[a.p].format(total)}", remark=remark)
 
     return write
@@ -151,13 +149,13 @@ def _norms(
 def _keras_pool(question: Question) -> str:
     a = question.attributes
     layer = called("layers.AveragePooling2D", each(a.window), strides=(each(a.stride), each(a.window)))
-    return f"({layer}({{}}) * {math.prod(a.window)})"
+    return f"{layer}({{}}) * {math.prod(a.window)}"
 
 
 def _tf_pool(question: Question) -> str:
     a = question.attributes
     tail = called("", Name("{}"), each(a.window), each(a.stride), "VALID")
-    return f"(tf.nn.avg_pool2d{tail} * {math.prod(a.window)})"
+    return f"tf.nn.avg_pool2d{tail} * {math.prod(a.window)}"
 
 
 def _jax_pool(question: Question) -> str:
@@ -166,7 +164,7 @@ def _jax_pool(question: Question) -> str:
     return f"lax.reduce_window({{}}, 0.0, lax.add, {(1, *a.window, 1)}, {(1, *a.stride, 1)}, {padding})"
 
 
-# Unpooling -----------------------------------------------------------------------------------------------------------
+# Unpooling ----------------------------------------------------------------------------------------------------------
 
 
 def _torch_unpool(question: Question) -> Written | Unwritten:
@@ -186,16 +184,16 @@ def _torch_unpool(question: Question) -> Written | Unwritten:
 
 def _scattered(question: Question, segment: str, reshape: str, arange: str, lacking: str) -> Written:
     """Numbers added up in their places of all images, one after the other."""
-    a, (batch, *_, channels) = question.attributes, question.first
+    a, channels = question.attributes, question.first[-1]
     image = math.prod(a.size) * channels
     lines = []
     if a.indexed == "plane":
         lines.append(f"indices = indices * {channels} + {arange.format(channels)}")
-    first = reshape.format(f"{arange.format(batch)} * {image}", "(-1, 1, 1, 1)")
+    first = reshape.format(f"{arange.format('x.shape[0]')} * {image}", "(-1, 1, 1, 1)")
     lines += [
         f"places = {reshape.format(f'indices + {first}', '(-1,)')}",
-        f"y = {segment.format(reshape.format('x', '(-1,)'), 'places', batch * image)}",
-        f"y = {reshape.format('y', (batch, *a.size, channels))}",
+        f"y = {segment.format(reshape.format('x', '(-1,)'), 'places', f'x.shape[0] * {image}')}",
+        f"y = {reshape.format('y', (-1, *a.size, channels))}",
     ]
     return stated(question, *lines, remark=lacking)
 

@@ -193,6 +193,8 @@ def _moved(question: Question, x: NDArray[Any]) -> NDArray[Any]:
         cropping = question.attributes.cropping
         kept = (slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], cropping, strict=True))
         return x[(slice(None), *kept)]
+    if question.operator == "spread":
+        return x.reshape(len(x), *question.attributes.sizes, x.shape[-1])
     if question.operator == "flatten_channels_first":
         return np.moveaxis(x, -1, 1).reshape(len(x), -1)
     return x

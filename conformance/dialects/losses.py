@@ -47,7 +47,13 @@ def _torch(name: str, *operands: str) -> Writer:
 
 
 def _keras(
-    name: str, question: Question, truth: str, prediction: str, weights: str = "", **settings: tuple[object, object]
+    name: str,
+    question: Question,
+    truth: str,
+    prediction: str,
+    weights: str = "",
+    /,
+    **settings: tuple[object, object],
 ) -> str:
     reduction = (_KERAS[question.attributes.reduction], "sum_over_batch_size")
     more = f", sample_weight={weights}" if weights else ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from conformance.dialects.model import Question, Writer, Written
+from conformance.dialects.model import Question, Unwritten, Writer, Written
 from conformance.dialects.source import Name, called, rest
 from conformance.dialects.statements import stated
 
@@ -120,7 +120,7 @@ def _momentum(remark: str) -> Writer:
     return write
 
 
-def _torch_momentum(question: Question) -> Written:
+def _torch_momentum(question: Question) -> Written | Unwritten:
     a = question.attributes
     if a.velocity_of == "steps":
         return _momentum("torch's SGD keeps a velocity of gradients")(question)
@@ -144,7 +144,7 @@ def _torch_momentum(question: Question) -> Written:
 
 
 def _keras_momentum(keras: str) -> Writer:
-    def write(question: Question) -> Written:
+    def write(question: Question) -> Written | Unwritten:
         a = question.attributes
         if a.velocity_of == "gradients":
             return _momentum("Keras's SGD keeps a velocity of steps")(question)
@@ -269,7 +269,7 @@ def _slots(question: Question, slots: Mapping[str, str]) -> dict[str, str]:
     return {name: slot for name, slot in slots.items() if name in question.shapes}
 
 
-def _torch_rmsprop(question: Question) -> Written:
+def _torch_rmsprop(question: Question) -> Written | Unwritten:
     a = question.attributes
     if a.epsilon_inside or ("velocity" in question.shapes and a.velocity_of == "steps"):
         remark = "torch's RMSprop adds eps outside the root, and keeps a velocity of gradients"
@@ -286,7 +286,7 @@ def _torch_rmsprop(question: Question) -> Written:
 
 
 def _keras_rmsprop(keras: str, root: str) -> Writer:
-    def write(question: Question) -> Written:
+    def write(question: Question) -> Written | Unwritten:
         a = question.attributes
         if not a.epsilon_inside or ("velocity" in question.shapes and a.velocity_of == "gradients"):
             remark = "Keras's RMSprop adds epsilon inside the root, and keeps a velocity of steps"
@@ -321,7 +321,7 @@ def _adagrad(root: str, remark: str) -> Writer:
     return write
 
 
-def _torch_adagrad(question: Question) -> Written:
+def _torch_adagrad(question: Question) -> Written | Unwritten:
     a = question.attributes
     if a.epsilon_inside:
         return _adagrad("torch.sqrt", "torch's Adagrad adds eps outside the root")(question)
@@ -334,7 +334,7 @@ def _torch_adagrad(question: Question) -> Written:
 
 
 def _keras_adagrad(keras: str, root: str) -> Writer:
-    def write(question: Question) -> Written:
+    def write(question: Question) -> Written | Unwritten:
         a = question.attributes
         if not a.epsilon_inside:
             return _adagrad(root, "Keras's Adagrad adds epsilon inside the root")(question)

@@ -362,36 +362,50 @@ def _resize(question: Question) -> Written | Unwritten:
         own = a.cover == "share" if a.method == "area" else a.edge == "renormalize" and a.coefficient == -0.5
         if not own:
             return Unwritten(why="tf.image.resize weighs by shares, and renormalizes weights of -0.5 that it widens")
-        return _resized(question, {"linear": "bilinear", "cubic": "bicubic", "area": "area"}[a.method])
+        method = {"linear": "bilinear", "cubic": "bicubic", "area": "area"}[a.method]
+        more: dict[str, tuple[object, object]] = {"antialias": (a.antialias, False)}
+        return _resized(question, "tf.image.resize", method=(method, "bilinear"), **more)
     if a.method == "cubic":
         return Unwritten(
             why="tf.image.resize reads its cubic weights from a table, which is no cubic kernel to the last bits"
         )
+    # Looking elsewhere than at the centres of pixels is left to TensorFlow 1's functions.
+    coordinates = a.coordinates
     if a.method == "nearest":
-        taken, own = (
+        taken, *own = (
             [nearest_places(n, m, *how) for n, m in zip(sizes, a.size, strict=True)]
-            for how in ((a.coordinates, a.rounding), ("half_pixel", "half_up"))
+            for how in ((a.coordinates, a.rounding), *_NEAREST.values())
         )
-        fits = taken == own
-    else:
-        fits = a.coordinates == "half_pixel"
+        if taken not in own:
+            return Unwritten(why="TensorFlow takes other nearest elements, in any of its ways")
+        coordinates = list(_NEAREST)[own.index(taken)]
     method = {"nearest": "nearest", "linear": "bilinear"}[a.method]
-    if not fits:
-        return Unwritten(why=f"tf.image.resize is {method} by the centres of pixels alone")
-    return _resized(question, method)
+    if coordinates == "half_pixel":
+        return _resized(question, "tf.image.resize", method=(method, "bilinear"))
+    name = {"nearest": "resize_nearest_neighbor", "linear": "resize_bilinear"}[a.method]
+    return _resized(question, f"tf.compat.v1.image.{name}", align_corners=(coordinates == "align_corners", False))
 
 
-def _resized(question: Question, method: str) -> Written:
-    """By `tf.image.resize`, which takes images of two axes: others are laid so that their further axes stay."""
+# How TensorFlow finds the nearest elements: by `tf.image.resize`, and by the functions that it had before.
+_NEAREST: Final = {
+    "half_pixel": ("half_pixel", "half_up"),
+    "asymmetric": ("asymmetric", "floor"),
+    "align_corners": ("align_corners", "half_up"),
+}
+
+
+def _resized(question: Question, name: str, **settings: tuple[object, object]) -> Written:
+    """By a function of images of two axes: others are laid so that their further axes stay."""
     a, sizes, channels = question.attributes, question.shapes["x"][1:-1], question.shapes["x"][-1]
 
-    def call(name: str, size: tuple[int, ...]) -> str:
-        more: dict[str, tuple[object, object]] = {"method": (method, "bilinear"), "antialias": (a.antialias, False)}
-        return called("tf.image.resize", Name(name), size, **more)
+    def call(array: str, size: tuple[int, ...]) -> str:
+        return called(name, Name(array), size, **settings)
 
+    own = name == "tf.image.resize"
+    remark = "" if own else "tf.image.resize looks at the centres of pixels alone, TensorFlow 1's function does not"
     if len(sizes) == 2:
-        return _written(question, f"y = {call('x', a.size)}")
-    remark = "tf.image.resize takes images of two axes"
+        return _written(question, f"y = {call('x', a.size)}", remark=remark)
+    remark = remark or "tf.image.resize takes images of two axes"
     if len(sizes) == 1:
         return _written(question, f"y = {call('x[:, :, None]', (*a.size, 1))}[:, :, 0]", remark=remark)
     (slices, *sides), pixels = sizes, math.prod(sizes[1:])

@@ -58,6 +58,7 @@ class Rehearsed:
         missing: the module that is not installed, so that nothing ran.
         refused: what the framework raised.
         no_gradients: why the framework gave none of them, though it was asked.
+        drawn: the arrays are samples, held to the law that is asked.
         comparisons: every array against the reference.
         arrays: what the framework gave for the first data set: `output`, `gradient x`, ...
     """
@@ -66,6 +67,7 @@ class Rehearsed:
     missing: str = ""
     refused: str = ""
     no_gradients: str = ""
+    drawn: bool = False
     comparisons: tuple[Comparison, ...] = ()
     arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
@@ -88,7 +90,9 @@ class Rehearsed:
         worst = self.worst
         if worst is None:
             told = "outputs and gradients agree with the reference"
-            if self.no_gradients:
+            if self.drawn:
+                told = "two draws have the law that is asked, and are independent"
+            elif self.no_gradients:
                 told = f"outputs agree with the reference; no gradients: {self.no_gradients}"
             elif all(comparison.check == "outputs" for comparison in self.comparisons):
                 told = "outputs agree with the reference"
@@ -319,7 +323,13 @@ def _judged(folder: Path, place: int, question: Question, jobs: Sequence[Job], v
         for name, expectation in expected.gradients.items():
             if (got := found.get(f"gradient {name}")) is not None:
                 comparisons.append(compare(name, "gradients", job.data, _tensor(got), expectation, "float32"))
-    return Rehearsed(versions=versions, no_gradients=no_gradients, comparisons=tuple(comparisons), arrays=arrays)
+    return Rehearsed(
+        versions=versions,
+        no_gradients=no_gradients,
+        drawn=question.contract.random,
+        comparisons=tuple(comparisons),
+        arrays=arrays,
+    )
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:

@@ -1,13 +1,11 @@
 """Dropout: with a mask that is given, and as the layer that draws its own, in training alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from conformance.dialects.model import Question, Unwritten, Weight, Written
+from conformance.dialects.model import Question, Unwritten, Weight, Writer, Written
 from conformance.dialects.source import called, rest
-
-Writer = Callable[[Question], Written | Unwritten]
 
 
 def _masked(line: str, layer: str) -> Writer:

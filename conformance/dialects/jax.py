@@ -6,9 +6,10 @@ from typing import Final
 
 from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, covering_pads, extent, nearest_places, resolve_pads, transposed_crop
-from conformance.dialects import dropout, losses
+from conformance.dialects import arrays, backward, draws, dropout, losses, patches, signals, updates, windows
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.source import Name, called, rest
+from conformance.dialects.statements import plain_script
 
 _ELEMENTWISE: Final[Mapping[str, str]] = {
     "relu": "jax.nn.relu(x)",
@@ -160,6 +161,37 @@ def _max_pool(question: Question) -> Written:
         window_dilation=((1, *a.dilation, 1), ones),
     )
     return _written(question, f"y = {call}", remark="what ceil_mode takes more is padded" if a.ceil_mode else "")
+
+
+# What the places of a window's elements count, by the shape of all of them.
+_PLACES: Final[Mapping[str, str]] = {
+    "plane": "jnp.arange({plane}).reshape(1, {sizes}, 1)",
+    "image": "jnp.arange({image}).reshape(1, {sizes}, {channels})",
+    "images": "jnp.arange(x.size).reshape(x.shape)",
+    "planes": "jnp.moveaxis(jnp.arange(x.size).reshape(-1, {channels}, {sizes}), 1, -1)",
+}
+
+
+def _indexed_pool(question: Question) -> Written | Unwritten:
+    a, (_, *sizes, channels) = question.attributes, question.shapes["x"]
+    if a.indexed not in _PLACES:
+        return Unwritten(why="places are written row after row, as JAX's arrays lie")
+    maxima, plane = _max_pool(question), math.prod(sizes)
+    places = _PLACES[a.indexed].format(
+        plane=plane, image=plane * channels, channels=channels, sizes=", ".join(map(str, sizes))
+    )
+    (call,) = maxima.lines
+    windows = call.removeprefix("y = lax.reduce_window(x, -jnp.inf, lax.max, ")
+    return _written(
+        question,
+        *maxima.lines,
+        f"places = jnp.broadcast_to({places}, x.shape)",
+        "def first(a, b):",
+        "    wins = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]))",
+        "    return jnp.where(wins, b[0], a[0]), jnp.where(wins, b[1], a[1])",
+        f"_, indices = lax.reduce_window((lax.stop_gradient(x), places), (-jnp.inf, x.size), first, {windows}",
+        remark="JAX's windows tell no indices: they are taken along, and the first of equal maxima wins",
+    )
 
 
 def _average_pool(question: Question) -> Written:
@@ -363,8 +395,18 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,
+    "spread": lambda question: _written(question, f"y = x.reshape{(-1, *question.output[1:])}"),
+    **{f"max_pool{rank}d_with_indices": _indexed_pool for rank in (1, 2, 3)},
+    "fold": patches.folded("jax", "jnp.reshape(jnp.eye({}), {})", "JAX has no fold", _conv_transpose),
     **losses.JAX,
     **dropout.JAX,
+    **arrays.JAX,
+    **windows.JAX,
+    **patches.JAX,
+    **signals.JAX,
+    **backward.JAX,
+    **updates.JAX,
+    **draws.JAX,
 }
 
 PRELUDE: Final = ("import jax", "import jax.numpy as jnp", "from jax import lax")
@@ -375,8 +417,9 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
 
     Gradients are there where the output has its cotangent's shape.
     """
-    names = tuple(question.shapes)
-    sources = [name for name in names if question.contract.operand(name).differentiable]
+    if not question.learned:
+        return plain_script(written, question, "jax")
+    names, sources = tuple(question.shapes), question.learned
     wanted, kept = ", ".join(sources), ", ".join(f"{name}={name}" for name in sources)
     state = f"dict({', '.join(f'{name}={name}' for name in question.contract.state)})"
     lines = [
@@ -385,12 +428,12 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
         f"def forward({', '.join(f'{name}={name}' for name in names)}):",
         *(f"    {line}" for line in written.lines),
         f"    return y, {state}",
-        "y, state = forward()",
-        'found = {name: np.asarray(value) for name, value in {"output": y, **state}.items()}',
+        "output, state = forward()",
+        'found = {name: np.asarray(value) for name, value in {"output": output, **state}.items()}',
         'pulled = jnp.asarray(given["cotangent"])',
         "try:",
         f"    _, pull, _ = jax.vjp(lambda {wanted}: forward({kept}), {wanted}, has_aux=True)",
-        "    gradients = pull(pulled) if y.shape == pulled.shape else ()",
+        "    gradients = pull(pulled) if output.shape == pulled.shape else ()",
         "except NotImplementedError as error:  # some of JAX's functions have no gradient",
         "    gradients = ()",
         '    found["no gradients"] = np.array(f"{type(error).__name__}: {error}")',

@@ -6,7 +6,7 @@ from typing import Final
 from conformance.case.families.arrays import additions, cuts
 from conformance.case.families.convolution import settled
 from conformance.case.geometry import extent, nearest_places, resolve_pads, transposed_crop
-from conformance.dialects import dropout, losses
+from conformance.dialects import arrays, draws, dropout, losses, patches, signals, updates, windows
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.moves import Reshape, back, moved
 from conformance.dialects.source import called, each
@@ -395,13 +395,24 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "pad": _pad,
     **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "crop": _crop,
+    "spread": lambda question: Written(lines=(called("layers.Reshape", question.output[1:]),)),
     "flatten_channels_first": _flatten_channels_first,
     "identity": lambda question: Written(lines=("layers.Identity()",)),
     **losses.KERAS,
     **dropout.KERAS,
+    **arrays.KERAS,
+    **windows.KERAS,
+    **patches.KERAS,
+    **signals.KERAS,
+    **updates.KERAS,
+    **draws.KERAS,
 }
 
-PRELUDE: Final = ("import tensorflow as tf", "from keras import layers, losses, ops")
+PRELUDE: Final = (
+    "import tensorflow as tf",
+    "import keras",
+    "from keras import initializers, layers, losses, ops, optimizers",
+)
 
 
 def script(written: Written, question: Question) -> tuple[str, ...]:

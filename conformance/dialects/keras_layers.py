@@ -13,7 +13,7 @@ from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool
 from conformance.case.geometry import Padding, extent
 from conformance.case.model import Shape
-from conformance.dialects import loss_layers
+from conformance.dialects import loss_layers, window_layers
 from conformance.dialects.model import Crop, Drop, Question, Step, Weight
 from conformance.dialects.moves import Reshape
 from conformance.dialects.source import REQUIRED, Call, Grammar, Signature
@@ -165,6 +165,7 @@ GRAMMAR: Final = Grammar(
         "UpSampling3D": {"size": 2, "data_format": None},
         "UpSampling2D": {"size": 2, "data_format": None, "interpolation": "nearest"},
         **loss_layers.KERAS_SIGNATURES,
+        **window_layers.KERAS_SIGNATURES,
     },
 )
 
@@ -576,4 +577,5 @@ _READERS: Final[Mapping[str, Read]] = {
     **{f"Cropping{rank}D": _crop for rank in _RANKS},
     **{f"UpSampling{rank}D": _upsample for rank in (1, 2, 3)},
     **loss_layers.KERAS,
+    **window_layers.KERAS,
 }

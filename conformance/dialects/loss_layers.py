@@ -1,6 +1,6 @@
 """Losses of `torch.nn` and `keras.losses`, read: what they ask of predictions of a shape.
 
-Weights are arrays, which nobody writes into a call; losses that have some are refused.
+Weights are arrays, which a call names.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from conformance.case.contract import require
 from conformance.case.families.losses import CrossEntropy, DenseCrossEntropy, Divergence, Loss, Reduction
 from conformance.case.model import Shape
 from conformance.dialects.model import Question, Step
-from conformance.dialects.source import Call, Signature
+from conformance.dialects.source import NAMED, Call, Signature
 
 Read = Callable[[Call, Shape], Step]
 
@@ -27,14 +27,14 @@ _NOTHING: Final = -100
 TORCH_SIGNATURES: Final[Mapping[str, Signature]] = MappingProxyType(
     {
         "CrossEntropyLoss": {
-            "weight": None,
+            "weight": NAMED,
             "size_average": None,
             "ignore_index": _NOTHING,
             "reduce": None,
             "reduction": "mean",
             "label_smoothing": 0.0,
         },
-        "BCEWithLogitsLoss": {"weight": None, **_OLD, **_REDUCED, "pos_weight": None},
+        "BCEWithLogitsLoss": {"weight": NAMED, **_OLD, **_REDUCED, "pos_weight": NAMED},
         "KLDivLoss": {**_OLD, **_REDUCED, "log_target": False},
         "MSELoss": {**_OLD, **_REDUCED},
     }
@@ -65,7 +65,6 @@ def _reduction(call: Call) -> Reduction:
 
 
 def _torch_cross_entropy(call: Call, x: Shape) -> Step:
-    call.only("weight", None)
     ignored = call.arguments["ignore_index"]
     if not isinstance(ignored, int):
         raise call.fault(f"ignore_index must be an integer, got {ignored!r}")
@@ -74,13 +73,15 @@ def _torch_cross_entropy(call: Call, x: Shape) -> Step:
         smoothing=call.number("label_smoothing"),
         ignored=None if ignored == _NOTHING else ignored,
     )
-    return _step(call, "softmax_cross_entropy", attributes, logits=x, labels=_rows(call, x))
+    weights = {"weights": x[1:]} if call.given("weight") else {}
+    return _step(call, "softmax_cross_entropy", attributes, logits=x, labels=_rows(call, x), **weights)
 
 
 def _torch_binary(call: Call, x: Shape) -> Step:
-    call.only("weight", None)
-    call.only("pos_weight", None)
-    return _step(call, "binary_cross_entropy", Loss(reduction=_reduction(call)), logits=x, labels=x)
+    weights = {"weights": x} if call.given("weight") else {}
+    if call.given("pos_weight"):
+        weights["positive_weights"] = x[-1:]
+    return _step(call, "binary_cross_entropy", Loss(reduction=_reduction(call)), logits=x, labels=x, **weights)
 
 
 def _torch_divergence(call: Call, x: Shape) -> Step:

@@ -1,8 +1,8 @@
 """Questions without numbers, and how a framework says them."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -27,6 +27,13 @@ class Drop:
     channels: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """The spatial sizes over which the same pixels, row after row, are laid anew."""
+
+    sizes: tuple[int, ...]
+
+
 def crop_shapes(attributes: Crop, shapes: Shapes) -> dict[str, Shape]:
     """(batch, *spatial, channels) without the elements at the ends."""
     x, cropping = shapes["x"], attributes.cropping
@@ -46,6 +53,17 @@ def flat_shapes(attributes: NoAttributes, shapes: Shapes) -> dict[str, Shape]:
     return {"output": (x[0], math.prod(x[1:]))}
 
 
+def spread_shapes(attributes: Spread, shapes: Shapes) -> dict[str, Shape]:
+    """(batch, *spatial, channels) with other spatial axes that have as many pixels."""
+    x, sizes = shapes["x"], attributes.sizes
+    require(len(x) > 2, f"x must have a spatial axis at least, got shape {x}")
+    require(
+        math.prod(sizes) == math.prod(x[1:-1]),
+        f"{'x'.join(map(str, sizes))} are {math.prod(sizes)} windows, and the data has {math.prod(x[1:-1])}",
+    )
+    return {"output": (x[0], *sizes, x[-1])}
+
+
 # Layers that people write and the harness does not ask: what they do to shapes is known, numbers are not judged.
 BESIDE: Final[Mapping[str, Operator]] = MappingProxyType(
     {
@@ -53,11 +71,17 @@ BESIDE: Final[Mapping[str, Operator]] = MappingProxyType(
         "flatten_channels_first": Operator(
             name="flatten_channels_first", attributes=NoAttributes, operands=(X,), shapes=flat_shapes, linear=True
         ),
+        "spread": Operator(name="spread", attributes=Spread, operands=(X,), shapes=spread_shapes, linear=True),
         # As it is at inference: what it draws in training is not judged.
         "drop": Operator(name="drop", attributes=Drop, operands=(X,), shapes=same_shape, linear=True),
         "identity": Operator(name="identity", attributes=NoAttributes, operands=(X,), shapes=same_shape, linear=True),
     }
 )
+
+
+def batched(contract: Operator) -> bool:
+    """Whether the first axis of what an operator is asked of counts images or rows: signals and kernels have none."""
+    return contract.operands[0].name in ("x", "logits") and contract.name not in ("convolve", "correlate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +109,17 @@ class Question:
 
     @property
     def output(self) -> Shape:
-        """The output's shape.
+        """The first output's shape.
 
         Raises:
             ImpossibleShape: if there is none.
         """
-        return self.contract.shapes(self.attributes, self.shapes)["output"]
+        return self.contract.shapes(self.attributes, self.shapes)[self.contract.outputs[0]]
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The operands that gradients are asked for."""
+        return tuple(name for name in self.shapes if self.contract.operand(name).differentiable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +138,20 @@ class Written:
 
     Attributes:
         lines: layers in their order, where the framework's dialect is made of layers; else statements, from `x` and
-            the other operands' names to `y`.
+            the other operands' names to `y`, or to the outputs' names where none is `output`. Of what is drawn the
+            first line sets the seed, and the others draw.
         weights: where the operands beside `x` go.
         remark: why it takes more than the framework's own option; empty where it does not.
         statements: the lines are statements, though the dialect is made of layers.
+        lies: how operands and the output lie in statements of a framework that has channels first, where they are no
+            images.
     """
 
     lines: tuple[str, ...]
     weights: tuple[Weight, ...] = ()
     remark: str = ""
     statements: bool = False
+    lies: Mapping[str, Moves] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +159,9 @@ class Unwritten:
     """A question that the framework's dialect has no call for."""
 
     why: str
+
+
+Writer = Callable[[Question], Written | Unwritten]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,13 @@ class Required:
     """Stands for a parameter that has no default."""
 
 
+class Named:
+    """Stands for a parameter that is an array, told by its name; None if it is left out."""
+
+
 REQUIRED: Final = Required()
-Signature = Mapping[str, Value | Required]
+NAMED: Final = Named()
+Signature = Mapping[str, Value | Required | Named]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,17 @@ class Call:
             several = f", or {rank} of them" if rank > 1 else ""
             raise self.fault(f"{name} must be an integer of at least {least}{several}, got {value!r}")
         return tuple(numbers)
+
+    def given(self, name: str) -> bool:
+        """Whether an argument that is an array is there.
+
+        Raises:
+            UnreadableLayer: if it is neither None nor a name.
+        """
+        value = self.arguments[name]
+        if value is not None and not isinstance(value, str):
+            raise self.fault(f"{name} is read as None or an array's name, got {value!r}")
+        return value is not None
 
     def only(self, name: str, *allowed: Value) -> None:
         """Refuses an argument whose other values this harness does not read.
@@ -208,7 +224,7 @@ def read_call(grammar: Grammar, node: ast.expr, whole: str) -> Call:
         if place >= len(order):
             most = f"at most {len(order)} arguments ({', '.join(order)})" if order else "no arguments"
             raise UnreadableLayer(whole, argument.col_offset + 1, f"{layer} takes {most}, got {len(node.args)}")
-        bound[order[place]] = _literal(argument, whole, f"{layer}: {order[place]}")
+        bound[order[place]] = _argument(argument, signature[order[place]], whole, f"{layer}: {order[place]}")
     for keyword in node.keywords:
         at = keyword.col_offset + 1
         if keyword.arg is None:
@@ -216,7 +232,7 @@ def read_call(grammar: Grammar, node: ast.expr, whole: str) -> Call:
         if keyword.arg in bound:
             raise UnreadableLayer(whole, at, f"{layer}: {keyword.arg} is given twice")
         if keyword.arg in signature:
-            bound[keyword.arg] = _literal(keyword.value, whole, f"{layer}: {keyword.arg}")
+            bound[keyword.arg] = _argument(keyword.value, signature[keyword.arg], whole, f"{layer}: {keyword.arg}")
         elif keyword.arg not in grammar.unread:
             options = ", ".join(signature) or "none"
             hint = did_you_mean(keyword.arg, signature)
@@ -225,9 +241,15 @@ def read_call(grammar: Grammar, node: ast.expr, whole: str) -> Call:
         if name not in bound and isinstance(default, Required):
             raise UnreadableLayer(whole, column, f"{layer} needs {name}; it takes {', '.join(signature)}")
         if name not in bound and not isinstance(default, Required):
-            bound[name] = default
+            bound[name] = None if isinstance(default, Named) else default
     text = ast.get_source_segment(whole, node) or layer
     return Call(layer=layer, arguments=bound, text=text, whole=whole, column=column)
+
+
+def _argument(node: ast.expr, default: Value | Required | Named, whole: str, what: str) -> Value:
+    """A literal; where an array is taken, its name."""
+    named = dotted(node) if isinstance(default, Named) else ""
+    return named or _literal(node, whole, what)
 
 
 def _literal(node: ast.expr, whole: str, what: str) -> Value:

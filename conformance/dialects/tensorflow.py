@@ -6,9 +6,10 @@ from typing import Final
 
 from conformance.case.families.convolution import settled
 from conformance.case.geometry import Pads, covering_pads, extent, nearest_places, resolve_pads, transposed_crop
-from conformance.dialects import dropout, losses
+from conformance.dialects import arrays, backward, draws, dropout, losses, patches, signals, updates, windows
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.source import Name, called, each, rest
+from conformance.dialects.statements import plain_script
 
 _ELEMENTWISE: Final[Mapping[str, tuple[str, ...]]] = {
     "relu": ("y = tf.nn.relu(x)",),
@@ -293,20 +294,28 @@ def _batch_norm_training(question: Question) -> Written:
 
 
 def _indexed_pool(question: Question) -> Written | Unwritten:
-    a = question.attributes
-    if a.indexed not in ("image", "images"):
+    a, channels = question.attributes, question.shapes["x"][-1]
+    if a.indexed not in ("image", "images", "plane"):
         return Unwritten(why="TensorFlow's indices count pixels with their channels (image, images)")
     if a.padding not in ("same", "valid") or a.ceil_mode or set(a.dilation) != {1}:
         return Unwritten(why="tf.nn.max_pool_with_argmax has SAME and VALID alone, and no dilation")
+    flat = len(a.window) == 1
     call = called(
         "tf.nn.max_pool_with_argmax",
-        _X,
-        each(a.window),
-        each(a.stride),
+        Name("x[:, None]" if flat else "x"),
+        (1, *a.window) if flat else each(a.window),
+        (1, *a.stride) if flat else each(a.stride),
         a.padding.upper(),
         include_batch_in_index=(a.indexed == "images", False),
     )
-    return _written(question, f"y, indices = {call}")
+    lines, remarks = [f"y, indices = {call}"], []
+    if flat:
+        lines.append("y, indices = y[:, 0], indices[:, 0]")
+        remarks.append("TensorFlow tells the indices of two spatial axes alone")
+    if a.indexed == "plane":
+        lines.append(f"indices = indices // {channels}")
+        remarks.append("TensorFlow's indices count pixels with their channels")
+    return _written(question, *lines, remark="; ".join(remarks))
 
 
 def _affine(question: Question) -> list[str]:
@@ -354,30 +363,61 @@ def _resize(question: Question) -> Written | Unwritten:
         if not own:
             return Unwritten(why="tf.image.resize weighs by shares, and renormalizes weights of -0.5 that it widens")
         method = {"linear": "bilinear", "cubic": "bicubic", "area": "area"}[a.method]
-        call = called("tf.image.resize", _X, a.size, method=(method, "bilinear"), antialias=(a.antialias, False))
-        return _written(question, f"y = {call}")
+        more: dict[str, tuple[object, object]] = {"antialias": (a.antialias, False)}
+        return _resized(question, "tf.image.resize", method=(method, "bilinear"), **more)
     if a.method == "cubic":
         return Unwritten(
             why="tf.image.resize reads its cubic weights from a table, which is no cubic kernel to the last bits"
         )
+    # Looking elsewhere than at the centres of pixels is left to TensorFlow 1's functions.
+    coordinates = a.coordinates
     if a.method == "nearest":
-        taken, own = (
+        taken, *own = (
             [nearest_places(n, m, *how) for n, m in zip(sizes, a.size, strict=True)]
-            for how in ((a.coordinates, a.rounding), ("half_pixel", "half_up"))
+            for how in ((a.coordinates, a.rounding), *_NEAREST.values())
         )
-        fits = taken == own
-    else:
-        fits = a.coordinates == "half_pixel"
+        if taken not in own:
+            return Unwritten(why="TensorFlow takes other nearest elements, in any of its ways")
+        coordinates = list(_NEAREST)[own.index(taken)]
     method = {"nearest": "nearest", "linear": "bilinear"}[a.method]
-    if not fits:
-        return Unwritten(why=f"tf.image.resize is {method} by the centres of pixels alone")
-    return _written(question, f"y = {called('tf.image.resize', _X, a.size, method=(method, 'bilinear'))}")
+    if coordinates == "half_pixel":
+        return _resized(question, "tf.image.resize", method=(method, "bilinear"))
+    name = {"nearest": "resize_nearest_neighbor", "linear": "resize_bilinear"}[a.method]
+    return _resized(question, f"tf.compat.v1.image.{name}", align_corners=(coordinates == "align_corners", False))
 
 
-def _blocks(question: Question) -> Written | Unwritten:
-    if question.attributes.order != "dcr":
-        return Unwritten(why="TensorFlow keeps the channels of one pixel together (dcr), PyTorch's order has no call")
-    return _written(question, f"y = {called(f'tf.nn.{question.operator}', _X, question.attributes.block)}")
+# How TensorFlow finds the nearest elements: by `tf.image.resize`, and by the functions that it had before.
+_NEAREST: Final = {
+    "half_pixel": ("half_pixel", "half_up"),
+    "asymmetric": ("asymmetric", "floor"),
+    "align_corners": ("align_corners", "half_up"),
+}
+
+
+def _resized(question: Question, name: str, **settings: tuple[object, object]) -> Written:
+    """By a function of images of two axes: others are laid so that their further axes stay."""
+    a, sizes, channels = question.attributes, question.shapes["x"][1:-1], question.shapes["x"][-1]
+
+    def call(array: str, size: tuple[int, ...]) -> str:
+        return called(name, Name(array), size, **settings)
+
+    own = name == "tf.image.resize"
+    remark = "" if own else "tf.image.resize looks at the centres of pixels alone, TensorFlow 1's function does not"
+    if len(sizes) == 2:
+        return _written(question, f"y = {call('x', a.size)}", remark=remark)
+    remark = remark or "tf.image.resize takes images of two axes"
+    if len(sizes) == 1:
+        return _written(question, f"y = {call('x[:, :, None]', (*a.size, 1))}[:, :, 0]", remark=remark)
+    (slices, *sides), pixels = sizes, math.prod(sizes[1:])
+    return _written(
+        question,
+        f"t = tf.reshape(x, (-1, {slices}, {pixels}, {channels}))",
+        f"t = {call('t', (a.size[0], pixels))}",
+        f"t = tf.reshape(t, (-1, {', '.join(map(str, (*sides, channels)))}))",
+        f"t = {call('t', a.size[1:])}",
+        f"y = tf.reshape(t, (-1, {', '.join(map(str, (*a.size, channels)))}))",
+        remark=f"{remark}: the slices first, then their rows and columns",
+    )
 
 
 def _adaptive(question: Question) -> Written | Unwritten:
@@ -414,16 +454,24 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "prelu": _prelu,
     "batch_norm": _batch_norm,
     "batch_norm_training": _batch_norm_training,
+    "max_pool1d_with_indices": _indexed_pool,
     "max_pool2d_with_indices": _indexed_pool,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "instance_norm": _group_norm,
-    "resize2d": _resize,
-    "depth_to_space": _blocks,
-    "space_to_depth": _blocks,
+    **{f"resize{rank}d": _resize for rank in (1, 2, 3)},
     "crop": _crop,
+    "spread": lambda question: _written(question, f"y = tf.reshape(x, {(-1, *question.output[1:])})"),
+    "fold": patches.folded("tf", "tf.reshape(tf.eye({}), {})", "TensorFlow has no fold", _conv_transpose),
     **losses.TENSORFLOW,
     **dropout.TENSORFLOW,
+    **arrays.TENSORFLOW,
+    **windows.TENSORFLOW,
+    **patches.TENSORFLOW,
+    **signals.TENSORFLOW,
+    **backward.TENSORFLOW,
+    **updates.TENSORFLOW,
+    **draws.TENSORFLOW,
 }
 
 PRELUDE: Final = ("import tensorflow as tf",)
@@ -434,8 +482,9 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
 
     Gradients are there where the output has its cotangent's shape.
     """
-    names = tuple(question.shapes)
-    sources = [name for name in names if question.contract.operand(name).differentiable]
+    if not question.learned:
+        return plain_script(written, question, "tf")
+    names, sources = tuple(question.shapes), question.learned
     lines = [
         *(["training = False"] if question.operator == "drop" else []),
         *(f'{name} = tf.constant(given["{name}"])' for name in names),
@@ -446,8 +495,13 @@ def script(written: Written, question: Question) -> tuple[str, ...]:
         'found = {"output": y.numpy()}',
         *(f'found["{name}"] = {name}.numpy()' for name in question.contract.state),
         'pulled = tf.constant(given["cotangent"])',
-        "if y.shape == pulled.shape:",
-        "    gradients = tape.gradient(y, sources, output_gradients=pulled, unconnected_gradients='zero')",
+        "gradients = ()",
+        "try:",
+        "    if y.shape == pulled.shape:",
+        "        gradients = tape.gradient(y, sources, output_gradients=pulled, unconnected_gradients='zero')",
+        "except LookupError as error:  # some of TensorFlow's own kernels have no gradient",
+        '    found["no gradients"] = np.array(f"{type(error).__name__}: {error}")',
+        f"for name, gradient in zip({sources!r}, gradients):",
+        '    found[f"gradient {name}"] = gradient.numpy()',
     ]
-    lines += [f'    found["gradient {name}"] = gradients[{i}].numpy()' for i, name in enumerate(sources)]
     return tuple(lines)

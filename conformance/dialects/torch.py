@@ -20,7 +20,7 @@ from conformance.case.geometry import (
     window_count,
 )
 from conformance.case.model import Shape
-from conformance.dialects import dropout, losses
+from conformance.dialects import arrays, backward, draws, dropout, losses, patches, signals, updates, windows
 from conformance.dialects.model import Question, Unwritten, Weight, Written
 from conformance.dialects.moves import Transpose, back, channels_first, kernel_first, moved
 from conformance.dialects.source import called, each, rest
@@ -433,7 +433,8 @@ def _blocks(question: Question) -> Written | Unwritten:
     block, up = question.attributes.block, question.operator == "depth_to_space"
     channels = (question.shapes["x"] if not up else question.output)[-1]
     if question.attributes.order == "dcr" and channels > 1:
-        return Unwritten(why="torch keeps the pixels of one channel together (crd), TensorFlow's order has no layer")
+        layer = f"nn.Pixel{'Shuffle' if up else 'Unshuffle'}({{block}})({'x'})"
+        return arrays.blocks("torch", layer, "crd")(question)
     return Written(lines=(f"nn.Pixel{'Shuffle' if up else 'Unshuffle'}({block})",))
 
 
@@ -441,6 +442,12 @@ def _crop(question: Question) -> Written:
     cropping = question.attributes.cropping
     lines = _padded(tuple((-low, -high) for low, high in cropping))
     return Written(lines=tuple(lines) or ("nn.Identity()",), remark="negative pads crop")
+
+
+def _spread(question: Question) -> Written:
+    sizes = question.attributes.sizes
+    flat = [] if len(question.first) == 3 else ["nn.Flatten(2)"]
+    return Written(lines=(*flat, *([f"nn.Unflatten(2, {sizes})"] if len(sizes) > 1 else [])))
 
 
 _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
@@ -471,10 +478,18 @@ _WRITERS: Final[Mapping[str, Callable[[Question], Written | Unwritten]]] = {
     "depth_to_space": _blocks,
     "space_to_depth": _blocks,
     "crop": _crop,
+    "spread": _spread,
     "flatten_channels_first": lambda question: Written(lines=("nn.Flatten()",)),
     "identity": lambda question: Written(lines=("nn.Identity()",)),
     **losses.TORCH,
     **dropout.TORCH,
+    **arrays.TORCH,
+    **windows.TORCH,
+    **patches.TORCH,
+    **signals.TORCH,
+    **backward.TORCH,
+    **updates.TORCH,
+    **draws.TORCH,
 }
 
 PRELUDE: Final = ("import torch", "from torch import nn", "torch.set_num_threads(1)")

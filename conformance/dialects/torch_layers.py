@@ -17,7 +17,7 @@ from conformance.case.families.resizing import Resize
 from conformance.case.families.windows import AdaptivePool
 from conformance.case.geometry import Padding
 from conformance.case.model import Shape
-from conformance.dialects import loss_layers
+from conformance.dialects import loss_layers, window_layers
 from conformance.dialects.model import Crop, Drop, Question, Step, Weight
 from conformance.dialects.moves import Transpose, kernel_first
 from conformance.dialects.source import REQUIRED, Call, Grammar, Signature
@@ -132,6 +132,7 @@ GRAMMAR: Final = Grammar(
         "PixelShuffle": {"upscale_factor": REQUIRED},
         "PixelUnshuffle": {"downscale_factor": REQUIRED},
         **loss_layers.TORCH_SIGNATURES,
+        **window_layers.TORCH_SIGNATURES,
     },
 )
 
@@ -498,4 +499,5 @@ _READERS: Final[Mapping[str, Read]] = {
     "PixelShuffle": _blocks,
     "PixelUnshuffle": _blocks,
     **loss_layers.TORCH,
+    **window_layers.TORCH,
 }

@@ -8,13 +8,15 @@ from typing import Any, Final
 from conformance.case.model import Shape
 from conformance.case.operators import OPERATORS
 from conformance.dialects.chains import Followed, follow
-from conformance.dialects.model import Question
+from conformance.dialects.model import Question, batched
 from conformance.dialects.table import DIALECTS
 from conformance.report.axes import Axis, resolve_axes
 from conformance.report.explanation import explain_axis
 from conformance.run.questions import BATCH, Asked, Spoken, UnclearQuestion, dialects_of, question_of, say, sizes_of
 
 _LINE: Final = "\n"
+# Attributes that are several numbers, and no sizes.
+_LISTS: Final = ("axes", "coefficients")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +148,11 @@ def explain_question(asked: Asked, to: str = "") -> Explanation:
     """
     dialects = dialects_of(to)
     question = question_of(asked)
-    axes = _axes(question)
+    axes, whole = _axes(question), batched(question.contract)
     stage = Stage(
         text=question.operator,
-        given=_told(question.first),
-        output=_told(question.output),
+        given=_told(question.first) if whole else _sizes(question.first),
+        output=_told(question.output) if whole else _sizes(question.output),
         lines=tuple(line for axis in axes for line in explain_axis(axis)),
         axes=(axes,) if axes else (),
     )
@@ -158,8 +160,10 @@ def explain_question(asked: Asked, to: str = "") -> Explanation:
     filled = []
     if rank and asked.channels is None and len(sizes_of(asked.input)) <= rank:
         filled.append(f"{question.shapes['x'][-1]} channels")
-    if asked.filters is None and "b" in question.shapes:
+    if asked.filters is None and "w" in question.shapes and "b" in question.shapes:
         filled.append(f"{question.shapes['b'][0]} filters")
+    if asked.filters is None and question.operator == "matmul":
+        filled.append(f"{question.shapes['y'][-1]} columns of y")
     assumed = " and ".join(filled)
     title = f"{question.operator}{_attributes(question)}" + (f" ({assumed}, as none are given)" if assumed else "")
     return Explanation(title=title, stages=(stage,), calls=tuple(map(_call, say(question, dialects))))
@@ -173,8 +177,9 @@ def _attributes(question: Question) -> str:
     idle = {"stride": {1}, "dilation": {1}, "groups": {1}, "output_padding": {0}, "ceil_mode": {False}}
     idle |= {"output_size": set(), "pad_mode": {"zeros"}}
     told = [
-        f"{name} {_text(value) or value}"
+        f"{name} {value if name in _LISTS else _text(value) or value}"
         for name, value in given.items()
+        if value is not False and value is not None
         if set(value if isinstance(value, tuple) else (value,)) != idle.get(name)
     ]
     return f", {', '.join(told)}" if told else ""
@@ -197,7 +202,11 @@ def _told(shape: Shape, *, first: bool = False) -> str:
     rest = shape[1:]
     if first and len(rest) > 1:
         rest = (rest[-1], *rest[:-1])
-    return "x".join(map(str, rest)) or "a number"
+    return _sizes(rest)
+
+
+def _sizes(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "a number"
 
 
 def explain_chain(text: str, given: str) -> Explanation:

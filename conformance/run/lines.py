@@ -14,7 +14,7 @@ from conformance.case.families.normalization import BatchNormTraining, LayerNorm
 from conformance.case.families.pooling import MaxPool
 from conformance.case.geometry import resolve_pads
 from conformance.case.traces import TracedLayer
-from conformance.dialects.model import Question, Unwritten
+from conformance.dialects.model import Question, Unwritten, Written
 from conformance.dialects.source import called, each
 from conformance.dialects.table import DIALECTS, Dialect
 
@@ -31,7 +31,7 @@ def written(framework: str, layer: TracedLayer) -> str:
     if isinstance(found, Unwritten):
         call = _CALLS.get(framework, {}).get(layer.operator)
         return call(layer) if call is not None else ""
-    return _joined(dialect, layer, found.lines)
+    return _joined(dialect, layer, found)
 
 
 def _question(layer: TracedLayer) -> Question | None:
@@ -48,10 +48,10 @@ def _question(layer: TracedLayer) -> Question | None:
     return Question(operator=operator, attributes=attributes, shapes=shapes)
 
 
-def _joined(dialect: Dialect, layer: TracedLayer, lines: tuple[str, ...]) -> str:
-    if not dialect.layered:
-        return "; ".join(lines)
-    plain = [line.removeprefix("layers.") for line in lines]
+def _joined(dialect: Dialect, layer: TracedLayer, said: Written) -> str:
+    if not dialect.layered or said.statements:
+        return "; ".join(said.lines)
+    plain = [line.removeprefix("layers.") for line in said.lines]
     if dialect.name == "keras" and isinstance(layer.attributes, TransposedConvolution) and "padding=" not in plain[0]:
         # It is the default, but the line that this one replaces most likely says something else.
         plain[0] = f'{plain[0].removesuffix(")")}, padding="valid")'
@@ -59,10 +59,6 @@ def _joined(dialect: Dialect, layer: TracedLayer, lines: tuple[str, ...]) -> str
 
 
 # Calls that are no layers -------------------------------------------------------------------------------------------
-
-
-def _plain(text: str) -> Callable[[TracedLayer], str]:
-    return lambda layer: text
 
 
 def _keras_gelu(layer: TracedLayer) -> str:
@@ -103,15 +99,10 @@ _CALLS: Final[Mapping[str, Mapping[str, Callable[[TracedLayer], Any]]]] = {
     "keras": {
         "gelu": _keras_gelu,
         **{f"max_pool{rank}d": _keras_max_pool for rank in (1, 2, 3)},
-        "add": _plain("Add()"),
-        "multiply": _plain("Multiply()"),
         "batch_norm_training": _keras_batch_norm,
     },
     "torch": {
         "flatten": _torch_flatten,
-        "add": _plain("x + y"),
-        "multiply": _plain("x * y"),
         "batch_norm_training": _torch_batch_norm,
     },
-    "jax": {"add": _plain("y = x + y"), "multiply": _plain("y = x * y")},
 }

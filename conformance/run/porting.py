@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from conformance.dialects.model import Question, Step, Unwritten, Weight, Writte
 from conformance.dialects.moves import after, back, joined, moved
 from conformance.dialects.source import Call, UnreadableLayer
 from conformance.dialects.table import DIALECTS, Dialect
+from conformance.dialects.window_layers import folded_from
 from conformance.errors import ImpossibleShape
 from conformance.formats import Float64
-from conformance.run.questions import BATCH, UnclearQuestion, call_lines, sizes_of
+from conformance.run.questions import BATCH, CHANNELS, UnclearQuestion, call_lines, sizes_of
 from conformance.run.rehearsal import Rehearsed, expected_values, job_of, rehearse_all
 from conformance.verdict.oracle import Accumulators, Expectations, expect
 
@@ -30,12 +31,14 @@ READINGS: Final[Mapping[str, tuple[object, ...]]] = {
     "ceil_mode": (False, True),
     "count_padding": (False, True),
     "approximate": ("none", "tanh"),
-    "order": ("dcr", "crd"),
+    "alpha_of": ("sum", "mean"),
     "coordinates": ("half_pixel", "align_corners", "asymmetric"),
     "rounding": ("half_up", "floor"),
     "coefficient": (-0.5, -0.75),
     "edge": ("renormalize", "clamp"),
 }
+# How channels are counted, of pixels and of windows.
+_ORDERS: Final = (("dcr", "crd"), ("channels_last", "channels_first"))
 # Sizes that no window divides by chance, and that differ from axis to axis.
 _SPATIAL: Final = (11, 13, 9)
 _FEATURES: Final = 6
@@ -209,6 +212,8 @@ def _fitting(call: Call, source: Dialect) -> Shape:
     if call.layer == "LayerNorm" and source.channels_first:
         sizes = _flat(call.arguments["normalized_shape"])
         return (BATCH, *sizes[1:], sizes[0]) if len(sizes) > 1 else (BATCH, *sizes)
+    if call.layer == "Fold":
+        return (BATCH, *folded_from(call, CHANNELS))
     problems = []
     for rank in spatial:
         for times in (1, largest):
@@ -282,10 +287,12 @@ def _readings(question: Question) -> Iterator[Question]:
     attributes = question.attributes
     if question.operator == "pad":
         return
-    names = [field.name for field in fields(attributes) if field.name in READINGS]
-    options = [dict.fromkeys((getattr(attributes, name), *READINGS[name])) for name in names]
+    given = {field.name: getattr(attributes, field.name) for field in fields(attributes)}
+    readings = {**READINGS, "order": next((order for order in _ORDERS if given.get("order") in order), ())}
+    names = [name for name in given if name in readings]
+    options = [dict.fromkeys((given[name], *readings[name])) for name in names]
     for values in itertools.product(*options):
-        given: dict[str, Any] = dict(zip(names, values, strict=True))
+        given = dict(zip(names, values, strict=True))
         if isinstance(given.get("padding"), str) and hasattr(attributes, "output_padding"):
             given |= {"output_padding": (0,) * len(attributes.output_padding), "output_size": ()}
         other = replace(question, attributes=replace(attributes, **given))
@@ -333,13 +340,17 @@ def _ported(
 
 
 def _whole(target: Dialect, written: Sequence[Written]) -> Written:
-    """Several calls as one; statements hand on `y` as the next one's `x`."""
+    """Several calls as one; statements hand on `y` as the next one's `x`, and so do layers among them."""
+    statements = not target.layered or any(one.statements for one in written)
     lines: list[str] = []
     for place, one in enumerate(written):
-        if place and not target.layered:
+        if place and statements:
             lines.append("x = y")
-        lines += one.lines
-    return Written(lines=tuple(lines))
+        if statements and target.layered and not one.statements:
+            lines += [f"y = {line}({'y' if step else 'x'})" for step, line in enumerate(one.lines)]
+        else:
+            lines += one.lines
+    return Written(lines=tuple(lines), statements=statements)
 
 
 def _weights(step: Step, written: Sequence[Written]) -> Iterator[str]:

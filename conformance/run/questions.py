@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from conformance.case.attributes import read_attributes
+from conformance.case.contract import Operand
 from conformance.case.expansion import did_you_mean
+from conformance.case.geometry import resolve_pads, window_count
 from conformance.case.model import Shape
 from conformance.case.operators import OPERATORS
 from conformance.case.yaml12 import Plain
-from conformance.dialects.model import Question, Unwritten, Written
+from conformance.dialects.model import Question, Unwritten, Written, batched
 from conformance.dialects.moves import moved
 from conformance.dialects.table import DIALECTS, Dialect
 from conformance.errors import ConformanceError
@@ -23,8 +25,10 @@ from conformance.run.rehearsal import Rehearsed, rehearse_all
 BATCH: Final = 2
 CHANNELS: Final = 2
 FILTERS: Final = 3
-_PER_CHANNEL: Final = ("mean", "variance", "scale", "offset", "a")
-_LIKE_X: Final = ("mask", "targets")
+_PER_CHANNEL: Final = ("mean", "variance", "scale", "offset", "a", "weights", "positive_weights")
+_LIKE_X: Final = ("mask", "targets", "labels", "indices", "y", "gradient", "m", "v", "velocity")
+# Optional arrays that are there only if they are asked for.
+_SELDOM: Final = ("weights", "positive_weights")
 # As YAML writes them.
 _WORDS: Final = {"true": True, "false": False, "null": None}
 # A longer call is written with one layer a line.
@@ -47,7 +51,7 @@ class Asked:
         padding: a word, a number, one an axis, or `low:high` pairs.
         output_padding: of transposed convolutions.
         groups, channels, filters: numbers; `None` where nothing was said.
-        more: other attributes by name, as Python literals.
+        more: other attributes by name, as Python literals; optional arrays by name, as true or false.
     """
 
     operator: str = "conv2d"
@@ -74,8 +78,7 @@ def question_of(asked: Asked) -> Question:
     if asked.operator not in OPERATORS:
         raise UnclearQuestion(f"there is no operator {asked.operator!r}{did_you_mean(asked.operator, OPERATORS)}")
     contract = OPERATORS[asked.operator]
-    places = any(operand.kind == "integer" and operand.name != "labels" for operand in contract.operands)
-    if asked.operator == "chain" or contract.random or places:
+    if asked.operator == "chain":
         raise UnclearQuestion(f"{asked.operator} is asked in a case alone: conformance list -k {asked.operator}")
     own = dict.fromkeys(contract.attributes.__dataclass_fields__, True)
     given = _attributes(asked, contract.rank, own)
@@ -91,8 +94,9 @@ def question_of(asked: Asked) -> Question:
 
 def _attributes(asked: Asked, rank: int, own: Mapping[str, bool]) -> dict[str, Plain]:
     given: dict[str, Plain] = {}
+    rank = rank or 2  # what slides over its output does so over images
     options = {
-        "window": ("--kernel", asked.kernel if "window" in own else ""),
+        **{name: ("--kernel", asked.kernel if name in own else "") for name in ("window", "kernel")},
         "stride": ("--stride", asked.stride),
         "dilation": ("--dilation", asked.dilation),
         "output_padding": ("--output-padding", asked.output_padding),
@@ -102,12 +106,18 @@ def _attributes(asked: Asked, rank: int, own: Mapping[str, bool]) -> dict[str, P
             given[name] = _numbers(option, text, rank)
     if asked.padding:
         words = ("same", "valid", "same_lower")
-        given["padding"] = asked.padding if asked.padding in words else _pads(asked.padding, rank)
+        axes = len(sizes_of(asked.input)) - 1 if asked.operator == "pad" else rank
+        pads = asked.padding if asked.padding in words else _pads(asked.padding, axes)
+        # Batch and channels are left alone.
+        given["padding"] = ((0, 0), *pads, (0, 0)) if asked.operator == "pad" else pads
     if asked.groups is not None:
         given["groups"] = asked.groups
     if asked.ceil:
         given["ceil_mode"] = True
+    optional = [operand.name for operand in OPERATORS[asked.operator].operands if operand.optional]
     for name, text in (asked.more or {}).items():
+        if name in optional:
+            continue
         try:
             given[name] = _tuples(ast.literal_eval(text))
         except (ValueError, SyntaxError):
@@ -167,7 +177,7 @@ def _shape(asked: Asked, rank: int) -> Shape:
         raise UnclearQuestion("--input is missing: the sizes of the data, as in --input 20x10")
     sizes = sizes_of(asked.input)
     if not rank:
-        return (BATCH, *sizes)
+        return (BATCH, *sizes) if batched(OPERATORS[asked.operator]) else sizes
     if len(sizes) == 1:
         sizes = sizes * rank
     channels = asked.channels if asked.channels is not None else CHANNELS * (asked.groups or 1)
@@ -182,34 +192,60 @@ def _shape(asked: Asked, rank: int) -> Shape:
 
 
 def _operands(asked: Asked, attributes: Any, x: Shape) -> dict[str, Shape]:
-    contract = OPERATORS[asked.operator]
-    names = [operand.name for operand in contract.operands]
-    shapes: dict[str, Shape] = {names[0]: x}
-    if "w" in names and contract.rank:
-        if not asked.kernel:
-            raise UnclearQuestion(f"{asked.operator} needs --kernel, as in --kernel 3 or --kernel 3x2")
-        kernel = _numbers("--kernel", asked.kernel, contract.rank)
-        groups = attributes.groups
-        filters = asked.filters if asked.filters is not None else FILTERS * groups
-        inside = max(x[-1] // groups, 1)
-        transposed = asked.operator.endswith("transpose")
-        shapes["w"] = (*kernel, max(filters // groups, 1), x[-1]) if transposed else (*kernel, inside, filters)
-        shapes["b"] = (filters,)
-    elif asked.operator == "dense":
-        filters = asked.filters if asked.filters is not None else FILTERS
-        shapes |= {"w": (x[-1], filters), "b": (filters,)}
-    elif asked.operator == "layer_norm":
-        normed = tuple(x[axis] for axis in attributes.axes if -len(x) <= axis < len(x))
-        shapes |= {"scale": normed, "offset": normed}
-    else:
-        shapes |= {name: x[-1:] for name in names if name in _PER_CHANNEL}
-        shapes |= {name: x for name in names if name in _LIKE_X}
-        for operand in contract.operands:
-            if operand.name == "labels":
-                shapes["labels"] = x[:1] if operand.kind == "integer" else x
-            elif operand.name not in shapes and not operand.optional:
-                raise UnclearQuestion(f"{asked.operator} takes several arrays; it is asked in a case alone")
+    first, *others = OPERATORS[asked.operator].operands
+    shapes = {first.name: x}
+    for operand in others:
+        if not operand.optional or _given(asked, attributes, operand.name):
+            shapes[operand.name] = _shape_of(operand, asked, attributes, x)
     return shapes
+
+
+def _given(asked: Asked, attributes: Any, name: str) -> bool:
+    """Whether a question has an optional array: as was said, or as most questions do."""
+    text = (asked.more or {}).get(name)
+    if text is None:
+        if asked.operator == "rmsprop":
+            return name == "velocity" and bool(attributes.momentum)
+        return name not in _SELDOM
+    if text.lower() not in ("true", "false"):
+        raise UnclearQuestion(f"{name} is an array, which is there or not: --with {name}=true or false, got {text!r}")
+    return text.lower() == "true"
+
+
+def _shape_of(operand: Operand, asked: Asked, attributes: Any, x: Shape) -> Shape:
+    """The shape of an array beside the first."""
+    name, operator, rank = operand.name, asked.operator, OPERATORS[asked.operator].rank
+    filters = asked.filters if asked.filters is not None else FILTERS * getattr(attributes, "groups", 1)
+    if name == "w" and operator == "dense":
+        return (x[-1], filters)
+    if name == "w" and (rank or operator in ("convolve", "correlate")):
+        if not asked.kernel:
+            raise UnclearQuestion(f"{operator} needs --kernel, as in --kernel 3 or --kernel 3x2")
+        kernel = _numbers("--kernel", asked.kernel, rank or len(x))
+        if not rank:
+            return kernel
+        if operator.endswith("transpose"):
+            return (*kernel, max(filters // attributes.groups, 1), x[-1])
+        return (*kernel, max(x[-1] // attributes.groups, 1), filters)
+    if name == "b":
+        return x[-1:] if operator == "bias_add" else (filters,)
+    if name == "g":
+        pads = resolve_pads(attributes.padding, x[1:-1], attributes.kernel, attributes.stride, attributes.dilation)
+        counts = window_count(x[1:-1], pads, attributes.kernel, attributes.stride, attributes.dilation)
+        return (x[0], *counts, filters)
+    if name == "y" and operator == "matmul":
+        return (*x[:-2], x[-1], filters)
+    if name == "samples":
+        return (x[0], x[-1], 2)
+    if name == "labels" and operand.kind == "integer":
+        return x[:1]
+    if name in ("scale", "offset") and operator == "layer_norm":
+        return tuple(x[axis] for axis in attributes.axes if -len(x) <= axis < len(x))
+    if name in _PER_CHANNEL and operator != "rmsprop" and not (name == "weights" and operator.startswith("binary")):
+        return x[-1:]
+    if name in (*_LIKE_X, *_PER_CHANNEL):
+        return x
+    raise UnclearQuestion(f"{operator} takes several arrays; it is asked in a case alone")
 
 
 def dialects_of(text: str) -> tuple[Dialect, ...]:

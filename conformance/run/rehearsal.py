@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.case.contract import NoAttributes
+from conformance.case.geometry import resolve_pads
 from conformance.case.inputs import Question as Numbers
 from conformance.case.job import Job, Tensor
 from conformance.case.model import Case, DataSet, Fill, Shape, TensorSpec, Values, Where
@@ -28,8 +29,9 @@ from conformance.dialects.model import Question, Written
 from conformance.dialects.table import Dialect
 from conformance.formats import Float64
 from conformance.verdict.compare import compare
-from conformance.verdict.model import Comparison, exactly
+from conformance.verdict.model import Comparison, Reason, exactly
 from conformance.verdict.oracle import Accumulators, Expectations, expect, in_float64
+from conformance.verdict.sampling import compare_samples
 
 # A framework's import takes seconds, a call milliseconds; minutes mean that the machine is out of breath.
 SECONDS: Final = 300.0
@@ -56,6 +58,7 @@ class Rehearsed:
         missing: the module that is not installed, so that nothing ran.
         refused: what the framework raised.
         no_gradients: why the framework gave none of them, though it was asked.
+        drawn: the arrays are samples, held to the law that is asked.
         comparisons: every array against the reference.
         arrays: what the framework gave for the first data set: `output`, `gradient x`, ...
     """
@@ -64,6 +67,7 @@ class Rehearsed:
     missing: str = ""
     refused: str = ""
     no_gradients: str = ""
+    drawn: bool = False
     comparisons: tuple[Comparison, ...] = ()
     arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
@@ -85,11 +89,17 @@ class Rehearsed:
             return f"refused by {self.versions}: {self.refused}"
         worst = self.worst
         if worst is None:
-            if self.no_gradients:
+            told = "outputs and gradients agree with the reference"
+            if self.drawn:
+                told = "two draws have the law that is asked, and are independent"
+            elif self.no_gradients:
                 told = f"outputs agree with the reference; no gradients: {self.no_gradients}"
-                return f"checked with {self.versions}: {told}"
-            return f"checked with {self.versions}: outputs and gradients agree with the reference"
+            elif all(comparison.check == "outputs" for comparison in self.comparisons):
+                told = "outputs agree with the reference"
+            return f"checked with {self.versions}: {told}"
         what = worst.name if worst.check == "outputs" else f"gradient {worst.name}"
+        if worst.reason is Reason.DISTRIBUTION:
+            return f"differs with {self.versions}: {what}: {worst.detail}"
         if worst.got_shape != worst.expected_shape:
             return (
                 f"differs with {self.versions}: {what} has shape {worst.got_shape}, expected {worst.expected_shape}"
@@ -110,6 +120,8 @@ def job_of(question: Question, data: DataSet) -> Job:
     if not question.judged:
         return _moving_job(question)
     contract = question.contract
+    shapes = contract.shapes(question.attributes, question.shapes)
+    pulled = [name for name in shapes if question.learned and name not in contract.state]
     case = Case(
         id=f"{question.operator}/rehearsal",
         operator=question.operator,
@@ -120,7 +132,6 @@ def job_of(question: Question, data: DataSet) -> Job:
         where=_NOWHERE,
     )
     numbers = Numbers(case, data, "float32")
-    shapes = contract.shapes(question.attributes, question.shapes)
     return Job(
         case_id=case.id,
         operator=question.operator,
@@ -129,13 +140,15 @@ def job_of(question: Question, data: DataSet) -> Job:
         layout="native",
         data=data,
         operands=numbers.operands(),
-        cotangents=numbers.cotangents({name: shapes[name] for name in shapes if name not in contract.state}),
+        cotangents=numbers.cotangents({name: shapes[name] for name in pulled}),
     )
 
 
 def _source(question: Question, operand: str) -> Values | Fill | None:
-    """What an operand holds that is not of real numbers: labels, or what dropout keeps."""
+    """What an operand holds that is not of real numbers: labels, places of maxima, or what dropout keeps."""
     kind = question.contract.operand(operand).kind
+    if operand == "indices":
+        return Values(values=_places(question))
     if kind == "integer":
         return Values(values=_labels(question.first, question.attributes.ignored))
     return Fill(kind="mask", keep=question.attributes.keep) if kind == "mask" else None
@@ -147,6 +160,26 @@ def _labels(logits: Shape, ignored: int | None) -> tuple[int, ...]:
     first = classes - 1 if ignored is None else ignored
     counted = [label for label in range(classes) if label != ignored] or [first]
     return (first, *(counted[row % len(counted)] for row in range(rows - 1)))
+
+
+def _places(question: Question) -> tuple[int, ...]:
+    """Where the maxima that were pooled lay: apart from each other, and in their windows if these are told."""
+    a, (batch, *counts, channels) = question.attributes, question.shapes["x"]
+    along = [[place * n // count for place in range(count)] for n, count in zip(a.size, counts, strict=True)]
+    if hasattr(a, "window"):
+        pads = resolve_pads(a.padding, a.size, a.window, a.stride, (1, 1))
+        along = [
+            [min(max(place * s - low, 0), n - 1) for place in range(count)]
+            for n, count, s, (low, _) in zip(a.size, counts, a.stride, pads, strict=True)
+        ]
+    plane = [row * a.size[1] + column for row in along[0] for column in along[1]]
+    image = a.indexed == "image"
+    return tuple(
+        place * channels + channel if image else place
+        for _ in range(batch)
+        for place in plane
+        for channel in range(channels)
+    )
 
 
 def _moving_job(question: Question) -> Job:
@@ -164,6 +197,8 @@ def _moved(question: Question, x: NDArray[Any]) -> NDArray[Any]:
         cropping = question.attributes.cropping
         kept = (slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], cropping, strict=True))
         return x[(slice(None), *kept)]
+    if question.operator == "spread":
+        return x.reshape(len(x), *question.attributes.sizes, x.shape[-1])
     if question.operator == "flatten_channels_first":
         return np.moveaxis(x, -1, 1).reshape(len(x), -1)
     return x
@@ -199,8 +234,9 @@ def rehearse(dialect: Dialect, calls: Sequence[tuple[Written, Question]]) -> tup
         for place, asked in enumerate(jobs):
             for number, job in enumerate(asked):
                 given = {operand: tensor.data for operand, tensor in job.operands.items()}
-                (cotangent,) = (tensor.data for tensor in job.cotangents.values())
-                np.savez(folder / f"{place}-{number}.npz", allow_pickle=False, cotangent=cotangent, **given)
+                for tensor in job.cotangents.values():
+                    given["cotangent"] = tensor.data
+                np.savez(folder / f"{place}-{number}.npz", allow_pickle=False, **given)
         (folder / "calls.py").write_text(_program(dialect, calls, [len(asked) for asked in jobs]), encoding="utf-8")
         died = _run(folder)
         versions = _text(folder / "versions.txt") or dialect.title
@@ -279,17 +315,27 @@ def _judged(folder: Path, place: int, question: Question, jobs: Sequence[Job], v
         no_gradients = no_gradients or " ".join(str(found.pop("no gradients", "")).split())[:TOLD]
         arrays = arrays or found
         expected = _expected(question, job)
+        drawn = {name: _tensor(found[name]) for name in expected.samples if name in found}
+        comparisons += compare_samples("outputs", job.data, drawn, expected.samples, "float32")
         for name, expectation in expected.outputs.items():
             if name in found:
                 comparisons.append(compare(name, "outputs", job.data, _tensor(found[name]), expectation, "float32"))
         for name, expectation in expected.gradients.items():
             if (got := found.get(f"gradient {name}")) is not None:
                 comparisons.append(compare(name, "gradients", job.data, _tensor(got), expectation, "float32"))
-    return Rehearsed(versions=versions, no_gradients=no_gradients, comparisons=tuple(comparisons), arrays=arrays)
+    return Rehearsed(
+        versions=versions,
+        no_gradients=no_gradients,
+        drawn=question.contract.random,
+        comparisons=tuple(comparisons),
+        arrays=arrays,
+    )
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:
-    return Tensor(array.dtype.name, array)
+    # JAX counts places in 32 bits where nobody asks for more.
+    counted = array.astype(np.int64) if array.dtype == np.int32 else array
+    return Tensor(counted.dtype.name, counted)
 
 
 def _text(path: Path) -> str:

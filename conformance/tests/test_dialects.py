@@ -443,7 +443,7 @@ def test_whole_channels_are_dropped_of_images_alone(text: str) -> None:
     ("text", "told"),
     [
         ("losses.CategoricalCrossentropy()", "from_logits=True alone"),
-        ("nn.CrossEntropyLoss(weight=2)", "weight is read as None alone, got 2"),
+        ("nn.CrossEntropyLoss(weight=2)", "weight is read as None or an array's name, got 2"),
         ('losses.BinaryCrossentropy(True, reduction="none")', "reduction is read as 'sum_over_batch_size' alone"),
         ('nn.CrossEntropyLoss(reduction="men")', "Did you mean 'mean'"),
         ("nn.CrossEntropyLoss(ignore_index=None)", "ignore_index must be an integer, got None"),

@@ -56,7 +56,7 @@ class Training:
 
     Attributes:
         id: `training/mnist/<form>`.
-        network: ends in a loss, or in a sum of losses; `x` is a batch of digits, masks and labels come with each step.
+        network: ends in a loss, or a sum of losses; `x` is a batch of digits, masks and labels come with each step.
         parameters: by `layer/operand`.
         constants: operands that stay as they are written, as the share of a loss, by `layer/operand`.
         image: rows, columns and channels of an image as the network sees it.

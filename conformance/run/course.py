@@ -68,9 +68,7 @@ class Course:
     def __init__(self, training: Training, digits: Digits) -> None:
         self.training = training
         seen = training.tested or len(digits.test_labels)
-        self.digits = replace(
-            digits, test_images=digits.test_images[:seen], test_labels=digits.test_labels[:seen]
-        )
+        self.digits = replace(digits, test_images=digits.test_images[:seen], test_labels=digits.test_labels[:seen])
         self._seed = training.seed.encode()
         self.steps_an_epoch = len(digits.train_labels) // training.batch
         whole = training.epochs * self.steps_an_epoch

@@ -148,7 +148,7 @@ def test_a_digit_is_enlarged_by_a_whole_number_and_stands_in_the_middle():
     assert seen[:, 5:61, 9:65].sum() == pytest.approx(seen.sum())
 
 
-# The shipped ones ----------------------------------------------------------------------------------------------------
+# The shipped ones ---------------------------------------------------------------------------------------------------
 
 
 class OneBlockLoosened(learners.GraphTrainer):

@@ -360,8 +360,9 @@ class TrainingKeys(TypedDict, total=False):
     epochs: _Count
     judged_steps: Annotated[int, Field(ge=0), _Says("an integer of at least 0")]
     steps: Annotated[_Count, Field(description="So many steps at most, where an epoch would be long.")]
+    tested: Annotated[_Count, Field(description="So many test images at most, where all would take long.")]
     layers: Annotated[tuple[LayerKeys, ...], Field(min_length=1), _Says("a list of at least one layer")]
-    network: Annotated[str, Field(description="Instead of layers: a network's file beside this one, # and a form.")]
+    network: Annotated[str, Field(description="A network's file beside this one, # and a form; layers come behind.")]
     forms: Required[Annotated[tuple[FormKeys, ...], Field(min_length=1), _Says("a list of at least one form")]]
 
 

@@ -1,7 +1,7 @@
 """Training descriptions: a network, its initial parameters, its optimizer, its data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +9,7 @@ from typing import Any, Final
 from conformance.case.expansion import NAME, did_you_mean, long_form
 from conformance.case.grammar import FormKeys, SeededKeys, TensorKeys, TrainingKeys, check_attributes, check_training
 from conformance.case.loading import read_network, yaml_files
-from conformance.case.model import Initializer, Shape, Tier, Where
+from conformance.case.model import File, Initializer, Shape, TensorSpec, Tier, Values, Where
 from conformance.case.networks import read_networks
 from conformance.case.operators import INPUT, OPERATORS, Chain, operand_of
 from conformance.case.yaml12 import Document, Steps, read
@@ -56,13 +56,16 @@ class Training:
 
     Attributes:
         id: `training/mnist/<form>`.
-        network: ends in a loss; `x` is a batch of digits, masks and labels come with each step.
+        network: ends in a loss, or a sum of losses; `x` is a batch of digits, masks and labels come with each step.
         parameters: by `layer/operand`.
+        constants: operands that stay as they are written, as the share of a loss, by `layer/operand`.
+        image: rows, columns and channels of an image as the network sees it.
         optimizer, optimizer_attributes: an operator that updates.
         batch: images a step; a rest that fills no batch is left out, each epoch another one.
         epochs: how often every image is seen.
         judged_steps: so many steps are captured and judged, the others run free.
         most_steps: so many steps at most; 0 if the epochs are to be finished.
+        tested: so many test images at most; 0 if all of them.
         tier: `full` if it takes long.
         data: the folder of the digits.
         official: the folder's digits are too few for it: trained where the official ones are given alone.
@@ -78,12 +81,15 @@ class Training:
     source: str
     network: Chain
     parameters: Mapping[str, Parameter]
+    constants: Mapping[str, TensorSpec] = field(default_factory=dict)
+    image: Shape = IMAGE
     optimizer: str
     optimizer_attributes: Any
     batch: int
     epochs: int = 1
     judged_steps: int = 20
     most_steps: int = 0
+    tested: int = 0
     tier: Tier = "core"
     data: Path
     official: bool = False
@@ -100,13 +106,33 @@ class Training:
         return tuple(name for name in self.parameters if operand_of("chain", self.network, name).differentiable)
 
 
+def learned_layers(training: Training) -> set[str]:
+    """The parameters that are learned, and the layers whose output they change."""
+    found = set(training.learned)
+    for layer, takes in training.network.wired():
+        own = {f"{layer.name}/{operand.name}" for operand in OPERATORS[layer.operator].operands}
+        if found & {*own, *takes.values()}:
+            found.add(layer.name)
+    return found
+
+
+def losses_of(network: Chain) -> tuple[str, ...]:
+    """The layers that are losses, or made of losses alone: their sum, or one's share of it."""
+    found: list[str] = []
+    for layer, takes in network.wired():
+        of_labels = any(operand.kind == "integer" for operand in OPERATORS[layer.operator].operands)
+        if of_labels or all(source in found for source in takes.values()):
+            found.append(layer.name)
+    return tuple(found)
+
+
 def given_shapes(training: Training) -> dict[str, Shape]:
-    """The shapes of what every step brings: `x`, masks and labels.
+    """The shapes of what every step brings: `x`, masks, labels and constants.
 
     Raises:
         ImpossibleShape: if the layers do not fit each other.
     """
-    x: Shape = (training.batch, *IMAGE)
+    x: Shape = (training.batch, *training.image)
     shapes: dict[str, Shape] = {INPUT: x}
     outputs: dict[str, Shape] = {INPUT: x}
     for layer, takes in training.network.wired():
@@ -119,6 +145,8 @@ def given_shapes(training: Training) -> dict[str, Shape]:
                 own[operand.name] = shapes[name] = first if operand.kind == "mask" else first[:1]
             elif name in training.parameters:
                 own[operand.name] = training.parameters[name].shape
+            elif name in training.constants:
+                own[operand.name] = shapes[name] = training.constants[name].shape
         try:
             outputs[layer.name] = operator.shapes(layer.attributes, own)["output"]
         except ImpossibleShape as error:
@@ -154,6 +182,16 @@ def load_trainings(paths: Sequence[Path]) -> tuple[Training, ...]:
     return tuple(trainings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is trained: the layers, the shapes of their parameters, what stays as it is written, and the image."""
+
+    network: Chain
+    shapes: Mapping[str, Shape]
+    constants: Mapping[str, TensorSpec] = field(default_factory=dict)
+    image: Shape = IMAGE
+
+
 class _Reader:
     """Reads one training file, and collects what is wrong with it."""
 
@@ -178,59 +216,80 @@ class _Reader:
         folder = self.document.path.parent / checked["data"]
         if not folder.is_dir():
             self.note(("data",), f"there is no folder {folder}")
-        if ("layers" in checked) == ("network" in checked):
-            self.note((), "a training has layers, or names a network: give one of them")
+        asked = self._asked(checked)
+        if asked is None or self.problems:
             return []
-        if "network" in checked:
-            network, shapes = self._network(checked["network"])
-        else:
-            network, tensors, problems = read_network(self.document, name, checked["layers"])
-            self.problems += problems
-            shapes = {} if network is None else self._parameters(network, tensors)
-        if network is None:
-            return []
-        if self.problems:
-            return []
-        made = [self._form(n, form, checked, network, shapes, folder) for n, form in enumerate(checked["forms"])]
+        made = [self._form(n, form, checked, asked, folder) for n, form in enumerate(checked["forms"])]
         return [training for training in made if training is not None]
 
-    def _network(self, named: str) -> tuple[Chain | None, dict[str, Shape]]:
-        """A form of a network's file, and the shapes of its parameters."""
+    def _asked(self, checked: TrainingKeys) -> _Asked | None:
+        """The layers that are trained: a network's, those of the file itself, or these behind the network's."""
+        named = self._network(checked["network"]) if "network" in checked else None
+        if "network" in checked and named is None:
+            return None
+        if "layers" not in checked:
+            if named is None:
+                self.note((), "a training has layers, names a network, or adds layers to one: give one of them")
+                return None
+            self._ends_in_loss(named.network, ("network",))
+            return named
+        own, tensors, problems = read_network(self.document, checked["training"], checked["layers"])
+        self.problems += problems
+        if own is None:
+            return None
+        shapes = self._parameters(own, tensors)
+        asked = _Asked(network=own, shapes=shapes)
+        if named is not None:
+            taken = {layer.name for layer in named.network.layers}
+            for n, layer in enumerate(own.layers):
+                if layer.name in taken:
+                    self.note(("layers", n), f"the layer name {layer.name!r} is the network's; names are unique")
+            whole = replace(named.network, layers=(*named.network.layers, *own.layers))
+            asked = replace(named, network=whole, shapes={**named.shapes, **shapes})
+        self._ends_in_loss(asked.network, ("layers", len(own.layers) - 1))
+        return asked
+
+    def _network(self, named: str) -> _Asked | None:
+        """A form of a network's file."""
         file, _, form = named.partition("#")
         path = self.document.path.parent / file
         try:
             networks, _, problems = read_networks(read(path))
         except InvalidCases as error:
             self.note(("network",), f"{file} cannot be read: {error.problems[0].message}")
-            return None, {}
+            return None
         self.problems += problems
         found = {network.form: network for network in networks}
         if form not in found:
             if not problems:
                 known = ", ".join(found)
                 self.note(("network",), f"{file} has no form {form!r}; it has {known}{did_you_mean(form, found)}")
-            return None, {}
-        chain = found[form].chain
-        shapes = {
-            name: spec.shape
-            for name, spec in found[form].inputs.items()
-            if name != INPUT and operand_of("chain", chain, name).kind == "float"
-        }
-        self._ends_in_loss(chain, ("network",))
-        return chain, shapes
+            return None
+        chain, inputs = found[form].chain, dict(found[form].inputs)
+        _, *image = inputs.pop(INPUT).shape
+        if len(image) != len(IMAGE) or any(side < least for side, least in zip(image, IMAGE, strict=True)):
+            self.note(("network",), f"digits of 28x28 need images of at least that, {form!r} takes {tuple(image)}")
+            return None
+        numbers = {name: spec for name, spec in inputs.items() if operand_of("chain", chain, name).kind == "float"}
+        constants = {name: spec for name, spec in numbers.items() if isinstance(spec.source, (Values, File))}
+        return _Asked(
+            network=chain,
+            shapes={name: spec.shape for name, spec in numbers.items() if name not in constants},
+            constants=constants,
+            image=tuple(image),
+        )
 
     def _ends_in_loss(self, network: Chain, steps: Steps) -> None:
         last = network.layers[-1]
-        of_integers = any(operand.kind == "integer" for operand in OPERATORS[last.operator].operands)
-        if not of_integers or len(network.layers) < 2:
+        if last.name not in losses_of(network) or len(network.layers) < 2:
             self.note(steps, f"the last layer must be a loss, got {last.operator}")
 
     def _parameters(self, network: Chain, tensors: Mapping[str, tuple[TensorKeys, Steps]]) -> dict[str, Shape]:
         """The shapes of the parameters; every float operand beside a layer's first is one."""
         shapes: dict[str, Shape] = {}
         known: list[str] = []
-        for n, layer in enumerate(network.layers):
-            for operand in OPERATORS[layer.operator].operands[1:]:
+        for n, (layer, takes) in enumerate(network.wired()):
+            for operand in OPERATORS[layer.operator].operands[len(takes) :]:
                 name = f"{layer.name}/{operand.name}"
                 known.append(name)
                 if name not in tensors:
@@ -246,7 +305,6 @@ class _Reader:
                     shapes[name] = tensor["shape"]
         for name in tensors.keys() - set(known):
             self.note(tensors[name][1], f"there is no operand {name!r}{did_you_mean(name, known)}", key=True)
-        self._ends_in_loss(network, ("layers", len(network.layers) - 1))
         return shapes
 
     def _form(
@@ -254,8 +312,7 @@ class _Reader:
         n: int,
         form: FormKeys,
         file: TrainingKeys,
-        network: Chain,
-        shapes: Mapping[str, Shape],
+        asked: _Asked,
         folder: Path,
     ) -> Training | None:
         at: Steps = ("forms", n)
@@ -271,21 +328,24 @@ class _Reader:
                 settings = optimizer.attributes(**values)
             except TypeError:
                 self.note((*at, "attributes"), f"{form['optimizer']} needs the attribute 'learning_rate'")
-        parameters = self._initialised((*at, "initializers"), form["initializers"], shapes)
+        parameters = self._initialised((*at, "initializers"), form["initializers"], asked.shapes)
         if settings is None or self.problems:
             return None
         training = Training(
             id=f"training/{file['training']}/{form['name']}",
             about=form.get("about", file.get("about", "")),
             source=file.get("source", ""),
-            network=network,
+            network=asked.network,
             parameters=parameters,
+            constants=asked.constants,
+            image=asked.image,
             optimizer=optimizer.name,
             optimizer_attributes=settings,
             batch=file["batch"],
             epochs=file.get("epochs", 1),
             judged_steps=file.get("judged_steps", 20),
             most_steps=file.get("steps", 0),
+            tested=file.get("tested", 0),
             tier=file.get("tier", "core"),
             data=folder,
             official=file.get("official", False),
@@ -299,7 +359,7 @@ class _Reader:
         try:
             given_shapes(training)
         except ImpossibleShape as error:
-            self.note(("network",) if "network" in file else ("layers",), str(error))
+            self.note(("layers",) if "layers" in file else ("network",), str(error))
             return None
         return training
 

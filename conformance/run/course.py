@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from conformance.case.contract import NoAttributes
 from conformance.case.families.steps import Adam
-from conformance.case.inputs import Words, draw_words, normal, uniform
+from conformance.case.inputs import Words, draw_words, literal_values, normal, uniform
 from conformance.case.job import Job, Outputs, Tensor
-from conformance.case.model import FormatName
-from conformance.case.operators import Layer, inference_chain
-from conformance.case.training import Training, given_shapes
+from conformance.case.model import FormatName, Shape
+from conformance.case.operators import INPUT, OPERATORS, Layer, inference_chain, own_of
+from conformance.case.training import IMAGE, Training, given_shapes, losses_of
 from conformance.errors import InvalidStore
 from conformance.formats import FORMATS, Float64, to_storage
 from conformance.run.checkpoints import Checkpoint, Checkpoints
@@ -67,7 +67,8 @@ class Course:
 
     def __init__(self, training: Training, digits: Digits) -> None:
         self.training = training
-        self.digits = digits
+        seen = training.tested or len(digits.test_labels)
+        self.digits = replace(digits, test_images=digits.test_images[:seen], test_labels=digits.test_labels[:seen])
         self._seed = training.seed.encode()
         self.steps_an_epoch = len(digits.train_labels) // training.batch
         whole = training.epochs * self.steps_an_epoch
@@ -83,6 +84,9 @@ class Course:
         asked = (t.network, sorted(t.parameters.items()), t.optimizer, t.optimizer_attributes, t.batch, t.epochs)
         text = repr((*asked, t.seed, t.predict_relu, self.digits.digest))
         text += f" {t.most_steps}" if t.most_steps else ""
+        text += f" {t.tested}" if t.tested else ""
+        text += f" {t.image}" if t.image != IMAGE else ""
+        text += f" {sorted(t.constants.items())}" if t.constants else ""
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
@@ -109,15 +113,21 @@ class Course:
         if self._order[0] != epoch + 1:
             self._order = (epoch + 1, self.shuffled(epoch + 1))
         chosen = self._order[1][place * self.training.batch : (place + 1) * self.training.batch]
-        x = images(self.digits.train_images[chosen])
-        made = {
-            "x": x,
-            f"{self.loss.name}/labels": Tensor("int64", self.digits.train_labels[chosen].astype(np.int64)),
-        }
+        labels = Tensor("int64", self.digits.train_labels[chosen].astype(np.int64))
+        made = {INPUT: self._seen(self.digits.train_images[chosen]), **self.constants}
         for layer in self.training.network.layers:
-            if f"{layer.name}/mask" in self.shapes:
-                made[f"{layer.name}/mask"] = self.mask(layer, step)
+            for operand in OPERATORS[layer.operator].operands:
+                if operand.kind == "integer":
+                    made[f"{layer.name}/{operand.name}"] = labels
+                elif operand.kind == "mask":
+                    made[f"{layer.name}/{operand.name}"] = self.mask(layer, step)
         return made
+
+    @cached_property
+    def constants(self) -> dict[str, Tensor]:
+        """What stays as the network's file writes it."""
+        written = self.training.constants.items()
+        return {name: Tensor("float32", to_storage(literal_values(spec), FLOAT32)) for name, spec in written}
 
     def shuffled(self, epoch: int) -> NDArray[np.int64]:
         """The images' places in the order of an epoch, which counts from 1."""
@@ -137,20 +147,31 @@ class Course:
         """Images and labels to test with, in batches of the training's size."""
         for start in range(0, len(self.digits.test_labels), self.training.batch):
             part = slice(start, start + self.training.batch)
-            yield images(self.digits.test_images[part]), self.digits.test_labels[part]
+            yield self._seen(self.digits.test_images[part]), self.digits.test_labels[part]
 
     def right(self, logits: Float64, labels: Bytes) -> int:
         """How many predictions are right."""
         shown = np.maximum(logits, 0.0) if self.training.predict_relu else logits
         return int((np.argmax(shown, axis=1) == labels).sum())
 
+    def _seen(self, stored: Bytes) -> Tensor:
+        return images(stored, self.training.image)
+
     def _words(self, name: str, count: int) -> Words:
         return draw_words(self._seed, name, count)
 
 
-def images(stored: Bytes) -> Tensor:
-    """Grey levels 0 to 255 as float32 in 0 to 1, with a channel."""
-    return Tensor("float32", to_storage(stored[..., None] / 255.0, FLOAT32))
+def images(stored: Bytes, shape: Shape = IMAGE) -> Tensor:
+    """Grey levels 0 to 255 as float32 in 0 to 1: images of a shape, alike in every channel.
+
+    A digit is as many times larger, by whole numbers, as the shape has room for, and stands in its middle.
+    """
+    *sides, channels = shape
+    times = min(side // own for side, own in zip(sides, stored.shape[1:], strict=True))
+    larger = stored.repeat(times, axis=1).repeat(times, axis=2)
+    gaps = [side - own for side, own in zip(sides, larger.shape[1:], strict=True)]
+    placed = np.pad(larger, ((0, 0), *((gap // 2, gap - gap // 2) for gap in gaps)))
+    return Tensor("float32", to_storage(np.repeat(placed[..., None], channels, axis=-1) / 255.0, FLOAT32))
 
 
 def reference_course(course: Course, folder: Path | None = None, progress: StepProgress = unseen) -> ReferenceCourse:
@@ -260,7 +281,7 @@ class Pupil:
         self._course = course
         self._training = training = course.training
         self._format = format_name
-        self._logits = next(iter(tuple(training.network.wired())[-1][1].values()))
+        self._losses = losses_of(training.network)
         self.step = 0
         self.losses: list[float] = []
         self.bounds: list[float] = []
@@ -279,16 +300,7 @@ class Pupil:
         one = {course.loss.name: self._stored(np.ones(()))}
         answer = _ask_reference("chain", training.network, {**given, **parameters}, one, self._format)
         self.losses.append(float(oracle.to_float64(answer.outputs[course.loss.name])))
-        logits = oracle.to_float64(answer.outputs[self._logits])
-        honest = oracle.expect_operator(
-            course.loss.operator,
-            course.loss.attributes,
-            {"logits": logits, "labels": given[f"{course.loss.name}/labels"].data},
-            {},
-            "float32",
-            Accumulators(),
-        )
-        self.bounds.append(float(honest.outputs["output"].bound))
+        self.bounds.append(self._honest({**given, **parameters, **answer.outputs}, answer))
         self._held |= {name: answer.outputs[name] for name in parameters if name in answer.outputs}
         attributes = training.optimizer_attributes
         if isinstance(attributes, Adam):
@@ -301,6 +313,29 @@ class Pupil:
             made = _ask_reference(training.optimizer, attributes, operands, format_name=self._format)
             self._held[name] = made.outputs["parameter"]
             self._held |= {f"{name}/{slot}": made.outputs[slot] for slot in slots}
+
+    def _honest(self, held: Mapping[str, Tensor], answer: Outputs) -> float:
+        """How far the loss of one honest float32 step may be off, given these logits.
+
+        That of every loss, and of every sum and share of losses, counts as often as the whole grows with it.
+        """
+        bound = 0.0
+        for layer, takes in self._training.network.wired():
+            if layer.name not in self._losses:
+                continue
+            given = {name: held[source] for name, source in takes.items()} | own_of(layer, held)
+            honest = oracle.expect_operator(
+                layer.operator,
+                layer.attributes,
+                {name: _numbers(tensor) for name, tensor in given.items()},
+                {},
+                "float32",
+                Accumulators(),
+            )
+            share = answer.gradients.get(layer.name)
+            grows = abs(float(oracle.to_float64(share))) if isinstance(share, Tensor) else 1.0
+            bound += grows * float(honest.outputs["output"].bound)
+        return bound
 
     def examine(self) -> float:
         """The accuracy on the test images."""
@@ -332,6 +367,11 @@ class Pupil:
     def _given(self, tensor: Tensor) -> Tensor:
         """What comes with a step, which is exact in either format; labels and masks stay as they are."""
         return self._stored(oracle.to_float64(tensor)) if tensor.format in FORMATS else tensor
+
+
+def _numbers(tensor: Tensor) -> NDArray[Any]:
+    """As the oracle takes them: in float64, integers as they are."""
+    return oracle.to_float64(tensor) if tensor.format in FORMATS else tensor.data
 
 
 def _ask_reference(

@@ -40,7 +40,7 @@ from conformance.case.job import (
 )
 from conformance.case.model import Case
 from conformance.case.operators import INPUT, Chain, inference_chain, own_of
-from conformance.case.training import Training
+from conformance.case.training import Training, learned_layers
 from conformance.run.checkpoints import Checkpoint, Checkpoints
 from conformance.run.course import Course, ReferenceCourse, StepProgress, reference_course, unseen
 from conformance.run.digits import read_digits
@@ -448,10 +448,11 @@ class _Lesson:
             return f"step{step}/{name}/output" if name in layers else f"step{step}/{name}"
 
         if not isinstance(expected, MustRefuse):
-            # Nobody asks for the gradient of the images.
+            # Nobody asks for the gradients of the images, of what is constant, and of what is made of these alone.
+            asked = learned_layers(self._course.training) | stepped.gradients.keys()
             expected = Expectations(
                 outputs={named(name): expectation for name, expectation in expected.outputs.items()},
-                gradients={named(name): wanted for name, wanted in expected.gradients.items() if name != "x"},
+                gradients={named(name): wanted for name, wanted in expected.gradients.items() if name in asked},
             )
         renamed = Outputs(
             outputs={named(name): tensor for name, tensor in stepped.outputs.items()},

@@ -68,9 +68,10 @@ class Form:
         if math.prod(map(len, chosen)) > MOST_TERMS:
             return
         for links in product(*chosen):
-            parts = zip(*(link[0] for link in links), strict=True)
+            # Without axes, every role has the one index of a scalar.
+            roles = range(len(self.operands) + 1)
             yield (
-                tuple(tuple(i for part in of_role for i in part) for of_role in parts),
+                tuple(tuple(i for link in links for i in link[0][role]) for role in roles),
                 math.prod(link[1] for link in links),
             )
 

@@ -5,10 +5,15 @@ whole, XLA computes a layer's elements once for whoever looks at them and again 
 round otherwise; and 180 layers in one program take it longest to compile.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 from conformance.backends.base import CallLog, Native, Natives, Program
+
+# A training of so many layers is one program, as its users write it. Beyond, XLA takes a minute to compile it, and
+# what it tells of a layer need not be what the next one took.
+WHOLE: Final = 64
 
 
 class JaxNetworks:
@@ -23,6 +28,15 @@ class JaxNetworks:
         super().__init__(device, modes)  # type: ignore[call-arg]
         self._layers: dict[tuple[str, Any], Callable[..., Native]] = {}
         self._apart = False
+
+    @contextmanager
+    def jitting_layers(self, apart: bool) -> Iterator[None]:
+        """Within it, every layer of a network is jitted by itself, if that is asked."""
+        self._apart = apart
+        try:
+            yield
+        finally:
+            self._apart = False
 
     def method(self, operator: str) -> Callable[..., Native]:
         """The adapter's method for an operator; of a network, as a jitted layer."""
@@ -57,15 +71,12 @@ class JaxNetworks:
 
         def run(differentiated: Natives) -> tuple[Natives, Natives]:
             values = {name: differentiated.get(name, value) for name, value in operands.items()}
-            self._apart = True
-            try:
+            with self.jitting_layers(True):
                 outputs = program.run(
                     self,  # type: ignore[arg-type]
                     values,
                     lambda name, y: y + differentiated[name] if name in probes else y,
                 )
-            finally:
-                self._apart = False
             return {name: outputs[name] for name in cotangents}, outputs
 
         def ordered(outputs: Natives) -> Natives:

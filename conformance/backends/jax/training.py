@@ -1,4 +1,7 @@
-"""JAX's networks in training: a tree of parameters, and one jitted step for judged and free ones alike."""
+"""JAX's networks in training: a tree of parameters, and one step for judged and free ones alike.
+
+It is jitted as a whole, or, where a network is deep, layer by layer (see `networks`), and its update.
+"""
 
 import math
 import time
@@ -8,6 +11,7 @@ import jax
 from jax.example_libraries import optimizers
 
 from conformance.backends.base import CallLog, Native, Natives, Program, Trainer, blank_step
+from conformance.backends.jax.networks import WHOLE
 from conformance.case.families.steps import Adam
 from conformance.case.job import BuildNetwork, Stepped, Tensor, TrainingState, TrainStep
 from conformance.case.operators import Chain, inference_chain, operand_of
@@ -28,8 +32,10 @@ class JaxTrainer(Trainer):
         self._program = Program("chain", self._chain)
         self._inference = Program("chain", inference_chain(self._chain))
         self._settings = build.optimizer_attributes
-        self._step = jax.jit(self._make_step)
-        self._predict = jax.jit(self._logits)
+        self._deep = len(self._chain.layers) > WHOLE
+        self._step = self._make_step if self._deep else jax.jit(self._make_step)
+        self._predict = self._logits if self._deep else jax.jit(self._logits)
+        self._apply = jax.jit(self._update) if self._deep else self._update
         held = {name: backend.put(value) for name, value in build.parameters.items()}
         learned = [name for name in held if operand_of("chain", self._chain, name).differentiable]
         parameters = {name: held[name] for name in learned}
@@ -42,7 +48,7 @@ class JaxTrainer(Trainer):
         self._steps = 0
 
     def text(self) -> str:
-        step = "step = jax.jit(step)"
+        step = "every layer under jax.jit" if self._deep else "step = jax.jit(step)"
         if jax.config.jax_disable_jit:
             step = f'jax.config.update("jax_disable_jit", True)\n{step}'
         return "\n".join((*self._lines, step, f"jax.example_libraries.optimizers: {self._settings}"))
@@ -91,8 +97,7 @@ class JaxTrainer(Trainer):
         self, state: Any, given: Natives, count: Native, epsilon: Native
     ) -> tuple[Any, Native, Natives, Natives]:
         """Forward, backward, update; with every layer's output and cotangent, whether they are asked for or not."""
-        optimizer = self._optimizer(epsilon)
-        parameters = optimizer.params_fn(state)
+        parameters = self._optimizer(epsilon).params_fn(state)
         shapes = jax.eval_shape(lambda: self._forward(self._program, {**given, **parameters}, {}))
         # A layer's output is differentiated through a probe added to it: -0.0, which changes no number.
         probes = {layer.name: jax.numpy.full_like(shapes[layer.name], -0.0) for layer in self._chain.layers[:-1]}
@@ -103,8 +108,11 @@ class JaxTrainer(Trainer):
             return outputs[self._chain.layers[-1].name], outputs
 
         (value, outputs), gradients = jax.value_and_grad(loss, has_aux=True)({**parameters, **probes})
-        state = optimizer.update_fn(count, {name: gradients[name] for name in parameters}, state)
+        state = self._apply(count, {name: gradients[name] for name in parameters}, state, epsilon)
         return state, value, outputs, gradients
+
+    def _update(self, count: Native, gradients: Natives, state: Any, epsilon: Native) -> Any:
+        return self._optimizer(epsilon).update_fn(count, gradients, state)
 
     def _logits(self, parameters: Natives, x: Native) -> Native:
         layers = self._inference.attributes.layers
@@ -114,7 +122,8 @@ class JaxTrainer(Trainer):
 
     def _forward(self, program: Program, values: Natives, probes: Natives) -> Natives:
         self._backend.record(values)
-        outputs = program.run(self._backend, values, lambda name, y: y + probes[name] if name in probes else y)
+        with self._backend.jitting_layers(self._deep):
+            outputs = program.run(self._backend, values, lambda name, y: y + probes[name] if name in probes else y)
         self._lines = self._backend.log.lines(outputs)
         self._backend.log = CallLog()  # lets the traced values go
         return outputs

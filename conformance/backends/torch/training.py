@@ -74,7 +74,8 @@ class TorchTrainer(Trainer):
         loss = outputs[self._chain.layers[-1].name]
         if step.capture and not self._probes:
             for output in outputs.values():
-                output.retain_grad()
+                if output.requires_grad:  # what is made of the images alone is not differentiated
+                    output.retain_grad()
         loss.backward()
         self._correct(self._steps)
         self._update()

@@ -194,7 +194,7 @@ def test_an_epsilon_in_the_middle_of_the_deep_network_is_named_there(shipped):
 def test_every_network_of_the_notes_is_trained(shipped):
     trained = {training.network.network for training in shipped.values()}
     written = {path.stem for path in (default_root() / "networks").glob("*.yaml")}
-    assert written - trained == {"mnist-printed"}  # its shapes do not meet; a training of its own has the layers that do
+    assert written - trained == {"mnist-printed"}  # its shapes do not meet; others hold its layers
 
 
 def test_the_heads_of_the_shipped_network_share_the_loss(shipped):

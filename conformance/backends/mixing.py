@@ -1,7 +1,8 @@
 """Mixed precision in training: layers compute in bfloat16, parameters, their gradients and the update are float32.
 
-One table says which layer computes in what; every framework here comes to the same one, by its own means. Sums over a
-batch that are compared or kept, losses and normalisations, stay in float32, as the guides of all of them have it.
+One table says which layer computes in what; every framework here comes to the same one, by its own means, but for
+what PyTorch's autocast has lists of. Sums over a batch that are compared or kept, losses and normalisations, stay in
+float32, as the guides of all of them have it.
 """
 
 from abc import ABC, abstractmethod
@@ -10,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from conformance.backends.base import Mode, Native
+from conformance.case.job import AS_GIVEN
 
 NAME: Final = "mixed"
 MODE: Final = Mode(
@@ -19,19 +21,28 @@ MODE: Final = Mode(
     lacks=("*",),
 )
 
-# (operator glob, format it computes in, format of what it gives), see `Description.layer_formats`. Torch's autocast
-# casts what products take, and what a cross-entropy takes back; what is on neither of its lists is given bfloat16 by
-# then. Keras's policy casts what every layer takes; its normalisations and losses cast back.
-LAYER_FORMATS: Final = (
+# (operator glob, format it computes in, format of what it gives), see `Description.layer_formats`. Keras's policy
+# casts what every layer takes; its normalisations and losses cast back.
+Table = tuple[tuple[str, str, str], ...]
+LOSSES_AND_STATISTICS: Final[Table] = (
     ("*cross_entropy*", "float32", "float32"),
     ("batch_norm*", "float32", "bfloat16"),
+)
+LAYER_FORMATS: Final[Table] = (
+    *LOSSES_AND_STATISTICS,
+    ("local_response_norm", "float32", "bfloat16"),
+    ("add", AS_GIVEN, AS_GIVEN),
+    ("multiply", AS_GIVEN, AS_GIVEN),
     ("*", "bfloat16", "bfloat16"),
 )
-
-
-def layer_formats(modes: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
-    """The table, where the mode is asked."""
-    return LAYER_FORMATS if NAME in modes else ()
+# Autocast casts what products take, and what a cross-entropy or a power takes back to float32; the others give what
+# they are given: behind a local response normalisation, which divides by a power, a pool is in float32.
+AUTOCAST: Final[Table] = (
+    *LOSSES_AND_STATISTICS,
+    *((glob, "bfloat16", "bfloat16") for glob in ("conv*", "dense", "matmul*")),
+    ("local_response_norm", "bfloat16", "float32"),
+    ("*", AS_GIVEN, AS_GIVEN),
+)
 
 
 class MixedLayers(ABC):
@@ -49,6 +60,8 @@ class MixedLayers(ABC):
         if NAME not in self.modes:
             return method
         computed, given = next(row for glob, *row in LAYER_FORMATS if fnmatchcase(operator, glob))
+        if computed == AS_GIVEN:
+            return method
 
         def between_casts(attributes: Any, **operands: Native) -> Native:
             made = method(attributes, **{name: self.cast(value, computed) for name, value in operands.items()})

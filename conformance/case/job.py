@@ -45,6 +45,8 @@ class Native:
 
 
 NATIVE: Final = Native()
+# In `Description.layer_formats`: the format of what a layer is handed.
+AS_GIVEN: Final = "as given"
 
 
 def is_native(value: object) -> bool:
@@ -334,7 +336,8 @@ class Description:
         stored_sums: (operator glob, storage format) where a sum of products is stored before the bias is added to
             it: two roundings instead of one.
         layer_formats: (operator glob, format it computes in, format of what it gives) of layers in training, where
-            those are not the format of the parameters; the first match counts.
+            those are not the format of the parameters; the first match counts. `AS_GIVEN` is the widest format of
+            what other layers hand it.
     """
 
     backend: str

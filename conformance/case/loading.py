@@ -340,7 +340,7 @@ class _Reader:
             attributes=attributes,
             inputs=inputs,
             cotangents=cotangents,
-            data=("given",) if on_integers else checked.get("data") or _data(operator, operands, inputs),
+            data=("given",) if on_integers else checked.get("data") or _data(operator, operands, inputs, expect),
             checks=checks,
             expect=expect,
             claims=claims,
@@ -703,8 +703,13 @@ def _outputs(operator: Operator, attributes: Any) -> tuple[str, ...]:
 
 
 def _data(
-    operator: Operator, operands: Mapping[str, Operand], inputs: Mapping[str, TensorSpec]
+    operator: Operator, operands: Mapping[str, Operand], inputs: Mapping[str, TensorSpec], expect: Expect
 ) -> tuple[DataSet, ...]:
-    """The operator's data sets, unless every float operand has numbers of its own."""
+    """The operator's data sets, unless every float operand has numbers of its own.
+
+    What must be refused is refused whatever its numbers are; a crash for each of them costs a process each.
+    """
     own = [spec.source is not None for name, spec in inputs.items() if operands[name].kind == "float"]
-    return ("given",) if all(own) else operator.data
+    if all(own):
+        return ("given",)
+    return ("normal",) if expect.error == "required" and "normal" in operator.data else operator.data

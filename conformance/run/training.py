@@ -214,8 +214,8 @@ class _Lesson:
         self._checkpoints = checkpoints
         self._progress = progress
         self._case = _as_case(course.training)
-        last = inference_chain(course.training.network).layers[-1].operator
-        self._logits = self._accumulators.of_layer(last, "float32")[1]
+        network = inference_chain(course.training.network)
+        self._logits = self._accumulators.of_layers(network, "float32")[network.layers[-1].name][1]
         # What the next step must start from: what was sent, and slots of zeros; then what the step before left.
         self._held = dict(course.parameters)
         if course.training.optimizer == "adam":

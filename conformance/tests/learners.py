@@ -14,7 +14,7 @@ import numpy as np
 from conformance.backends.base import Backend, Gradients, Native, Natives, Program, Trainer
 from conformance.backends.mixing import LAYER_FORMATS
 from conformance.case.job import BuildNetwork, Description, Job, Outputs, Stepped, Tensor, TrainingState, TrainStep
-from conformance.case.operators import OPERATORS, inference_chain, operand_of
+from conformance.case.operators import OPERATORS, Layer, inference_chain, operand_of
 from conformance.formats import FORMATS, to_storage
 from conformance.verdict import oracle
 from conformance.verdict.oracle import Accumulators
@@ -78,7 +78,7 @@ class HonestTrainer(Trainer):
         values = {**step.operands, **self.held}
         x, given, outputs, formats = values["x"], [], {}, [("float32", "float32")]
         for layer in self.build.network.layers:
-            computed, gives = self.formats(layer.operator)
+            computed, gives = self.formats(layer)
             first = OPERATORS[layer.operator].operands[0].name
             seen = {first: x, **self.own(layer, values)}
             given.append({name: self.taken(name, tensor, computed) for name, tensor in seen.items()})
@@ -128,7 +128,7 @@ class HonestTrainer(Trainer):
     def gradient(self, name: str, gradient: Tensor) -> Tensor:
         return gradient
 
-    def formats(self, operator: str) -> tuple[str, str]:
+    def formats(self, layer: Layer) -> tuple[str, str]:
         """What a layer computes in, and what it gives."""
         return "float32", "float32"
 
@@ -336,8 +336,8 @@ class DyingBackend(FakeBackend):
 class MixedTrainer(HonestTrainer):
     """Layers in bfloat16, parameters and updates in float32."""
 
-    def formats(self, operator):
-        return Accumulators(layer_formats=LAYER_FORMATS).of_layer(operator, "float32")
+    def formats(self, layer):
+        return Accumulators(layer_formats=LAYER_FORMATS).of_layers(self.build.network, "float32")[layer.name]
 
     def predict(self, x):
         return cast(super().predict(x), "bfloat16")
@@ -374,8 +374,8 @@ class CutsGradients(MixedTrainer):
 
 
 class LossInBfloat16(MixedTrainer):
-    def formats(self, operator):
-        return ("bfloat16", "float32") if operator == "softmax_cross_entropy" else super().formats(operator)
+    def formats(self, layer):
+        return ("bfloat16", "float32") if layer.operator == "softmax_cross_entropy" else super().formats(layer)
 
 
 class SeesWholeWeights(MixedTrainer):

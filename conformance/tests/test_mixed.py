@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conformance.backends.mixing import LAYER_FORMATS
+from conformance.backends.mixing import AUTOCAST, LAYER_FORMATS
+from conformance.case.operators import Chain, Layer
 from conformance.formats import FORMATS, round_to
 from conformance.run.course import Course, reference_course
 from conformance.run.training import train_learner
@@ -20,6 +21,23 @@ DESCRIPTION = replace(
     learners.FakeBackend("cpu", ()).describe(),
     layer_formats=LAYER_FORMATS,
     accumulators=(("*", "bfloat16", "*", "float32"),),
+)
+
+
+TWO_LOSSES = Chain(
+    layers=tuple(
+        Layer(name=name, operator=operator, attributes=None, takes=takes)
+        for name, operator, takes in (
+            ("conv", "conv2d", ()),
+            ("norm", "batch_norm_training", ()),
+            ("response", "local_response_norm", ()),
+            ("pool", "max_pool2d", ()),
+            ("sum", "add", ("pool", "norm")),
+            ("one", "softmax_cross_entropy", ()),
+            ("other", "softmax_cross_entropy", ("norm",)),
+            ("total", "add", ("one", "other")),
+        )
+    )
 )
 
 
@@ -96,11 +114,23 @@ def test_losses_are_measured_by_what_honest_bfloat16_leaves(course, reference):
 
 
 def test_the_first_glob_that_matches_says_a_layer_s_formats():
+    half, whole = ("bfloat16", "bfloat16"), ("float32", "float32")
     mixed = Accumulators(layer_formats=LAYER_FORMATS)
-    assert mixed.of_layer("conv2d", "float32") == ("bfloat16", "bfloat16")
-    assert mixed.of_layer("batch_norm_training", "float32") == ("float32", "bfloat16")
-    assert mixed.of_layer("softmax_cross_entropy", "float32") == ("float32", "float32")
-    assert Accumulators().of_layer("conv2d", "float16") == ("float16", "float16")
+    assert mixed.of_layers(TWO_LOSSES, "float32") == {
+        "conv": half,
+        "norm": ("float32", "bfloat16"),
+        "response": ("float32", "bfloat16"),
+        "pool": half,
+        "sum": half,
+        "one": whole,
+        "other": whole,
+        "total": whole,
+    }
+    # What autocast gives as float32 stays so until a product takes it.
+    listed = Accumulators(layer_formats=AUTOCAST).of_layers(TWO_LOSSES, "float32")
+    assert listed["response"] == ("bfloat16", "float32")
+    assert listed["pool"] == listed["sum"] == listed["total"] == whole
+    assert set(Accumulators().of_layers(TWO_LOSSES, "float16").values()) == {("float16", "float16")}
 
 
 @pytest.mark.parametrize(("computed", "given"), [("bfloat16", "float32"), ("float32", "bfloat16")])

@@ -45,7 +45,7 @@ def variant_of(operator: str, name: str) -> Variant | None:
 def missing_variants(cases: Sequence[Case]) -> tuple[Problem, ...]:
     """Readings that name a variant which does not exist, or does not cover their operator."""
     problems = []
-    for case in cases:
+    for case in (case for case in cases if case.readings):
         known = {one.name for one in (*VARIANTS, *CUSTOMS) if one.covers(case.operator)}
         problems += [
             Problem(

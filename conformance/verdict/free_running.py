@@ -147,7 +147,7 @@ def _measured(title: Title, got: Tensor, value: Float64, sigma: Float64, format_
 
 # What becomes of an array of a layer before the next one takes it.
 Take = Callable[[Layer, Title, Expectation], Float64]
-Ask = Callable[[Job], Expectations | MustRefuse]
+Ask = Callable[[Layer, Job], Expectations | MustRefuse]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,7 +169,7 @@ class _Clean:
             deviations[title] = deviation(expectation, unit, FORMATS[job.format].unit)
             return expectation.value
 
-        values = _walk(job, lambda own: oracle.expect(replace(own, format=job.format), accumulators), keep)
+        values = _walk(job, lambda _, own: oracle.expect(replace(own, format=job.format), accumulators), keep)
         return None if values is None else cls(values=values, deviations=deviations)
 
 
@@ -208,19 +208,20 @@ def stray(job: Job, accumulators: Accumulators, seed: str) -> Arrays:
     """
     deviations: Arrays = {}
     noise = _noise(deviations, seed.encode(), 0)
+    formats = accumulators.of_layers(job.attributes, job.format)
 
     def take(layer: Layer, title: Title, expectation: Expectation) -> Float64:
         check, name = title
         array = "output" if check == "outputs" else name.rpartition("/")[2]
-        computed, _ = accumulators.of_layer(layer.operator, job.format)
+        computed, _ = formats[layer.name]
         unit = accumulators.of(layer.operator, computed, check, array).unit + REFERENCE_UNIT
         honest = deviation(expectation, unit, FORMATS[computed].unit)
         # A sum of zeros alone is zero: moved, it would wake a unit that sleeps at its kink, or break a tie.
         deviations[title] = np.where(expectation.value == 0, 0.0, honest)
         return noise(layer, title, expectation)
 
-    def ask(own: Job) -> Expectations | MustRefuse:
-        computed, _ = accumulators.of_layer(own.operator, job.format)
+    def ask(layer: Layer, own: Job) -> Expectations | MustRefuse:
+        computed, _ = formats[layer.name]
         if accumulators.layer_formats:
             # A cast rounds what is kept in another format, always alike: that is no noise.
             seen = oracle.rounded({name: tensor.data for name, tensor in own.operands.items()}, computed)
@@ -237,7 +238,7 @@ def stray(job: Job, accumulators: Accumulators, seed: str) -> Arrays:
 
 def _run(job: Job, take: Take) -> Arrays:
     """The chain without bounds; it was answered before, with other numbers of the same shapes."""
-    values = _walk(job, oracle.values, take)
+    values = _walk(job, lambda _, own: oracle.values(own), take)
     assert values is not None
     return values
 
@@ -257,7 +258,7 @@ def _walk(job: Job, ask: Ask, take: Take) -> Arrays | None:
             job, operator=layer.operator, attributes=layer.attributes, operands=given | own, cotangents={}
         )
         asked.append((layer, takes, question))
-        found = ask(question)
+        found = ask(layer, question)
         if isinstance(found, MustRefuse):
             return None
         title: Title = ("outputs", layer.name)
@@ -271,7 +272,7 @@ def _walk(job: Job, ask: Ask, take: Take) -> Arrays | None:
         total = np.sum(pulled[layer.name], axis=0)
         if layer.name not in job.cotangents:
             values[title] = total
-        found = ask(replace(question, cotangents={"output": Tensor("float64", total)}))
+        found = ask(layer, replace(question, cotangents={"output": Tensor("float64", total)}))
         if isinstance(found, MustRefuse):
             return None
         for name, expectation in found.gradients.items():

@@ -29,7 +29,7 @@ import numpy as np
 
 from conformance import reference
 from conformance.case.families.convolution import Convolution, TransposedConvolution
-from conformance.case.job import Answer, Description, Job, Outputs, Refused, Tensor
+from conformance.case.job import AS_GIVEN, Answer, Description, Job, Outputs, Refused, Tensor
 from conformance.case.operators import INPUT, OPERATORS, Chain, Layer, named_outputs, output_format, own_of
 from conformance.errors import InvalidData
 from conformance.formats import (
@@ -105,12 +105,23 @@ class Accumulators:
             for glob, storage, _, accumulator in self.declared
         )
 
-    def of_layer(self, operator: str, format_name: str) -> tuple[str, str]:
-        """The format that a layer of a chain computes in, and that of what it gives; the first match counts."""
-        for glob, computed, given in self.layer_formats:
-            if fnmatchcase(operator, glob):
-                return computed, given
-        return format_name, format_name
+    def of_layers(self, chain: Chain, format_name: str) -> dict[str, tuple[str, str]]:
+        """By layer of a chain, the format that it computes in, and that of what it gives; the first match counts.
+
+        `AS_GIVEN` is the widest format of what other layers hand it.
+        """
+        given = {INPUT: format_name}
+        found: dict[str, tuple[str, str]] = {}
+        for layer, takes in chain.wired():
+            computed = gives = format_name
+            for glob, *declared in self.layer_formats:
+                if fnmatchcase(layer.operator, glob):
+                    widest = max((given[name] for name in takes.values()), key=lambda name: FORMATS[name].precision)
+                    computed, gives = (widest if name == AS_GIVEN else name for name in declared)
+                    break
+            found[layer.name] = computed, gives
+            given[layer.name] = gives
+        return found
 
     @classmethod
     def from_description(cls, description: Description) -> "Accumulators":
@@ -464,6 +475,7 @@ def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expec
     seen: dict[str, Any] = {INPUT: operands[INPUT]}
     shares: dict[str, list[Expectation]] = {}
     takers: Counter[str] = Counter()
+    formats = accumulators.of_layers(chain, job.format)
     for layer, takes in chain.wired():
         takers.update(source for name, source in takes.items() if name in differentiable(layer.operator))
         if any(source not in seen for source in takes.values()):
@@ -471,7 +483,7 @@ def expect_chain(job: Job, answer: Outputs, accumulators: Accumulators) -> Expec
         given = {name: seen[source] for name, source in takes.items()} | own_of(layer, operands)
         cotangent = job.cotangents.get(layer.name, answer.gradients.get(layer.name))
         pulled = {"output": to_float64(cotangent)} if isinstance(cotangent, Tensor) else {}
-        computed, kept[layer.name] = accumulators.of_layer(layer.operator, job.format)
+        computed, kept[layer.name] = formats[layer.name]
         if accumulators.layer_formats:
             given, pulled = rounded(given, computed), rounded(pulled, computed)
         try:

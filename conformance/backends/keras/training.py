@@ -66,17 +66,23 @@ class LossOfLabels(keras.layers.Layer):  # type: ignore[misc]
 
 
 class Sum(keras.layers.Layer):  # type: ignore[misc]
-    """A residual sum, or one of losses, which have no axes."""
+    """A residual sum, or one of losses, which have no axes and stay in float32."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(autocast=False, **settings)
 
     def call(self, x: Native, y: Native) -> Native:
-        return x + y
+        return keras.ops.add(x, y)
 
 
 class Product(keras.layers.Layer):  # type: ignore[misc]
-    """A product, with a number or element by element."""
+    """A product, with a number or element by element, in the format that it is given."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(autocast=False, **settings)
 
     def call(self, x: Native, y: Native) -> Native:
-        return x * y
+        return keras.ops.multiply(x, y)
 
 
 class Joined(keras.layers.Layer):  # type: ignore[misc]
@@ -125,19 +131,20 @@ class ResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Native) -> Native:
         a, ops = self.settings, keras.ops
+        x = ops.cast(x, self.variable_dtype)  # wide in mixed precision, as Keras's own normalisations are
         smaller, larger = (a.size - 1) // 2, a.size // 2
         ends = (larger, smaller) if a.extra == "low" else (smaller, larger)
         squares = ops.pad(ops.reshape(ops.square(x), (-1, x.shape[-1], 1)), ((0, 0), ends, (0, 0)))
         means = ops.reshape(ops.average_pool(squares, a.size, strides=1), tuple(x.shape))
         alpha = a.alpha if a.alpha_of == "mean" else a.alpha * a.size
-        return x / ops.power(means * alpha + a.bias, a.beta)
+        return ops.cast(x / ops.power(means * alpha + a.bias, a.beta), self.compute_dtype)
 
 
 class Network(keras.Model):  # type: ignore[misc]
     """The layers, each taking what others give."""
 
     def __init__(self, chain: Chain, layers: Mapping[str, Any]) -> None:
-        super().__init__(name="network")
+        super().__init__(name="network", autocast=False)  # its layers cast; a weight of a loss is no layer's
         self.steps = list(layers.values())
         self.learning = chain
         self.predicting = inference_chain(chain)

@@ -153,7 +153,7 @@ class TensorFlowBackend(
             integers=(("conv1d", "int32"), ("conv2d", "int32")) if self.device == "cpu" else (),
             forward_mode=not self.function,
             second_order=not self.function,
-            layer_formats=mixing.layer_formats(self.modes),
+            layer_formats=mixing.LAYER_FORMATS if mixing.NAME in self.modes else (),
         )
 
     @property

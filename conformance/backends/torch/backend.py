@@ -191,7 +191,7 @@ class TorchBackend(
             integers=self.integers if kind_of(self.device) == "cpu" else (),
             forward_mode=not self.compiles,
             second_order=not self.compiles,
-            layer_formats=mixing.layer_formats(self.modes),
+            layer_formats=mixing.AUTOCAST if mixing.NAME in self.modes else (),
         )
 
     def device_of(self, native: Native) -> str:

@@ -8,7 +8,6 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -191,7 +190,17 @@ class JittedLayers(Network):
         own, kept = module.trainable_variables, module.non_trainable_variables
         key = (layer.operator, layer.attributes, tuple(variable.shape for variable in (*own, *kept)), *mode.values())
         if key not in self.jitted:
-            self.jitted[key] = jax.jit(partial(module.stateless_call, **mode))
+
+            def stateless(
+                learned: list[Native], others: list[Native], *values: Native
+            ) -> tuple[Native, list[Native]]:
+                # Called as in an eager network: a layer's `stateless_call` leaves a policy's casts out.
+                held = zip((*own, *kept), (*learned, *others), strict=True)
+                with keras.StatelessScope(state_mapping=held) as scope:
+                    made = module(*values, **mode)
+                return made, [scope.get_current_value(variable) for variable in kept]
+
+            self.jitted[key] = jax.jit(stateless)
         y, left = self.jitted[key]([v.value for v in own], [v.value for v in kept], *values)
         for variable, value in zip(kept, left, strict=True):
             variable.assign(value)

@@ -4,6 +4,7 @@ Selected by framework (`pytest -m torch`) in the environment that has it; nothin
 so that an installed package is tested.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,8 +34,20 @@ DRIVEN: Final = {
     "tf+xla": ("step = tf.function(step, jit_compile=True)", " Conv2D,", " Conv2DBackpropFilter,", " ResourceApply"),
     "jax": ("step = jax.jit(step)",),
     "jax+eager": ('jax.config.update("jax_disable_jit", True)',),
+    **{
+        f"keras-{below}+mixed": ('keras.config.set_dtype_policy("mixed_bfloat16")',)
+        for below in ("tf", "torch", "jax")
+    },
 }
-TARGETS: Final = [pytest.param(name, marks=getattr(pytest.mark, name.partition("+")[0])) for name in DRIVEN]
+
+
+def marked(*names: str) -> list[object]:
+    """Targets as parameters, each with its framework's mark."""
+    return [
+        pytest.param(name, marks=getattr(pytest.mark, name.partition("+")[0].partition("-")[0])) for name in names
+    ]
+
+
 # Plain descent; Adam whose epsilon is corrected, and dropout; normalisations that keep statistics.
 TRAININGS: Final = (
     "training/one-convolution/sgd-0.01",
@@ -48,12 +61,24 @@ def shipped() -> dict[str, Training]:
     return {training.id: training for training in load_trainings((default_root() / "training",))}
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", marked(*DRIVEN))
 def test_steps_in_a_mode_agree_and_say_how_they_are_driven(name: str, shipped: dict[str, Training]) -> None:
+    steps_agree(name, [replace(shipped[id_], batch=8, most_steps=3, judged_steps=2) for id_ in TRAININGS])
+
+
+@pytest.mark.parametrize("name", marked("keras-jax+mixed"))
+def test_a_network_that_is_compiled_layer_by_layer_casts_in_every_layer(
+    name: str, shipped: dict[str, Training]
+) -> None:
+    steps_agree(name, [replace(shipped["training/resnet-50/sgd"], most_steps=1, judged_steps=1)])
+
+
+def steps_agree(name: str, trainings: Sequence[Training]) -> None:
+    """Trains, and makes sure that every judged step is as it must be, in the mode that is asked for."""
     session = Session(Target.parse(name))
     assert session.worker is not None
     try:
-        for training in (replace(shipped[id_], batch=8, most_steps=3, judged_steps=2) for id_ in TRAININGS):
+        for training in trainings:
             digits = read_digits(training.data)
             digits = replace(digits, test_images=digits.test_images[:8], test_labels=digits.test_labels[:8])
             result, record = train_learner(
@@ -66,7 +91,7 @@ def test_steps_in_a_mode_agree_and_say_how_they_are_driven(name: str, shipped: d
                 timeout=SECONDS,
             )
             assert not result.unexpected, (training.id, result.detail)
-            assert len(record["losses"]) == 3
+            assert len(record["losses"]) == training.most_steps
             for line in DRIVEN[name]:
                 assert line in record["network_text"], training.id
     finally:

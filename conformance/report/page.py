@@ -34,6 +34,8 @@ FIRST: Final = 12
 # Differences on file that the overview opens with: the targets still begin on the first screen.
 FOREMOST: Final = 6
 LISTED: Final = 300
+# Rows of a deviation that say what came; of the others the cases' names say enough.
+FEW: Final = 3
 
 GLYPHS: Final[Mapping[str, str]] = {
     "exact": "=",
@@ -139,7 +141,15 @@ class Known:
     @property
     def cases(self) -> int:
         """How many cases show it."""
-        return len({row.entry.result.case for row in self.shown})
+        return len(self.by_case)
+
+    @property
+    def by_case(self) -> tuple[tuple[str, tuple[Row, ...]], ...]:
+        """The cases that show it, each with its rows."""
+        found: dict[str, list[Row]] = {}
+        for row in self.shown:
+            found.setdefault(row.entry.result.case, []).append(row)
+        return tuple((case, tuple(rows)) for case, rows in found.items())
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -245,6 +255,7 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
         first=FIRST,
         foremost=FOREMOST,
         listed=LISTED,
+        few=FEW,
     )
     return Page(text=text, beside={} if inside else payload.chunks)
 

@@ -509,6 +509,20 @@ def test_deviations_are_listed_with_what_shows_them_stale_ones_first(tmp_path: P
     assert [a["href"] for a in page.tags("a") if "example" in (a.get("href") or "")] == ["https://example.org/1"]
 
 
+def test_a_deviation_says_what_came_of_a_few_results_and_names_all_of_their_cases(tmp_path: Path) -> None:
+    expected = {"outputs": Assessment(standing="expected", deviation="known")}
+    names = [f"conv2d/{letter}" for letter in "abcdef"]
+    shown = [result_of(name, Outcome.DIFFERS, assessments=expected) for name in names]
+    shown.append(result_of("conv2d/e", Outcome.DIFFERS, assessments=expected, format="float64"))
+    write_run(tmp_path, [(result, case_of(result.case)) for result in shown])
+    page = page_of(tmp_path)
+    listed = page.words[page.words.index("Deviations on file") :]
+    assert "Shown by 6 results of 6 cases" in listed
+    assert listed.count("conv2d/a") == 2  # what came of it, and its name among all
+    assert listed.count("conv2d/f") == 1
+    assert "float32, float64" in listed
+
+
 def test_refuted_claims_are_listed_with_who_was_asked(tmp_path: Path) -> None:
     claims = (
         ClaimResult(says="output keeps 5x5", holds=False, measured=False),

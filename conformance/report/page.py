@@ -218,7 +218,8 @@ def render(collection: Collection, deviations: Sequence[Deviation] = ()) -> Page
     entries = [entry for row in collection.by_case.values() for entry in row.values()]
     unexpected = [entry for entry in entries if entry.result.unexpected]
     conventions = topics(collection)
-    known = _known(entries, deviations)
+    backends = {run.header.description.backend for run in collection.runs}
+    known = _known(entries, [each for each in deviations if backends & set(each.backend)])
     payload = build(collection, charts.heat_records(collection.training), _threads(known))
     inside = details.inside(payload.chunks)
     text = made.get_template("page.html.j2").render(
@@ -296,6 +297,7 @@ def _summary(collection: Collection, name: str) -> Summary:
 
 
 def _known(entries: Sequence[Entry], deviations: Sequence[Deviation]) -> list[Known]:
+    """The deviations of the backends that were asked: stale ones, then what results show, then the others."""
     texts = {deviation.id: deviation for deviation in deviations}
     shown: dict[str, list[Entry]] = {}
     stale: dict[str, list[Entry]] = {}

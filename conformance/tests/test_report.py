@@ -501,7 +501,9 @@ def test_deviations_are_listed_with_what_shows_them_stale_ones_first(tmp_path: P
         Deviation(id=name, cases=("*",), backend="torch", outcome=Outcome.DIFFERS, about=f"About {name}.", link=link)
         for name, link in (("a", ""), ("b", "https://example.org/1"), ("z", "ftp://example.org"))
     ]
-    page = page_of(tmp_path, tuple(known))
+    nobody = Deviation(id="n", cases=("*",), backend="jax", outcome=Outcome.DIFFERS, about="Of who was not asked.")
+    page = page_of(tmp_path, (*known, nobody))
+    assert nobody.about not in page.words
     listed = page.words[page.words.index("Deviations on file") :]
     places = [listed.index(f"About {name}.") for name in ("z", "b", "a")]
     assert places == sorted(places)

@@ -198,6 +198,7 @@ def test_the_layers_of_a_model_become_cases_that_its_framework_answers(folder: P
     assert found.returncode == 0, found.stderr
     assert "22 layers, 18 questions" in found.stdout
     assert conformance("lint-cases", "mine", cwd=folder).returncode == 0
-    ran = conformance("run", "-t", "torch", "mine", "--formats", "float32", "--out", "runs", cwd=folder)
+    asked = ("--formats", "float32", "--layouts", "native")
+    ran = conformance("run", "-t", "torch", "mine", *asked, "--out", "runs", cwd=folder)
     assert ran.returncode == 0, ran.stdout
     assert "18 AGREES" in ran.stdout

@@ -4,6 +4,7 @@
 reads shapes and numbers; here the operators' contracts say what a case means, and whether it can be asked at all.
 """
 
+import gc
 import itertools
 import math
 import re
@@ -85,6 +86,16 @@ def load(paths: Sequence[Path]) -> tuple[Case, ...]:
     Raises:
         InvalidCases: with every problem of every file.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # what is made here stays: to look for garbage among it takes a fifth of the time
+    try:
+        return _loaded(paths)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _loaded(paths: Sequence[Path]) -> tuple[Case, ...]:
     cases: list[Case] = []
     problems: list[Problem] = []
     places: dict[str, str] = {}

@@ -18,7 +18,7 @@ from conformance.run.result import Result
 from conformance.worker.gateway import alone, costly
 
 # A framework takes 1 to 4 s to start, and 10 to 200 ms for a question: for fewer, nobody waits for one more worker.
-QUESTIONS_A_WORKER: Final = 64
+QUESTIONS_A_WORKER: Final = 128
 
 
 def workers_for(target: Target, questions: int, most: int) -> int:

@@ -45,6 +45,11 @@ AUTOCAST: Final[Table] = (
 )
 
 
+def layer_formats(modes: tuple[str, ...], table: Table = LAYER_FORMATS) -> Table:
+    """A framework's table, where the mode is asked."""
+    return table if NAME in modes else ()
+
+
 class MixedLayers(ABC):
     """A part of an adapter whose framework leaves the casts to its users: they stand around every layer."""
 

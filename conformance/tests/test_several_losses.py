@@ -192,9 +192,9 @@ def test_an_epsilon_in_the_middle_of_the_deep_network_is_named_there(shipped):
 
 
 def test_every_network_of_the_notes_is_trained(shipped):
-    trained = {training.network.network for training in shipped.values()}
+    trained = {training.network.network for training in shipped.values() if training.tier == "core"}
     written = {path.stem for path in (default_root() / "networks").glob("*.yaml")}
-    assert written - trained == {"mnist-printed"}  # its shapes do not meet; others hold its layers
+    assert written - trained == {"mnist", "mnist-printed"}  # its layers stand in the training; this one does not fit
 
 
 def test_the_heads_of_the_shipped_network_share_the_loss(shipped):

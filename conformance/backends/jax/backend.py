@@ -166,7 +166,7 @@ class JaxBackend(
             integers=tuple((glob, name) for glob in ("conv?d", "max_pool?d") for name in INTEGERS),
             forward_mode=True,
             second_order=True,
-            layer_formats=mixing.LAYER_FORMATS if mixing.NAME in self.modes else (),
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     def device_of(self, native: Native) -> str:

@@ -118,7 +118,7 @@ class KerasBackend(
             integers=(),
             forward_mode=False,
             second_order=False,
-            layer_formats=mixing.LAYER_FORMATS if mixing.NAME in self.modes else (),
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     def device_of(self, native: Native) -> str:

@@ -6,7 +6,7 @@ The step is that of Keras's guides on each of its backends: a gradient tape, aut
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,21 +190,27 @@ class JittedLayers(Network):
         own, kept = module.trainable_variables, module.non_trainable_variables
         key = (layer.operator, layer.attributes, tuple(variable.shape for variable in (*own, *kept)), *mode.values())
         if key not in self.jitted:
-
-            def stateless(
-                learned: list[Native], others: list[Native], *values: Native
-            ) -> tuple[Native, list[Native]]:
-                # Called as in an eager network: a layer's `stateless_call` leaves a policy's casts out.
-                held = zip((*own, *kept), (*learned, *others), strict=True)
-                with keras.StatelessScope(state_mapping=held) as scope:
-                    made = module(*values, **mode)
-                return made, [scope.get_current_value(variable) for variable in kept]
-
-            self.jitted[key] = jax.jit(stateless)
+            self.jitted[key] = jax.jit(_stateless(module, mode))
         y, left = self.jitted[key]([v.value for v in own], [v.value for v in kept], *values)
         for variable, value in zip(kept, left, strict=True):
             variable.assign(value)
         return y
+
+
+def _stateless(module: Any, mode: Mapping[str, bool]) -> Callable[..., tuple[Native, list[Native]]]:
+    """A layer as a function of its variables, called as in an eager network.
+
+    Its own `stateless_call` leaves a policy's casts out.
+    """
+    own, kept = module.trainable_variables, module.non_trainable_variables
+
+    def called(learned: list[Native], others: list[Native], *values: Native) -> tuple[Native, list[Native]]:
+        held = zip((*own, *kept), (*learned, *others), strict=True)
+        with keras.StatelessScope(state_mapping=held) as scope:
+            made = module(*values, **mode)
+        return made, [scope.get_current_value(variable) for variable in kept]
+
+    return called
 
 
 class KerasTrainer(Trainer):

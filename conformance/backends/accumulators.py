@@ -7,9 +7,10 @@ in float32, on integers exactly. What it does not name may be summed in the stor
 from collections.abc import Iterator, Mapping, Sequence
 
 Rows = tuple[tuple[str, str, str, str], ...]
+Arrays = Mapping[str, Sequence[str]]
 
 
-def in_float32(formats: Sequence[str], arrays: Mapping[str, Sequence[str]]) -> Rows:
+def in_float32(formats: Sequence[str], arrays: Arrays) -> Rows:
     """The rows of `Description.accumulators` that say so.
 
     Args:

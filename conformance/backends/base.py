@@ -61,7 +61,10 @@ Entry = TypeVar("Entry")
 # Instructions that change which kernel a framework takes, and with it the roundings.
 CPU_FLAGS: Final = (
     "avx2",
+    "avx_ne_convert",
+    "avx_vnni",
     "avx512f",
+    "avx512bw",
     "avx512_vnni",
     "avx512_bf16",
     "avx512_fp16",

@@ -320,7 +320,8 @@ class Description:
     Attributes:
         versions: of the framework and what it stands on.
         device: the device as the framework names it.
-        cpu_features: what the framework may use, for deviations that depend on it.
+        cpu_features: what the framework may use, for deviations that depend on it: the processor's instructions, and
+            `onednn-FORMAT` where oneDNN's kernels answer.
         switches: precision and determinism settings, as text.
         accumulators: (operator glob, storage format, check) -> accumulator's format, where it is not the storage
             format itself; the first match counts. A check is `outputs`, `gradients`, one array of them

@@ -244,6 +244,7 @@ def average_pool(equation: Equation, divisor: Constant, *, inverse: bool) -> Cal
         counting = padded
     else:
         inside = _held(x.shape[1:-1], window, stride, pads)[None, ..., None]
+        # Whole numbers, or what rounding their reciprocals in float32 left of them.
         if counts.ndim != len(x.shape) or not np.allclose(
             np.broadcast_to(counts, np.broadcast_shapes(counts.shape, inside.shape)), inside, rtol=1e-6
         ):

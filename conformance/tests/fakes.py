@@ -834,6 +834,13 @@ class AcceptsAnything(Honest):
             return Outputs(outputs={"output": zero})
 
 
+class FollowsIndices(AcceptsAnything):
+    """Goes where an index says, and nobody knows what is there."""
+
+    def max_unpool2d(self, attributes: Any, x: Native, indices: Native) -> Native:
+        raise IndexError(f"{indices} is not looked at")
+
+
 class PrintsToStdout(Honest):
     """Prints wherever it can, through Python and past it."""
 

@@ -128,6 +128,11 @@ def test_what_is_not_covered_is_unexpected(other: dict[str, Any]) -> None:
         ({"formats": ("bfloat16",)}, {"format_": "bfloat16"}, {"format_": "float32"}),
         ({"checks": ("outputs", "gradients")}, {"check": "gradients"}, {"target": "torch"}),
         ({"cpu_features": ("avx512f",)}, {}, {"description": replace(DESCRIPTION, cpu_features=("avx2",))}),
+        (
+            {"except_cpu_features": ("amx_bf16",)},
+            {},
+            {"description": replace(DESCRIPTION, cpu_features=("amx_bf16",))},
+        ),
         ({"machine": platform.machine()}, {}, {"target": "jax"}),
     ],
     ids=str,

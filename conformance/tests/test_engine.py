@@ -377,6 +377,21 @@ def test_who_accepts_anything_accepts_the_invalid(ask: Ask) -> None:
     assert ask(fakes.AcceptsAnything, CONV).agrees
 
 
+def test_who_follows_an_index_anywhere_is_asked_nothing_more_in_that_process(
+    ask: Ask, sessions: Callable[..., Session]
+) -> None:
+    fake, starts = fakes.FollowsIndices, lambda: sessions(fakes.FollowsIndices).worker.starts
+    assert ask(fake, CONV).agrees
+    known = {case.id: case for case in shipped("rejects")}
+    for number, name in enumerate(("index-beyond-the-plane", "negative-index"), start=1):
+        assert verdict(ask(fake, known[f"rejects/max_unpool2d/{name}"])) == (Outcome.ACCEPTED_INVALID, Reason.ERROR)
+        assert ask(fake, CONV).agrees
+        assert starts() == number + 1
+    assert verdict(ask(fake, known["rejects/conv2d/zero-stride"])) == (Outcome.ACCEPTED_INVALID, Reason.ERROR)
+    assert ask(fake, CONV).agrees
+    assert starts() == 3  # nothing led anywhere
+
+
 def test_an_error_that_the_reference_does_not_know_is_a_fault_of_the_case(ask: Ask) -> None:
     result = ask(fakes.Raises, replace(CONV, expect=Expect(error="required")))
     assert verdict(result) == (DIFFERS, Reason.STATED)

@@ -40,6 +40,10 @@ def _names(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
 
+def _features(given: Sequence[str], format_name: str) -> set[str]:
+    return {name.replace("{format}", format_name) for name in given}
+
+
 @validated(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", strict=False))
 class Deviation:
     """One difference that is known.
@@ -53,7 +57,9 @@ class Deviation:
         formats, layouts: which; any if empty.
         checks: outputs, gradients, or both.
         versions: a requirement such as `tensorflow>=2.19,<2.22`; any if empty.
-        cpu_features: all of these must be among those that the backend tells of.
+        cpu_features: all of these must be among those that the backend tells of; `{format}` stands for the result's,
+            as in `onednn-{format}`.
+        except_cpu_features: none of these may be.
         machine: the processor architecture, as `platform.machine()` says; any if empty.
         modes: all of these must be among the target's.
         except_modes: none of these may be.
@@ -76,6 +82,7 @@ class Deviation:
     layouts: tuple[Layout, ...] = ()
     versions: Annotated[str, AfterValidator(_requirement)] = ""
     cpu_features: tuple[str, ...] = ()
+    except_cpu_features: tuple[str, ...] = ()
     machine: str = ""
     modes: tuple[str, ...] = ()
     except_modes: tuple[str, ...] = ()
@@ -100,7 +107,8 @@ class Deviation:
             and check in self.checks
             and (not self.formats or format_name in self.formats)
             and (not self.layouts or layout in self.layouts)
-            and set(self.cpu_features) <= set(description.cpu_features)
+            and _features(self.cpu_features, format_name) <= set(description.cpu_features)
+            and not _features(self.except_cpu_features, format_name) & set(description.cpu_features)
             and self.machine in ("", platform.machine())
             and set(self.modes) <= set(target.modes)
             and not set(self.except_modes) & set(target.modes)

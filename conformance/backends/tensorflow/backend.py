@@ -26,7 +26,7 @@ from conformance.backends.base import (
     one_at_a_time,
     variable,
 )
-from conformance.backends.tensorflow.accumulators import STORED_SUMS, accumulators
+from conformance.backends.tensorflow.accumulators import STORED_SUMS, accumulators, onednn_formats
 from conformance.backends.tensorflow.activations import TensorFlowActivations
 from conformance.backends.tensorflow.backward import TensorFlowBackward
 from conformance.backends.tensorflow.indexed_pooling import TensorFlowIndexedPooling
@@ -131,21 +131,23 @@ class TensorFlowBackend(
             device = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])[
                 "device_name"
             ]
-        # On unless switched off, where TensorFlow is built with it: on x86, and not on macOS.
-        onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1" if platform.machine() in ("x86_64", "AMD64") else "0")
+        features = cpu_flags()
+        # TensorFlow is built with it on x86, and not on macOS.
+        x86 = platform.machine() in ("x86_64", "AMD64")
+        onednn = onednn_formats(features, os.environ.get("TF_ENABLE_ONEDNN_OPTS")) if x86 else ()
         return Description(
             backend="tf",
             versions={"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
             device=f"{self.device} ({device})",
-            cpu_features=cpu_flags(),
+            cpu_features=(*features, *(f"onednn-{name}" for name in onednn)),
             switches={
                 "tf32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
                 "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "all"),
-                "onednn": "on" if onednn in ("1", "true") else "off",
+                "onednn": ", ".join(onednn) or "off",
                 "soft placement": "on" if tf.config.get_soft_device_placement() else "off",
                 "function": {"function": "on", "xla": "jit_compile"}.get(self.function, "off"),
             },
-            accumulators=accumulators(onednn=onednn in ("1", "true"), traced=bool(self.function)),
+            accumulators=accumulators(onednn=onednn, traced=bool(self.function)),
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
@@ -153,7 +155,7 @@ class TensorFlowBackend(
             integers=(("conv1d", "int32"), ("conv2d", "int32")) if self.device == "cpu" else (),
             forward_mode=not self.function,
             second_order=not self.function,
-            layer_formats=mixing.LAYER_FORMATS if mixing.NAME in self.modes else (),
+            layer_formats=mixing.layer_formats(self.modes),
         )
 
     @property

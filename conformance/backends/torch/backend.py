@@ -21,11 +21,12 @@ from conformance.backends.base import (
     Program,
     Recorded,
     Trainer,
+    cpu_flags,
     kind_of,
     one_at_a_time,
     without_native,
 )
-from conformance.backends.torch.accumulators import ACCUMULATORS
+from conformance.backends.torch.accumulators import accumulators
 from conformance.backends.torch.activations import TorchActivations
 from conformance.backends.torch.backward import TorchBackward
 from conformance.backends.torch.indexed_pooling import TorchIndexedPooling
@@ -172,27 +173,40 @@ class TorchBackend(
         torch = self._torch
         device = torch.cuda.get_device_name() if kind_of(self.device) == "cuda" else platform.machine()
         tf32 = {"matmul": torch.backends.cuda.matmul.allow_tf32, "cudnn": torch.backends.cudnn.allow_tf32}
+        convolved = self._convolved()
         return Description(
             backend="torch",
             versions={"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
             device=f"{self.device} ({device})",
-            cpu_features=(torch.backends.cpu.get_cpu_capability(),),
+            cpu_features=(
+                torch.backends.cpu.get_cpu_capability(),
+                *cpu_flags(),
+                *(f"onednn-{name}" for name in convolved),
+            ),
             switches={
                 "tf32": " and ".join(name for name, allowed in tf32.items() if allowed) or "off",
                 "threads": str(torch.get_num_threads()),
-                "mkldnn": str(torch.backends.mkldnn.is_available()),
+                "mkldnn": ", ".join(("float32", *convolved)) if torch.backends.mkldnn.is_available() else "off",
                 "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
                 "compile": "inductor" if self.compiles else "off",
             },
-            accumulators=ACCUMULATORS,
+            accumulators=accumulators(convolved),
             absent=self.absent,
             operators=self.operators(),
             modes=self.modes,
             integers=self.integers if kind_of(self.device) == "cpu" else (),
             forward_mode=not self.compiles,
             second_order=not self.compiles,
-            layer_formats=mixing.AUTOCAST if mixing.NAME in self.modes else (),
+            layer_formats=mixing.layer_formats(self.modes, mixing.AUTOCAST),
         )
+
+    def _convolved(self) -> tuple[str, ...]:
+        """The storage formats with a kernel for convolutions that sums in float32; CUDA's libraries have both."""
+        if kind_of(self.device) != "cpu":
+            return ("bfloat16", "float16")
+        onednn = self._torch.ops.mkldnn
+        supported = {"bfloat16": onednn._is_mkldnn_bf16_supported(), "float16": onednn._is_mkldnn_fp16_supported()}
+        return tuple(name for name, has in supported.items() if has)
 
     def device_of(self, native: Native) -> str:
         # By kind: the device `cuda` is the current one, whose tensors say `cuda:0`.

@@ -43,7 +43,7 @@ def json_summary(execution: "Execution", report: Path | str) -> dict[str, Any]:
 
 
 def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
-    """A table of targets and outcomes, the first unexpected results, and what is on file, for a pull request."""
+    """A table of targets and outcomes, what fails a run, who answered, and what is on file, for a pull request."""
     shown = [outcome for outcome in Outcome if any(run.counts[outcome] for run in execution.runs)]
     lines = [
         f"| target | {' | '.join(outcome.value for outcome in shown)} |",
@@ -61,8 +61,18 @@ def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
         lines.append(f"- {plain(result.name)} **{result.outcome.value}** {detail}")
     if len(unexpected) > most:
         lines.append(f"- and {len(unexpected) - most} more, in the report")
-    lines += [f"- {plain(run.target.name)}: {plain(run.error)}" for run in execution.runs if run.error]
-    lines += [f"- {plain(run.target.name)}: {run.not_asked} not asked" for run in execution.runs if run.not_asked]
+    for result in execution.stale:
+        lines.append(f"- {plain(result.name)} agrees, but {plain(', '.join(result.stale))} says otherwise")
+    for run in execution.runs:
+        lines += [f"- {plain(told)}" for told in run.below_floor]
+        lines += [f"- {plain(run.target.name)}: {plain(run.error)}"] if run.error else []
+        lines += [f"- {plain(run.target.name)}: {run.not_asked} not asked"] if run.not_asked else []
+    lines.append("")
+    for run in execution.runs:
+        if run.description is not None:
+            versions = ", ".join(f"{name} {version}" for name, version in run.description.versions.items())
+            machine = " ".join((run.description.device, *run.description.cpu_features))
+            lines.append(f"{plain(run.target.name)} was {plain(versions)} on {plain(machine)}.")
     known = Counter(name for run in execution.runs for result in run.results for name in set(result.deviations))
     if known:
         title = f"{len(known)} known difference{'' if len(known) == 1 else 's'}, on file"

@@ -136,7 +136,7 @@ class Result:
     @property
     def stale(self) -> tuple[str, ...]:
         """Deviations on file that this result no longer shows."""
-        return tuple(a.deviation for a in self.assessments.values() if a.standing == "stale")
+        return tuple(dict.fromkeys(a.deviation for a in self.assessments.values() if a.standing == "stale"))
 
     @property
     def deviations(self) -> tuple[str, ...]:

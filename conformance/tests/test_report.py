@@ -793,6 +793,16 @@ def test_markdown_summary_names_what_is_on_file() -> None:
     assert "<summary>1 known difference, on file</summary>\n\n- a\\_b: 2 results\n\n</details>" in text
 
 
+def test_markdown_summary_tells_all_that_fails_a_run_and_who_answered() -> None:
+    run = replace(execution().runs[0], description=replace(describe(), cpu_features=("avx2",)))
+    stale = {check: Assessment(standing="stale", deviation="old") for check in ("outputs", "gradients")}
+    shown = (result_of("conv2d/c", assessments=stale),)
+    text = markdown_summary(Execution(runs=(replace(run, results=shown, below_floor=("torch: 1 agrees, not 2",)),)))
+    assert "conv2d/c \\[torch-float32\\] agrees, but old says otherwise" in text
+    assert "- torch: 1 agrees, not 2" in text
+    assert text.rstrip().endswith("torch was torch 2.13.0 on cpu avx2.")
+
+
 def test_markdown_summary_escapes_what_it_is_told() -> None:
     text = markdown_summary(execution())
     assert "| torch | 1 | 1 |" in text

@@ -28,15 +28,13 @@ from conformance.case.traces import ModelMessage
 from conformance.errors import BackendMissing, InvalidTarget, NotTranslatable, UnknownBackend, WorkerFailed
 from conformance.worker.wire import decode, encode
 
-# One thread a worker: two cores in contention make timings collapse. And oneDNN on every x86 processor, for the same
-# kernels: TensorFlow would leave it off without AVX512-VNNI or its like.
+# One thread a worker: two cores in contention make timings collapse.
 ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
-    "TF_ENABLE_ONEDNN_OPTS": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "NPROC": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",

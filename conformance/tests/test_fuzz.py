@@ -26,7 +26,7 @@ Sessions = Callable[..., Session]
 
 
 def test_every_operator_is_drawn() -> None:
-    assert not undrawn(), f"SAMPLERS in conformance/run/sampling.py lacks an entry for {', '.join(undrawn())}"
+    assert not undrawn(), f"no SAMPLERS in conformance/run/sampling/ has an entry for {', '.join(undrawn())}"
     assert set(SAMPLERS) < set(OPERATORS)
 
 

@@ -8,21 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from conformance.case.job import Description, Target
 from conformance.case.listing import default_root, suite_version
 from conformance.case.loading import load
-from conformance.case.model import TIERS, Case, Check, FormatName, Layout, Tier
+from conformance.case.model import TIERS, Case, FormatName, Layout, Tier
 from conformance.case.operators import operators_of
 from conformance.case.training import Training, load_trainings
-from conformance.case.yaml12 import read
-from conformance.errors import InvalidCases, Problem, TargetError
+from conformance.errors import TargetError
 from conformance.run.dealing import dealt, workers_for
 from conformance.run.digits import read_digits
 from conformance.run.engine import JOB_SECONDS, Session
+from conformance.run.floors import NO_FLOORS, Floors, below_floor, load_floors
 from conformance.run.keyword import compile_keyword
 from conformance.run.native import train_native
 from conformance.run.plan import REFERENCE, Item, is_listed, plan
@@ -33,8 +30,6 @@ from conformance.run.training import train, training_record
 from conformance.verdict.deviations import Deviation, load_deviations, require_present_names, shipped_deviations
 from conformance.verdict.model import Outcome
 from conformance.worker.gateway import costly, covers, installed_backends, layout_of, require_known, trains
-
-Floors = dict[str, dict[Check, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +112,7 @@ class Selection:
     deviations: tuple[Deviation, ...]
     items: tuple[Item, ...]
     targets: tuple[Target, ...]
-    floors: Floors = field(default_factory=dict)
+    floors: Floors = NO_FLOORS
     not_asked: Mapping[Target, int] = field(default_factory=dict)
 
     @property
@@ -185,7 +180,7 @@ def select(request: Request) -> Selection:
         deviations=deviations,
         items=listed,
         targets=tuple(targets),
-        floors=load_floors(request.floor) if request.floor else {},
+        floors=load_floors(request.floor) if request.floor else NO_FLOORS,
         not_asked=Counter(item.target for item in items) - Counter(item.target for item in listed),
     )
 
@@ -294,38 +289,6 @@ def _execute_target(
         target=target,
         description=session.description,
         results=tuple(results),
-        below_floor=below_floor(target, results, selection.floors),
+        below_floor=below_floor(target, session.description, results, selection.floors),
         not_asked=selection.not_asked.get(target, 0),
     )
-
-
-def below_floor(target: Target, results: Sequence[Result], floors: Floors) -> tuple[str, ...]:
-    """The checks of which fewer agree than the committed floor asks."""
-    told = []
-    for check, least in floors.get(target.name, {}).items():
-        count = sum(
-            check in result.verdicts and result.verdicts[check].outcome is Outcome.AGREES for result in results
-        )
-        if count < least:
-            told.append(f"{target.name}: {count} results agree in {check}, the floor is {least}")
-    return tuple(told)
-
-
-def load_floors(path: Path) -> Floors:
-    """Reads a file of floors: `floors: {torch: {outputs: 600, gradients: 500}}`.
-
-    Raises:
-        InvalidCases: if it is anything else.
-    """
-    document = read(path)
-    data: Any = document.data
-    try:
-        floors: Floors = TypeAdapter(Floors).validate_python(data.get("floors") if isinstance(data, dict) else data)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        problems = [
-            Problem(str(document.find(("floors", *fault["loc"]))[1]), f"{fault['msg']}, got {fault['input']!r}")
-            for fault in faults
-        ]
-        raise InvalidCases(problems) from error
-    return floors

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from conformance.errors import InvalidCases
 from conformance.run import dealing
 from conformance.run import execute as module
 from conformance.run.engine import Session
-from conformance.run.execute import Request, below_floor, execute, left_out, load_floors, select
+from conformance.run.execute import Request, execute, left_out, select
+from conformance.run.floors import Floors, below_floor, load_floors
 from conformance.run.plan import REFERENCE
 from conformance.run.result import Result
 from conformance.run.store import read_runs
@@ -248,13 +250,27 @@ def test_green_cannot_come_from_silence(folder: Path) -> None:
 
 def test_the_floor_counts_each_check_of_its_own_target(folder: Path) -> None:
     (run,) = executed(requested(folder, "zero", keyword="zero")).runs
-    assert below_floor(run.target, run.results, {}) == ()
-    assert below_floor(run.target, run.results, {"honest": {"outputs": 9}}) == ()
-    assert below_floor(run.target, run.results, {"zero": {"outputs": 3, "gradients": 1}}) == (
+    assert run.description is not None
+    told = partial(below_floor, run.target, run.description)
+    assert told(run.results, Floors(floors={})) == ()
+    assert told(run.results, Floors(floors={"honest": {"outputs": 9}})) == ()
+    floors = Floors(floors={"zero": {"outputs": 3, "gradients": 1}})
+    assert told(run.results, floors) == ("zero: 0 results agree in gradients, the floor is 1",)
+    only_outputs = [replace(result, verdicts={"outputs": result.verdicts["outputs"]}) for result in run.results]
+    assert told(only_outputs, Floors(floors={"zero": {"gradients": 1}})) != ()
+
+
+def test_a_machine_without_a_feature_has_a_floor_of_its_own(folder: Path) -> None:
+    (run,) = executed(requested(folder, "zero", keyword="zero")).runs
+    missed = ("zero: 0 results agree in gradients, the floor is 1",)
+    assert run.description is not None
+    able, old = (replace(run.description, cpu_features=features) for features in (("onednn-float32",), ("avx2",)))
+    floors = Floors(floors={"zero": {"outputs": 3}}, without={"onednn-float32": {"zero": {"gradients": 1}, "tf": {}}})
+    assert below_floor(run.target, able, run.results, floors) == ()
+    assert below_floor(run.target, old, run.results, floors) == (
         "zero: 0 results agree in gradients, the floor is 1",
     )
-    only_outputs = [replace(result, verdicts={"outputs": result.verdicts["outputs"]}) for result in run.results]
-    assert below_floor(run.target, only_outputs, {"zero": {"gradients": 1}}) != ()
+    assert floors.of(Target(backend="torch"), old) == {}
 
 
 @pytest.mark.parametrize(
@@ -277,8 +293,12 @@ def test_a_floor_that_cannot_be_read_is_told_with_its_place(tmp_path: Path, text
 
 def test_a_floor_is_read(tmp_path: Path) -> None:
     path = tmp_path / "floor.yaml"
-    path.write_text("floors: {torch: {outputs: 600, gradients: 500}, tf: {}}")
-    assert load_floors(path) == {"torch": {"outputs": 600, "gradients": 500}, "tf": {}}
+    path.write_text(
+        "floors: {torch: {outputs: 600, gradients: 500}, tf: {}}\nwithout: {amx_bf16: {tf: {outputs: 1}}}"
+    )
+    assert load_floors(path) == Floors(
+        floors={"torch": {"outputs": 600, "gradients": 500}, "tf": {}}, without={"amx_bf16": {"tf": {"outputs": 1}}}
+    )
 
 
 def test_the_reference_is_no_target_of_the_user() -> None:

@@ -223,7 +223,10 @@ def foreign(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     for name in ("numpy", "numpy.libs"):
         if (home / name).exists():
             (folder / name).symlink_to(home / name)
-    (folder / "own_fake.py").write_text(Path(fakes.__file__).read_text())
+    own = folder / "own_fake"
+    own.mkdir()
+    for source in Path(fakes.__file__).parent.glob("*.py"):
+        (own / source.name).write_text(source.read_text().replace(fakes.__name__, own.name))
     path = site / "numpy.pth"
     path.write_text(f"{folder}\n")
     interpreter = str(bare / "bin" / "python")

@@ -10,7 +10,7 @@ import math
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -699,6 +699,11 @@ def cpu_flags() -> tuple[str, ...]:
     found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     flags = found[1].split() if found else []
     return tuple(flag for flag in CPU_FLAGS if flag in flags)
+
+
+def onednn_features(formats: Iterable[str]) -> tuple[str, ...]:
+    """How `Description.cpu_features` says that oneDNN's kernels answer in these formats."""
+    return tuple(f"onednn-{name}" for name in formats)
 
 
 def refused(error: BaseException) -> Refused:

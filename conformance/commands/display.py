@@ -43,7 +43,7 @@ def print_execution(execution: "Execution", report: Path) -> None:
     if len(execution.unexpected) > SHOWN:
         console.print(f"... and {len(execution.unexpected) - SHOWN} more unexpected results, all in the report")
     for result in execution.stale:
-        console.print(f"stale: {escape(result.name)} agrees, but {', '.join(result.stale)} says otherwise")
+        console.print(f"stale: {escape(result.contradiction)}")
     for run in execution.runs:
         for line in (*run.below_floor, *([run.error] if run.error else [])):
             console.print(escape(line))

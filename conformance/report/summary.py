@@ -61,8 +61,7 @@ def markdown_summary(execution: "Execution", *, most: int = 20) -> str:
         lines.append(f"- {plain(result.name)} **{result.outcome.value}** {detail}")
     if len(unexpected) > most:
         lines.append(f"- and {len(unexpected) - most} more, in the report")
-    for result in execution.stale:
-        lines.append(f"- {plain(result.name)} agrees, but {plain(', '.join(result.stale))} says otherwise")
+    lines += [f"- {plain(result.contradiction)}" for result in execution.stale]
     for run in execution.runs:
         lines += [f"- {plain(told)}" for told in run.below_floor]
         lines += [f"- {plain(run.target.name)}: {plain(run.error)}"] if run.error else []

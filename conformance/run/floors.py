@@ -68,7 +68,7 @@ def load_floors(path: Path) -> Floors:
     except ValidationError as error:
         faults = error.errors(include_url=False)
         problems = [
-            Problem(str(document.find(tuple(fault["loc"]))[1]), f"{fault['msg']}, got {fault['input']!r}")
+            Problem(str(document.find(fault["loc"])[1]), f"{fault['msg']}, got {fault['input']!r}")
             for fault in faults
         ]
         raise InvalidCases(problems) from error

@@ -139,6 +139,11 @@ class Result:
         return tuple(dict.fromkeys(a.deviation for a in self.assessments.values() if a.standing == "stale"))
 
     @property
+    def contradiction(self) -> str:
+        """What a stale result says, in a sentence."""
+        return f"{self.name} agrees, but {', '.join(self.stale)} says otherwise"
+
+    @property
     def deviations(self) -> tuple[str, ...]:
         """Deviations on file that explain it."""
         return tuple(a.deviation for a in self.assessments.values() if a.deviation and a.standing == "expected")

@@ -74,7 +74,8 @@ def onednn_formats(features: Sequence[str], asked: str | None) -> tuple[str, ...
         asked: the environment's `TF_ENABLE_ONEDNN_OPTS`, if it has one.
     """
     has = set(features)
-    if not has & _FOR_NETWORKS if asked is None else asked not in ("1", "true"):
+    on = bool(has & _FOR_NETWORKS) if asked is None else asked in ("1", "true")
+    if not on:
         return ()
     supported = {
         "float32": True,

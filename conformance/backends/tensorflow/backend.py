@@ -24,6 +24,7 @@ from conformance.backends.base import (
     Trainer,
     cpu_flags,
     one_at_a_time,
+    onednn_features,
     variable,
 )
 from conformance.backends.tensorflow.accumulators import STORED_SUMS, accumulators, onednn_formats
@@ -139,7 +140,7 @@ class TensorFlowBackend(
             backend="tf",
             versions={"tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
             device=f"{self.device} ({device})",
-            cpu_features=(*features, *(f"onednn-{name}" for name in onednn)),
+            cpu_features=(*features, *onednn_features(onednn)),
             switches={
                 "tf32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
                 "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "all"),

@@ -1,8 +1,9 @@
 """In which format PyTorch sums on a CPU, where it stores bfloat16 or float16.
 
-Measured with torch 2.13 on x86-64 with AVX-512 and AMX: over the shipped questions and random ones of up to 150 terms
-a row, every array named here lies within the bound of one rounding of a sum in float32; on wide integers it is the
-rounded sum itself, which 8 or 11 significant bits on the way would not give.
+Measured with torch 2.13 on x86-64 with AVX-512 and AMX, and with AMX, or all but AVX2, hidden from it: over the
+shipped questions and random ones of up to 150 terms a row, every array named here lies within the bound of one
+rounding of a sum in float32; on wide integers it is the rounded sum itself, which 8 or 11 significant bits on the way
+would not give.
 """
 
 from collections.abc import Sequence

@@ -24,6 +24,7 @@ from conformance.backends.base import (
     cpu_flags,
     kind_of,
     one_at_a_time,
+    onednn_features,
     without_native,
 )
 from conformance.backends.torch.accumulators import accumulators
@@ -178,11 +179,7 @@ class TorchBackend(
             backend="torch",
             versions={"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
             device=f"{self.device} ({device})",
-            cpu_features=(
-                torch.backends.cpu.get_cpu_capability(),
-                *cpu_flags(),
-                *(f"onednn-{name}" for name in convolved),
-            ),
+            cpu_features=(torch.backends.cpu.get_cpu_capability(), *cpu_flags(), *onednn_features(convolved)),
             switches={
                 "tf32": " and ".join(name for name, allowed in tf32.items() if allowed) or "off",
                 "threads": str(torch.get_num_threads()),
